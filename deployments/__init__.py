@@ -1,0 +1,1 @@
+"""How flows get started: registration, services, the worker and the `remedy` command."""

@@ -1,0 +1,1 @@
+"""The troubleshooting guide as flows: a folder for each section, a file for each remediation."""

@@ -1,0 +1,1 @@
+"""What helps beside the guide's own solutions: undo, recovery."""

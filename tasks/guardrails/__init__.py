@@ -1,0 +1,1 @@
+"""The engine: plans, approvals, leases, the ledger, undo and reports. Knows no system at all."""

@@ -1,0 +1,206 @@
+"""Decisions: made in the ledger, bound to a remediation, a stage and a digest, counted there."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from tasks.guardrails import approvers
+from tasks.guardrails.case import Case, StageRecord
+from tasks.guardrails.errors import ApprovalExpired, ApprovalRefused, BadInput
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import Risk
+from tasks.guardrails.policy import Policy, policy_of
+
+Verb = Literal["approve", "refuse"]
+UI = "ui"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What an approval is asked for: a stage of a plan, or a question about how to go on.
+
+    Args:
+        name: Name of the stage, or 'stage/question'.
+        digest: What the decision binds to.
+        risk: Decides how many approvers are needed.
+        question: What is asked, in a sentence.
+        at_least: Approvers needed whatever the policy says (a question needs one).
+    """
+
+    name: str
+    digest: str
+    risk: Risk
+    question: str
+    at_least: int = 0
+
+
+@dataclass(frozen=True)
+class Count:
+    """How a gate stands: who decided, how many are needed, until when it waits."""
+
+    needed: int
+    approved_by: tuple[str, ...]
+    refused_by: str
+    refused_because: str
+    expires: datetime
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more decisions are needed."""
+        return not self.refused_by and len(self.approved_by) < self.needed
+
+    def sentence(self) -> str:
+        """Say how it stands, for the person who is asked."""
+        if not self.needed:
+            return "No approval is needed."
+        by = f" ({', '.join(self.approved_by)})" if self.approved_by else ""
+        return (
+            f"{len(self.approved_by)} of {self.needed} approvals{by}; "
+            f"waits until {self.expires:%Y-%m-%d %H:%M:%S} UTC."
+        )
+
+
+def stage_gate(record: StageRecord) -> Gate:
+    """Make the gate of a recorded stage; one beyond its outline needs the next higher risk."""
+    risk = record.stage.risk.next_higher if record.exceeds else record.stage.risk
+    return Gate(record.stage.name, record.digest, risk, f"Carry out: {record.stage.title}?")
+
+
+def needed_approvals(policy: Policy, gate: Gate, case: Case) -> int:
+    """Give how many must approve: one more where nobody knows who asked for it."""
+    base = max(policy.approvers(gate.risk), gate.at_least)
+    return base + (1 if base and not case.requester.known else 0)
+
+
+def count(ledger: Ledger, case: Case, gate: Gate) -> Count:
+    """Count the decisions on a gate, as the ledger has them now.
+
+    Args:
+        ledger: Where decisions and approvers are kept.
+        case: The remediation.
+        gate: The gate.
+
+    Returns:
+        How it stands. Only entries that the chain holds signed are seen; an approver who
+        was revoked in the meantime does not count, nor does the requester unless the
+        policy lets them, nor does a second decision of the same person.
+    """
+    policy = policy_of(ledger, case.target).policy
+    now = Case.read(ledger, case.id)
+    active = {name for name, who in approvers.approvers(ledger).items() if not who.revoked}
+    approved: list[str] = []
+    refused_by = refused_because = ""
+    for entry in now.of_kind("decided"):
+        facts = entry.facts
+        who = facts["approver"]
+        if (facts["gate"], facts["digest"]) != (gate.name, gate.digest) or who not in active:
+            continue
+        if facts["decision"] == "refuse":
+            refused_by, refused_because = who, facts["comment"]
+        elif who not in approved and _may_approve(policy, case, who, facts["via"], gate.risk) == "":
+            approved.append(who)
+    openings = [e for e in now.of_kind("gate_opened") if e.facts["digest"] == gate.digest]
+    opened = openings[0].when if openings else datetime.now(UTC)
+    expires = opened + timedelta(seconds=policy.expiry_seconds)
+    return Count(
+        needed_approvals(policy, gate, case), tuple(approved), refused_by, refused_because, expires
+    )
+
+
+def _may_approve(policy: Policy, case: Case, who: str, via: str, risk: Risk) -> str:
+    """Say why somebody may not approve; '' where they may."""
+    if who == case.requester.name and not policy.requester_may_approve:
+        return f"{who} asked for it, and the policy wants somebody else"
+    if risk is Risk.DESTRUCTIVE and via == UI and not policy.ui_may_approve_destructive:
+        return "a destructive stage is approved with `remedy approve`, not in Prefect's form"
+    return ""
+
+
+def decide(  # noqa: PLR0913 - the parts of a decision
+    ledger: Ledger,
+    case: Case,
+    gate: Gate,
+    *,
+    approver: str,
+    code: str,
+    decision: Verb,
+    comment: str,
+    source: str,
+    at: datetime | None = None,
+) -> Count:
+    """Check an approver's code and write their decision, in one transaction.
+
+    Args:
+        ledger: Where it is written.
+        case: The remediation.
+        gate: The gate that waits.
+        approver: Name of the approver.
+        code: Their code.
+        decision: 'approve' or 'refuse'.
+        comment: Why; goes into the report.
+        source: 'host' for the command line, 'ui' for Prefect's form.
+        at: When the code was given, if not now.
+
+    Returns:
+        How the gate stands with it.
+
+    Raises:
+        ApprovalRefused: The code is wrong, or this person may not approve this.
+        ApprovalExpired: The gate's time is over.
+        BadInput: The decision is neither of both.
+    """
+    if decision not in ("approve", "refuse"):
+        raise BadInput(
+            expected="'approve' or 'refuse'.", found=f"{decision!r}.", todo="Decide again."
+        )
+    who, mark = approvers.authenticate(ledger, approver, code, role="approve", source=source, at=at)
+    policy = policy_of(ledger, case.target).policy
+    before = count(ledger, case, gate)
+    if (at or datetime.now(UTC)) > before.expires:
+        raise ApprovalExpired(
+            expected=f"a decision by {before.expires:%Y-%m-%d %H:%M:%S} UTC.",
+            found="one that came later.",
+            todo="Start the remediation again.",
+        )
+    why_not = _may_approve(policy, case, who.name, source, gate.risk)
+    if decision == "approve" and (why_not or who.name in before.approved_by):
+        raise ApprovalRefused(
+            expected="a decision that counts.",
+            found=f"{why_not or who.name + ' has approved already'}.",
+            todo="Ask another approver.",
+        )
+    with ledger.writing() as chain:
+        approvers.use_code(chain, who.name, mark, source)
+        chain.append(
+            "decided",
+            {
+                "approver": who.name,
+                "gate": gate.name,
+                "digest": gate.digest,
+                "decision": decision,
+                "comment": comment,
+                "via": source,
+            },
+            remediation=case.id,
+            actor=who.name,
+        )
+    return count(ledger, case, gate)
+
+
+def waiting_gate(case: Case) -> Gate:
+    """Give the gate at which a case waits.
+
+    Raises:
+        BadInput: It waits at none.
+    """
+    opened = case.open_gate
+    if opened is None or case.outcome:
+        raise BadInput(
+            expected=f"remediation {case.id} to wait for an approval.",
+            found=f"it has ended: {case.outcome}." if case.outcome else "it does not wait now.",
+            todo=f"Look at it with `remedy show {case.id}`.",
+        )
+    facts = opened.facts
+    return Gate(
+        facts["gate"], facts["digest"], Risk(facts["risk"]), facts["question"], facts["at_least"]
+    )

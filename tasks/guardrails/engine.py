@@ -1,0 +1,191 @@
+"""The engine: looks, records, asks, acts, proves, undoes and reports; for every remediation."""
+
+import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from prefect.exceptions import Pause
+
+from tasks.guardrails import acting, gates, proving, recording, systems, undoing
+from tasks.guardrails.case import Case, StageRecord
+from tasks.guardrails.errors import (
+    ApprovalExpired,
+    BadInput,
+    LeaseLost,
+    LedgerBroken,
+    RemediationError,
+    TargetBusy,
+    UndoFailed,
+)
+from tasks.guardrails.leases import Lease, take, target_resource
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.planner import Planner
+from tasks.guardrails.policy import policy_of
+
+
+class Outcome(enum.StrEnum):
+    """How a remediation ended."""
+
+    UNCHANGED = "unchanged"
+    PLANNED = "planned"
+    ADVISED = "advised"
+    REMEDIATED = "remediated"
+    UNDONE = "undone"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The outcome, and why in a sentence."""
+
+    outcome: Outcome
+    why: str
+
+
+# What ends this execution without deciding the case: the reaper goes on from the ledger.
+_GOES_ON_ELSEWHERE = (LeaseLost, LedgerBroken)
+
+
+def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str) -> Ending:
+    """Carry a recorded remediation out, from wherever the ledger says it stands.
+
+    Args:
+        ledger: The record of everything.
+        remediation: Id of the remediation, requested before.
+        planner: Its planning functions.
+        run: Id of the Prefect run at work.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        LeaseLost: Somebody else carries it on.
+        LedgerBroken: Nothing can be recorded.
+        TargetBusy: Earlier stages have acted and the target is taken; the reaper tries again.
+    """
+    work = recording.Recorder(ledger, remediation, run)
+    if work.case.outcome:
+        return Ending(Outcome(work.case.outcome), "It has ended before.")
+    try:
+        ending = _proceed(work, planner)
+    except _GOES_ON_ELSEWHERE:
+        raise
+    except RemediationError as error:
+        ending = _give_up(work, error)
+    work.end(ending.outcome, ending.why)
+    return ending
+
+
+def _proceed(work: recording.Recorder, planner: Planner) -> Ending:
+    """Go through the stages of the plan."""
+    if failure := work.case.failure:
+        raise failure
+    first = work.stage(planner, "")  # 1 look, 2 record
+    plan = work.case.plan
+    if plan is None or not (plan.changes or plan.later):
+        advised = any(finding.patch for finding in first.stage.findings)
+        found = "; ".join(finding.what for finding in first.stage.findings) or "Nothing to do."
+        return Ending(Outcome.ADVISED if advised else Outcome.UNCHANGED, found)
+    if work.case.request["dry_run"]:  # 3
+        return Ending(Outcome.PLANNED, "A dry run ends with its plan; nothing was changed.")
+    unproved: list[str] = []
+    for name in ("", *(outline.name for outline in plan.later)):
+        while not work.is_stage_done(name):
+            record = work.stage(planner, name)
+            gates.approve(work, record)  # 4
+            try:
+                unproved += _carry_out_stage(work, record)
+            except recording.AskAgain as again:
+                work.supersede(record, str(again))
+    return Ending(
+        Outcome.REMEDIATED,
+        "Done and proved." if not unproved else "Done; unproved: " + "; ".join(unproved),
+    )
+
+
+def _carry_out_stage(work: recording.Recorder, record: StageRecord) -> list[str]:
+    """Act on a stage that is approved, under the target's lease; give what stays unproved."""
+    with lease_on_target(work) as lease:  # 5
+        acting.recheck(work, record, lease)  # 6
+        try:
+            asked_before = proving.ask(work, record, lease, "before")
+            acting.act(work, record, lease)  # 7
+            unproved = proving.prove(work, record, lease, asked_before)  # 8
+        except (*_GOES_ON_ELSEWHERE, recording.AskAgain):
+            raise
+        except RemediationError as error:
+            work.append("failed", error.facts())
+            undoing.undo(work, lease, automatic=True)  # 9
+            raise
+        work.append("stage_done", {"stage": record.stage.name, "digest": record.digest})
+        return unproved
+
+
+def _give_up(work: recording.Recorder, error: RemediationError) -> Ending:
+    """Take back what earlier stages did, and say how it ends."""
+    if isinstance(error, gates.Kept):
+        return Ending(Outcome.STUCK, str(error))
+    if work.case.has_acted and not isinstance(error, UndoFailed):
+        if isinstance(error, TargetBusy):
+            raise error
+        work.append("failed", error.facts())
+        try:
+            with lease_on_target(work) as lease:
+                undoing.undo(work, lease, automatic=True)
+        except gates.Kept as kept:
+            return Ending(Outcome.STUCK, str(kept))
+        except UndoFailed as failed:
+            error = failed
+    if isinstance(error, UndoFailed):
+        return Ending(Outcome.STUCK, str(error))
+    if work.case.has_reverted:
+        return Ending(Outcome.UNDONE, str(error))
+    expired = isinstance(error, ApprovalExpired)
+    return Ending(Outcome.EXPIRED if expired else Outcome.REFUSED, str(error))
+
+
+@contextmanager
+def lease_on_target(work: recording.Recorder) -> Iterator[Lease]:
+    """Hold the target's lease, with what older tokens still ran ended first.
+
+    The lease is given up however the block ends, also when the run suspends; it stays
+    marked when a change could not be taken back.
+    """
+    case = work.case
+    wait = policy_of(work.ledger, case.target).policy.busy_wait_seconds
+    lease = take(work.ledger, target_resource(case.target), case.id, work.run, wait)
+    stuck = ""
+    try:
+        system = systems.load(case.target)
+        ended = system.end_older(lease.token)
+        if ended:
+            work.append("fenced", {"token": lease.token, "ended": ended})
+        with systems.pin(system, lease.token):
+            yield lease
+    except UndoFailed as error:
+        stuck = str(error)
+        raise
+    except Pause:  # a question in the middle of the act: nobody else may come in between
+        stuck = f"remediation {case.id} waits for a decision on how to go on"
+        raise
+    finally:
+        lease.release(stuck=stuck)
+
+
+def case_of(ledger: Ledger, remediation: str) -> Case:
+    """Read a case that has to exist.
+
+    Raises:
+        BadInput: There is none by that id.
+    """
+    case = Case.read(ledger, remediation)
+    if not case.request:
+        raise BadInput(
+            expected="the id of a remediation.",
+            found=f"{remediation!r}, which the ledger does not know.",
+            todo="See `remedy runs`.",
+        )
+    return case

@@ -1,0 +1,199 @@
+"""Gates: where a run waits for people, and goes on only by what the ledger says."""
+
+import time
+
+from prefect.exceptions import Pause
+
+from tasks.guardrails import faults, notify, render, surface
+from tasks.guardrails.approval import UI, Count, Gate, count, decide, stage_gate
+from tasks.guardrails.case import StageRecord
+from tasks.guardrails.errors import (
+    ApprovalExpired,
+    ApprovalRefused,
+    PreconditionFailed,
+    RemediationError,
+)
+from tasks.guardrails.plan import digest_of
+from tasks.guardrails.recording import Recorder
+
+
+_FORCED = "The run was resumed without a decision; that decides nothing."
+
+
+class Kept(RemediationError):
+    """A person decided to leave things as they stand."""
+
+    kind = "kept"
+
+
+def approve(work: Recorder, record: StageRecord) -> None:
+    """Wait until as many have approved a stage as its risk asks for.
+
+    Args:
+        work: The case.
+        record: The stage as it was recorded and shown.
+
+    Raises:
+        ApprovalRefused: An approver said no.
+        ApprovalExpired: Nobody decided in time.
+        PreconditionFailed: The run was not started from a deployment, so it cannot wait.
+    """
+    _pass(work, stage_gate(record), render.plan(work.case, record))
+
+
+def ask_person(work: Recorder, record: StageRecord, topic: str, question: str) -> bool:
+    """Ask an approver how to go on; the question stays as it was first asked.
+
+    Args:
+        work: The case.
+        record: The stage it is about.
+        topic: What is asked, in a word: 'undo', 'unproved', 'repeat-2'.
+        question: The question with its figures; 'approve' must be an answer to it.
+
+    Returns:
+        True for 'approve', False for 'refuse' or where nobody answered in time.
+    """
+    name = f"{record.stage.name}/{topic}"
+    asked = [
+        entry.facts
+        for entry in work.case.of_kind("gate_opened")
+        if entry.facts["gate"] == name and entry.facts["stage_digest"] == record.digest
+    ]
+    if asked:
+        question, digest = asked[-1]["question"], asked[-1]["digest"]
+    else:
+        digest = digest_of([record.digest, topic, question])
+    gate = Gate(name, digest, record.stage.risk, question, at_least=1)
+    try:
+        _pass(work, gate, f"## {question}\n\n{render.standing(work.case)}", record.digest)
+    except (ApprovalRefused, ApprovalExpired):
+        return False
+    return True
+
+
+def _pass(work: Recorder, gate: Gate, shown: str, stage_digest: str = "") -> None:
+    """Go through a gate, or suspend the run before it."""
+    note = ""
+    while True:
+        stand = count(work.ledger, work.case, gate)
+        _open(work, gate, stand, stage_digest)
+        stand = count(work.ledger, work.case, gate)
+        if stand.refused_by:
+            _close(work, gate, "refused")
+            raise ApprovalRefused(
+                expected=f"approval of {gate.name}.",
+                found=f"{stand.refused_by} refused: {stand.refused_because or 'no reason given'}.",
+                todo="Talk to them; start again with another plan.",
+            )
+        if not stand.is_open:
+            _close(work, gate, "approved")
+            return
+        if stand.expires.timestamp() <= time.time():
+            _close(work, gate, "expired")
+            raise ApprovalExpired(
+                expected=f"{stand.needed} approvals of {gate.name} by "
+                f"{stand.expires:%Y-%m-%d %H:%M:%S} UTC.",
+                found=stand.sentence(),
+                todo="Start the remediation again when an approver is there.",
+            )
+        note = _suspend(work, gate, stand, shown, note)
+
+
+def _open(work: Recorder, gate: Gate, stand: Count, stage_digest: str) -> None:
+    if not stand.needed or any(
+        entry.facts["digest"] == gate.digest for entry in work.case.of_kind("gate_opened")
+    ):
+        return
+    _insist_that_it_can_wait()
+    work.append(
+        "gate_opened",
+        {
+            "gate": gate.name,
+            "digest": gate.digest,
+            "stage_digest": stage_digest or gate.digest,
+            "risk": gate.risk.value,
+            "question": gate.question,
+            "at_least": gate.at_least,
+            "needed": stand.needed,
+        },
+    )
+    case = work.case
+    notify.tell(
+        work.ledger.config,
+        "waiting",
+        case,
+        f"{case.name} on {case.target} waits for approval. {gate.question} "
+        f"Run: remedy approve {case.id}",
+    )
+
+
+def _insist_that_it_can_wait() -> None:
+    run = surface.flow_run()
+    if run is None or run.deployment_id is None or run.parent_task_run_id is not None:
+        raise PreconditionFailed(
+            expected="a run started from its deployment, which can wait for approval.",
+            found="a flow that was called directly or from another flow.",
+            todo="Start it in the Prefect UI or with `remedy run`.",
+        )
+
+
+def _close(work: Recorder, gate: Gate, how: str) -> None:
+    waiting = work.case.open_gate
+    if waiting is not None and waiting.facts["digest"] == gate.digest:
+        work.append("gate_closed", {"gate": gate.name, "digest": gate.digest, "how": how})
+
+
+def _suspend(work: Recorder, gate: Gate, stand: Count, shown: str, note: str) -> str:
+    """Suspend; when the run is back, judge what was typed, and give a note for the next time."""
+    answered = [
+        entry
+        for entry in work.case.of_kind("gate_answered")
+        if entry.facts["digest"] == gate.digest
+    ]
+    if answered:
+        note = answered[-1].facts["note"]
+    key = f"{gate.digest[:16]}-{len(answered)}"
+    asked = [entry for entry in work.case.of_kind("gate_asked") if entry.facts["key"] == key]
+    if not any(entry.run == work.run for entry in asked):
+        work.append("gate_asked", {"gate": gate.name, "digest": gate.digest, "key": key})
+    faults.point("suspend")
+    try:
+        typed = surface.wait_for_decision(
+            key,
+            render.form(work.case, gate, stand, note, shown),
+            max(1, int(stand.expires.timestamp() - time.time())),
+        )
+    except Pause:
+        if any(entry.run == work.run for entry in asked):
+            work.append("woken", {"gate": gate.name, "digest": gate.digest, "note": _FORCED})
+        raise
+    faults.point("resumed")
+    if typed is None:
+        note = _FORCED
+    elif typed.decision.approver == "see the ledger":
+        note = ""
+    else:
+        note = _judge(work, gate, typed)
+    work.append("gate_answered", {"gate": gate.name, "digest": gate.digest, "note": note})
+    return note
+
+
+def _judge(work: Recorder, gate: Gate, typed: surface.Typed) -> str:
+    said = typed.decision
+    try:
+        decide(
+            work.ledger,
+            work.case,
+            gate,
+            approver=said.approver,
+            code=said.code,
+            decision=said.decision,
+            comment=said.comment,
+            source=UI,
+            at=typed.at,
+        )
+    except ApprovalExpired:
+        return "The decision came after the gate's time."
+    except RemediationError as error:
+        return f"The last decision does not count: {error.found} {error.todo}"
+    return ""

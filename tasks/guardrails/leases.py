@@ -1,0 +1,311 @@
+"""Leases: one remediation at a time on a target, one process at a time on a remediation.
+
+A lease is a row beside the chain with a fencing token that grows at each taking; taking and
+losing are entries of the chain. A thread renews it; before each change the engine insists
+that it is still held, and what the change opens carries the token, so that a successor can
+end it.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+import psutil
+import sqlalchemy as sa
+
+from tasks.guardrails.errors import BadInput, LeaseLost, RemediationError, TargetBusy
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.ledger_schema import LEASES
+
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A row of the leases: who may work on a resource until when."""
+
+    resource: str
+    token: int
+    remediation: str
+    run: str
+    host: str
+    pid: int
+    started: float
+    expires: float
+    stuck: str
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its holder may still be at work."""
+        return self.expires > time.time()
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the very process that took it runs on this host."""
+        if self.host != socket.gethostname():
+            return False
+        return psutil.pid_exists(self.pid) and abs(_started(self.pid) - self.started) < 1
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its holder is known to be gone: then nobody has to wait for the expiry."""
+        return self.host == socket.gethostname() and not self.runs_here
+
+    def sentence(self) -> str:
+        """Say who holds it, for an error."""
+        return (
+            f"remediation {self.remediation} holds it (token {self.token}, process {self.pid} "
+            f"on {self.host}, for {max(0, self.expires - time.time()):.0f} s unless renewed)."
+        )
+
+
+def target_resource(target: str) -> str:
+    """Name the lease of a target."""
+    return f"target:{target}"
+
+
+def remediation_resource(remediation: str) -> str:
+    """Name the lease of a remediation: the one process that carries it on."""
+    return f"remediation:{remediation}"
+
+
+def holders(ledger: Ledger) -> list[Holder]:
+    """Read all leases, live, expired and stuck."""
+    with ledger.engine.connect() as connection:
+        rows = connection.execute(sa.select(LEASES).order_by(LEASES.c.resource))
+        return [Holder(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def holder_of(ledger: Ledger, resource: str) -> Holder | None:
+    """Read the lease of a resource; None where it was never taken."""
+    return next((holder for holder in holders(ledger) if holder.resource == resource), None)
+
+
+def _started(pid: int) -> float:
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
+@dataclass
+class Lease:
+    """A lease that we hold, renewed by a thread of its own."""
+
+    ledger: Ledger
+    resource: str
+    remediation: str
+    token: int
+    previous: Holder | None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _lost: threading.Event = field(default_factory=threading.Event)
+
+    def insist(self) -> None:
+        """Make sure that the lease is still ours, in the ledger and not from memory.
+
+        Raises:
+            LeaseLost: It was taken over, or has run out.
+        """
+        now = holder_of(self.ledger, self.resource)
+        if now is None or now.token != self.token or not now.is_live:
+            self._lost.set()
+        if self._lost.is_set():
+            raise LeaseLost(
+                expected=f"the lease on {self.resource} with token {self.token}.",
+                found="it ran out" if now is None or now.token == self.token else now.sentence(),
+                state="This process changes nothing any more; who holds the lease goes on.",
+                todo=f"Look at `remedy show {self.remediation}`.",
+            )
+
+    def renew(self) -> bool:
+        """Prolong the lease if it is still ours; says whether it was."""
+        mine = sa.and_(LEASES.c.resource == self.resource, LEASES.c.token == self.token)
+        with self.ledger.writing() as chain:
+            done = chain.connection.execute(
+                LEASES.update()
+                .where(mine, LEASES.c.expires > time.time())
+                .values(expires=time.time() + self.ledger.config.lease_seconds)
+            )
+        return done.rowcount == 1
+
+    def keep_alive(self) -> Self:
+        """Start the thread that renews the lease until it is released or lost."""
+        threading.Thread(target=self._renew_until_released, daemon=True).start()
+        return self
+
+    def _renew_until_released(self) -> None:
+        while not self._stop.wait(self.ledger.config.lease_seconds / 3):
+            try:
+                if not self.renew():
+                    self._lost.set()
+                    return
+            except RemediationError as error:
+                # `insist` looks again before each change; until then a change that runs goes on.
+                logging.getLogger(__name__).warning("the lease was not renewed: %s", error)
+
+    def release(self, *, stuck: str = "") -> None:
+        """Give the lease up, or leave it marked so that nobody takes it.
+
+        Args:
+            stuck: What a person has to put right first; empty where nothing.
+        """
+        self._stop.set()
+        mine = sa.and_(LEASES.c.resource == self.resource, LEASES.c.token == self.token)
+        with self.ledger.writing() as chain:
+            done = chain.connection.execute(
+                LEASES.update().where(mine).values(expires=0, stuck=stuck)
+            )
+            if done.rowcount:
+                chain.append(
+                    "lease_stuck" if stuck else "lease_released",
+                    {"resource": self.resource, "token": self.token, "stuck": stuck},
+                    remediation=self.remediation,
+                )
+
+
+def take(ledger: Ledger, resource: str, remediation: str, run: str, wait: float = 0) -> Lease:
+    """Take a lease, ending the process that held it before if it still runs on this host.
+
+    Args:
+        ledger: Where leases are kept.
+        resource: From `target_resource` or `remediation_resource`.
+        remediation: Who takes it.
+        run: Id of the Prefect run.
+        wait: Seconds to wait for its holder.
+
+    Returns:
+        The lease, kept alive. Its `previous` tells whose work may have to be ended.
+
+    Raises:
+        TargetBusy: Another one holds it, or it is marked stuck.
+    """
+    give_up = time.monotonic() + wait
+    while True:
+        taken = _try_to_take(ledger, resource, remediation, run)
+        if isinstance(taken, Lease):
+            _end_predecessor(taken)
+            return taken.keep_alive()
+        if taken.stuck or time.monotonic() >= give_up:
+            raise TargetBusy(
+                expected=f"nobody else at work on {resource}.",
+                found=f"it is marked: {taken.stuck}" if taken.stuck else taken.sentence(),
+                todo=(
+                    f"Put that right, then run: remedy lease release {resource} --reason ..."
+                    if taken.stuck
+                    else "Wait for it to end, then start again."
+                ),
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _try_to_take(ledger: Ledger, resource: str, remediation: str, run: str) -> Lease | Holder:
+    with ledger.writing() as chain:
+        row = chain.connection.execute(
+            sa.select(LEASES).where(LEASES.c.resource == resource)
+        ).first()
+        held = Holder(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name
+        if held and held.stuck and held.remediation != remediation:
+            return held
+        if held and held.is_live and not held.is_dead:
+            return held
+        values = {
+            "token": (held.token if held else 0) + 1,
+            "remediation": remediation,
+            "run": run,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+            "expires": time.time() + ledger.config.lease_seconds,
+            "stuck": "",
+        }
+        if held:
+            chain.connection.execute(
+                LEASES.update().where(LEASES.c.resource == resource).values(**values)
+            )
+        else:
+            chain.connection.execute(LEASES.insert().values(resource=resource, **values))
+        over = held is not None and held.expires > 0
+        body = {
+            "resource": resource,
+            "token": values["token"],
+            "host": values["host"],
+            "pid": values["pid"],
+            "process_started": round(float(str(values["started"])), 2),
+            "over_from": held.remediation if held and over else "",
+        }
+        chain.append("lease_taken", body, remediation=remediation, run=run)
+        return Lease(
+            ledger, resource, remediation, int(str(values["token"])), held if over else None
+        )
+
+
+def _end_predecessor(lease: Lease) -> None:
+    """End the process that an older token still runs here: a stopped one could go on later."""
+    held = lease.previous
+    if held is None or held.pid == os.getpid() or not held.runs_here:
+        return
+    process = psutil.Process(held.pid)
+    children = process.children(recursive=True)
+    for one in (process, *children):
+        try:
+            one.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs([process, *children], timeout=10)
+
+
+@contextmanager
+def held(
+    ledger: Ledger, resource: str, remediation: str, run: str, wait: float = 0
+) -> Iterator[Lease]:
+    """Hold a lease while the block runs; it is released however the block ends."""
+    lease = take(ledger, resource, remediation, run, wait)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def force_release(ledger: Ledger, resource: str, reason: str, actor: str) -> None:
+    """Release a marked or abandoned lease by hand.
+
+    Args:
+        ledger: Where leases are kept.
+        resource: The lease.
+        reason: Why; goes into the ledger.
+        actor: Who.
+
+    Raises:
+        BadInput: There is no such lease, or no reason.
+        TargetBusy: Its holder is alive.
+    """
+    now = holder_of(ledger, resource)
+    if now is None or not reason.strip():
+        raise BadInput(
+            expected="a lease that exists, and a reason.",
+            found=f"{resource!r}" + (", no reason." if now else ", which was never taken."),
+            todo="See `remedy lease show`.",
+        )
+    if now.is_live and not now.is_dead:
+        raise TargetBusy(
+            expected="a lease whose holder is gone.",
+            found=now.sentence(),
+            todo="Cancel the run first.",
+        )
+    with ledger.writing() as chain:
+        chain.connection.execute(
+            LEASES.update().where(LEASES.c.resource == resource).values(expires=0, stuck="")
+        )
+        chain.append(
+            "lease_released",
+            {"resource": resource, "token": now.token, "by_hand": True, "reason": reason},
+            remediation=now.remediation,
+            actor=actor,
+        )

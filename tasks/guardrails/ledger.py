@@ -1,0 +1,239 @@
+"""The append-only, hash-chained and signed record of everything that was done.
+
+Each entry carries the hash of the one before; all writers are put in one row (SQLite's write
+lock, an advisory lock on PostgreSQL), so the chain never forks. An entry is durable when
+`append` returns: nothing is begun before that.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from tasks.guardrails import anchors, ledger_setup
+from tasks.guardrails.errors import LedgerBroken
+from tasks.guardrails.keys import Keys, load_keys
+from tasks.guardrails.ledger_schema import ENTRIES
+from tasks.guardrails.plan import canonical_json
+from tasks.guardrails.settings import Settings, settings
+
+GENESIS = "0" * 64
+_ADVISORY_LOCK = 0x72656D656479  # 'remedy'
+_RETRY_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the ledger, as it is hashed and signed."""
+
+    seq: int
+    at: str
+    kind: str
+    remediation: str
+    run: str
+    actor: str
+    body: str
+    previous: str
+    hash: str
+    signature: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The body as JSON."""
+        loaded: dict[str, Any] = json.loads(self.body)
+        return loaded
+
+    @property
+    def when(self) -> datetime:
+        """The time of the entry (UTC)."""
+        return datetime.fromisoformat(self.at)
+
+    def computed_hash(self) -> str:
+        """Hash what the entry says now."""
+        return hash_of(
+            self.seq,
+            self.at,
+            self.kind,
+            self.remediation,
+            self.run,
+            self.actor,
+            self.body,
+            self.previous,
+        )
+
+
+def hash_of(*parts: str | int) -> str:
+    """Hash the parts of an entry; their boundaries are part of what is hashed."""
+    return hashlib.sha256(canonical_json(list(parts)).encode()).hexdigest()
+
+
+class Writing:
+    """A transaction on the ledger that holds the chain's end: what it writes lands together."""
+
+    def __init__(self, connection: sa.Connection, keys: Keys) -> None:
+        """Read the end of the chain, which nobody else can move now."""
+        self.connection = connection
+        self._keys = keys
+        last = connection.execute(
+            sa.select(ENTRIES.c.seq, ENTRIES.c.hash).order_by(ENTRIES.c.seq.desc()).limit(1)
+        ).first()
+        self._seq: int = last.seq if last else 0
+        self._hash: str = last.hash if last else GENESIS
+
+    def append(
+        self,
+        kind: str,
+        body: Mapping[str, Any],
+        *,
+        remediation: str = "",
+        run: str = "",
+        actor: str = "engine",
+    ) -> Entry:
+        """Append an entry; it counts when the transaction ends well.
+
+        Args:
+            kind: What happened: 'requested', 'planned', 'decided', 'begun', ...
+            body: The facts, as JSON values; never a secret's value.
+            remediation: Id of the remediation it belongs to.
+            run: Id of the Prefect run at work.
+            actor: Who did it.
+
+        Returns:
+            The entry.
+        """
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
+        parts = (self._seq + 1, at, kind, remediation, run, actor, canonical_json(body), self._hash)
+        digest = hash_of(*parts)
+        entry = Entry(*parts, hash=digest, signature=self._keys.sign(digest))
+        self.connection.execute(ENTRIES.insert().values(**vars(entry)))
+        self._seq, self._hash = entry.seq, entry.hash
+        return entry
+
+
+class Ledger:
+    """A ledger on SQLite or PostgreSQL.
+
+    Args:
+        config: Where it lies, its key and its anchors.
+    """
+
+    def __init__(self, config: Settings | None = None) -> None:
+        """Open the ledger; a SQLite file is made at the first use."""
+        self.config = config or settings()
+        self.keys = load_keys(self.config)
+        self.engine = ledger_setup.open_engine(self.config.ledger)
+
+    @contextmanager
+    def writing(self) -> Iterator[Writing]:
+        """Open a transaction that may append, waiting for other writers.
+
+        Yields:
+            The transaction; it is rolled back when the block raises.
+
+        Raises:
+            LedgerBroken: The database cannot be written for two minutes.
+        """
+        connection = self._connect().execution_options(writes=True)
+        try:
+            with connection, connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+                yield Writing(connection, self.keys)
+        except DBAPIError as error:
+            raise LedgerBroken(
+                expected="a ledger that can be written.",
+                found=f"{type(error.orig).__name__}: {error.orig}.",
+                state="The step that was to be recorded has not begun.",
+                todo="Bring the ledger's database back; `remedy ledger verify` shows its state.",
+            ) from error
+
+    def _connect(self) -> sa.Connection:
+        """Connect, waiting up to two minutes: a change that has begun waits for its record."""
+        give_up = time.monotonic() + _RETRY_SECONDS
+        while True:
+            try:
+                return self.engine.connect()
+            except OperationalError as error:
+                if time.monotonic() > give_up:
+                    raise LedgerBroken(
+                        expected="the ledger's database to answer.",
+                        found=f"no answer for {_RETRY_SECONDS} s: {error.orig}.",
+                        state="What had begun may be done; it is not recorded as done.",
+                        todo="Bring the ledger's database back; the reaper then goes on.",
+                    ) from error
+                logging.getLogger(__name__).warning("the ledger does not answer; waiting for it")
+                time.sleep(1)
+
+    def append(self, kind: str, body: Mapping[str, Any], **where: str) -> Entry:
+        """Append one entry in a transaction of its own; see `Writing.append`."""
+        with self.writing() as chain:
+            return chain.append(kind, body, **where)
+
+    def entries(
+        self,
+        *,
+        remediation: str | None = None,
+        kinds: tuple[str, ...] = (),
+        run: str | None = None,
+        after: int = 0,
+    ) -> list[Entry]:
+        """Read entries in order.
+
+        Args:
+            remediation: Only those of this remediation.
+            kinds: Only those of these kinds.
+            run: Only those of this Prefect run.
+            after: Only those behind this sequence number.
+
+        Returns:
+            The entries.
+
+        Raises:
+            LedgerBroken: One of them is not what was signed.
+        """
+        query = sa.select(ENTRIES).where(ENTRIES.c.seq > after).order_by(ENTRIES.c.seq)
+        if remediation is not None:
+            query = query.where(ENTRIES.c.remediation == remediation)
+        if kinds:
+            query = query.where(ENTRIES.c.kind.in_(kinds))
+        if run is not None:
+            query = query.where(ENTRIES.c.run == run)
+        with self._connect() as connection:
+            found = [Entry(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+        for entry in found:
+            self._insist_on(entry)
+        return found
+
+    def _insist_on(self, entry: Entry) -> None:
+        """Refuse an entry that was written past us: it counts for nothing."""
+        if entry.computed_hash() != entry.hash or not self.keys.is_signed(
+            entry.hash, entry.signature
+        ):
+            raise LedgerBroken(
+                expected=f"entry {entry.seq} as it was written and signed.",
+                found="other contents or a signature that is not ours.",
+                todo="Run `remedy ledger verify`, and find out who writes to the database.",
+            )
+
+    def head(self) -> Entry | None:
+        """Give the last entry, None in an empty ledger."""
+        query = sa.select(ENTRIES).order_by(ENTRIES.c.seq.desc()).limit(1)
+        with self._connect() as connection:
+            row = connection.execute(query).first()
+        return Entry(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name
+
+    def anchor(self) -> None:
+        """Append the signed head to the anchors that are configured."""
+        head = self.head()
+        if head is not None:
+            anchors.append(
+                self.config.ledger_anchors, head.seq, head.hash, self.keys.sign(head.hash)
+            )

@@ -1,0 +1,207 @@
+"""Recording: every step of a remediation is in the ledger before the next one begins."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.guardrails import faults, notify, render, surface, systems
+from tasks.guardrails.case import Case, Facts, StageRecord, stage_digest
+from tasks.guardrails.errors import PreconditionFailed, WorldMoved
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import Plan, Risk, Stage, StageOutline
+from tasks.guardrails.planner import Planner
+from tasks.guardrails.policy import policy_of
+from tasks.guardrails.version import code_version
+
+
+class AskAgain(Exception):
+    """A limit was exceeded before anything of the stage was done: plan and ask anew."""
+
+
+class Recorder:
+    """The case at work, kept up with the ledger.
+
+    Args:
+        ledger: The ledger.
+        remediation: Id of the remediation.
+        run: Id of the Prefect run at work.
+    """
+
+    def __init__(self, ledger: Ledger, remediation: str, run: str) -> None:
+        """Read the case."""
+        self.ledger, self.run = ledger, run
+        self._case = Case.read(ledger, remediation)
+
+    @property
+    def case(self) -> Case:
+        """The case with all entries written so far, by this process or another."""
+        last = self._case.entries[-1].seq if self._case.entries else 0
+        self._case.entries += self.ledger.entries(remediation=self._case.id, after=last)
+        return self._case
+
+    def append(self, kind: str, body: Mapping[str, Any], actor: str = "engine") -> None:
+        """Append an entry about this case."""
+        faults.point(f"before-entry:{kind}")
+        self.ledger.append(kind, body, remediation=self._case.id, run=self.run, actor=actor)
+        faults.point(f"after-entry:{kind}")
+
+    def stage(self, planner: Planner, name: str) -> StageRecord:
+        """Give a stage from the ledger, or plan and record it: a stage is planned once.
+
+        Where the code or the policy is another one than the stage was planned under, and
+        nothing of it was begun, it is planned anew.
+
+        Args:
+            planner: The remediation's planning functions.
+            name: Name of the stage; '' for the first.
+
+        Returns:
+            The stage as recorded.
+
+        Raises:
+            WorldMoved: The target is another system than the first stage was planned for.
+            PreconditionFailed: It touches more objects than the policy lets it.
+        """
+        case = self.case
+        record = self._recorded(name)
+        if record is not None and self._is_superseded(record):
+            record = None
+        facts = self._facts()
+        self._insist_on_same_system(facts)
+        if record is not None and not self._is_stale(record, facts):
+            return record
+        if name:
+            earlier = tuple(done.stage for done in case.stages if done.stage.name != name)
+            stage = planner.later_stage(case, name, earlier)
+        else:
+            stage = planner.plan(case)
+        return self._record(stage, facts)
+
+    def _recorded(self, name: str) -> StageRecord | None:
+        stages = self.case.stages
+        if not name:
+            return stages[0] if stages else None
+        return self.case.stage(name)
+
+    def _facts(self) -> Facts:
+        target = self.case.target
+        system = systems.load(target)
+        return Facts(
+            policy_version=policy_of(self.ledger, target).version,
+            target_fingerprint=system.fingerprint(),
+            code_version=code_version(),
+            identity=system.identity(),
+        )
+
+    def _is_superseded(self, record: StageRecord) -> bool:
+        return any(
+            entry.facts["digest"] == record.digest and entry.seq > record.seq
+            for entry in self.case.of_kind("superseded")
+        )
+
+    def _is_stale(self, record: StageRecord, now: Facts) -> bool:
+        if any(step.begun for step in self.case.steps(record)) or self.is_stage_done(
+            record.stage.name
+        ):
+            return False
+        then = record.facts
+        return (then.policy_version, then.code_version) != (now.policy_version, now.code_version)
+
+    def _insist_on_same_system(self, now: Facts) -> None:
+        stages = self.case.stages
+        if not stages:
+            return
+        then = stages[0].facts
+        moved = [
+            f"{key} was {value!r} and is {now.identity[key]!r}"
+            for key, value in then.identity.items()
+            if key in now.identity and now.identity[key] != value
+        ]
+        if then.target_fingerprint != now.target_fingerprint:
+            moved.append("the target's configuration was edited")
+        if moved:
+            raise WorldMoved(
+                expected=f"target {self.case.target} as it was when the plan was made.",
+                found="; ".join(moved) + ".",
+                state="Nothing was begun on what is there now.",
+                todo="Find out why, then start the remediation again.",
+            )
+
+    def _record(self, stage: Stage, facts: Facts) -> StageRecord:
+        case = self.case
+        # Through JSON and back, so that what is shown and done is what was recorded.
+        stage = type(stage).model_validate(stage.model_dump(mode="json"))
+        first = isinstance(stage, Plan)
+        others = [record for record in case.stages if record.stage.name != stage.name]
+        previous = others[-1].digest if others and not first else ""
+        digest = stage_digest(case.request, stage, facts, previous)
+        plan = case.plan
+        outline = next((o for o in plan.later if o.name == stage.name), None) if plan else None
+        self.append(
+            "planned",
+            {
+                "first": first,
+                "stage": stage.model_dump(mode="json"),
+                "digest": digest,
+                "facts": facts.model_dump(mode="json"),
+                "exceeds": "" if first else _exceeds(stage, outline),
+            },
+        )
+        record = self._recorded(stage.name)
+        if record is None:
+            message = f"stage {stage.name} was recorded and is not found"
+            raise RuntimeError(message)
+        surface.show(
+            render.artifact_key(case.id, f"plan-{stage.name}"),
+            render.plan(self.case, record),
+            f"Plan of {case.name} on {case.target}, stage {stage.name}",
+        )
+        self._insist_on_blast_radius(stage)
+        return record
+
+    def _insist_on_blast_radius(self, stage: Stage) -> None:
+        most = policy_of(self.ledger, self.case.target).policy.blast_radius
+        if len(stage.objects) > most:
+            raise PreconditionFailed(
+                expected=f"a plan that touches at most {most} objects (the policy's blast radius).",
+                found=f"{len(stage.objects)} objects: {', '.join(stage.objects[:5])}, ...",
+                todo="Narrow the parameters, or have the policy changed: remedy policy set.",
+            )
+
+    def supersede(self, record: StageRecord, why: str) -> None:
+        """Give a stage's plan up, so that it is planned and approved anew."""
+        self.append("superseded", {"digest": record.digest, "why": why})
+
+    def is_stage_done(self, name: str) -> bool:
+        """Say whether a stage was carried out and proved."""
+        record = self._recorded(name)
+        return record is not None and any(
+            entry.facts["digest"] == record.digest for entry in self.case.of_kind("stage_done")
+        )
+
+    def end(self, outcome: str, why: str) -> None:
+        """Record the outcome, show the report, anchor the ledger and tell the webhook."""
+        self.append("ended", {"outcome": outcome, "why": why})
+        self.ledger.anchor()
+        case = self.case
+        surface.show(
+            render.artifact_key(case.id, "report"),
+            render.report(case),
+            f"Report of {case.name} on {case.target}: {outcome}",
+        )
+        notify.tell(
+            self.ledger.config,
+            "stuck" if outcome == "stuck" else "ended",
+            case,
+            f"{case.name} on {case.target}: {outcome}. {why}",
+        )
+
+
+def _exceeds(stage: Stage, outline: StageOutline | None) -> str:
+    """Say how a stage goes beyond what the first plan outlined; '' where it does not."""
+    if outline is None:
+        return "the first plan did not outline this stage"
+    risks = list(Risk)
+    if risks.index(stage.risk) > risks.index(outline.risk):
+        return f"outlined as {outline.risk}, it is {stage.risk}"
+    unknown = sorted({change.kind for change in stage.changes} - set(outline.kinds))
+    return f"kinds of change that were not outlined: {', '.join(unknown)}" if unknown else ""

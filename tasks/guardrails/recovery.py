@@ -1,0 +1,97 @@
+"""Recovery: what Prefect ended where no code of ours ran goes on from the ledger."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
+
+from tasks.guardrails.case import Case, open_cases
+from tasks.guardrails.errors import ApprovalRefused
+from tasks.guardrails.leases import holders, remediation_resource
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.policy import policy_of
+
+_GRACE = timedelta(seconds=30)
+_START_GRACE = timedelta(seconds=120)  # a recovery that was started needs a free worker
+
+
+def state_of(run: str) -> str:
+    """Give the type of a run's state in Prefect, 'deleted' where it has none any more."""
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(UUID(run)).state
+    except ObjectNotFound:
+        return "deleted"
+    return state.type.value if state else "unknown"
+
+
+def note_cancellation(ledger: Ledger, case: Case, run: str) -> None:
+    """Record that a person ended the last run by hand: from then on the case only undoes."""
+    last = case.runs[-1] if case.runs else ""
+    state = state_of(last) if last and last != run else ""
+    if state not in (StateType.CANCELLED.value, StateType.CANCELLING.value, "deleted"):
+        return
+    if case.failure is None:
+        error = ApprovalRefused(
+            expected="a run to carry on.",
+            found=f"run {last} was {state.lower()} in Prefect.",
+            todo="Start the remediation again if it was not meant.",
+        )
+        ledger.append("cancelled", error.facts(), remediation=case.id, run=run)
+
+
+def abandoned(ledger: Ledger) -> list[Case]:
+    """Find the remediations that nobody carries on: no outcome, no live lease, not waiting.
+
+    One that waits for approval within its expiry is left alone, unless its run was cancelled
+    or deleted in Prefect.
+    """
+    live = {holder.resource for holder in holders(ledger) if holder.is_live and not holder.is_dead}
+    found = []
+    for remediation in open_cases(ledger):
+        case = Case.read(ledger, remediation)
+        if remediation_resource(remediation) in live:
+            continue
+        last = case.entries[-1]
+        grace = _START_GRACE if last.kind == "recovery_started" else _GRACE
+        if datetime.now(UTC) - last.when < grace:
+            continue
+        if _still_waits(ledger, case):
+            continue
+        found.append(case)
+    return found
+
+
+def _still_waits(ledger: Ledger, case: Case) -> bool:
+    gate = case.open_gate
+    if gate is None:
+        return False
+    expiry = timedelta(seconds=policy_of(ledger, case.target).policy.expiry_seconds)
+    if datetime.now(UTC) > gate.when + expiry:
+        return False
+    state = state_of(case.runs[-1]) if case.runs else "deleted"
+    return state not in (StateType.CANCELLED.value, StateType.CANCELLING.value, "deleted")
+
+
+def reap(ledger: Ledger, start: Callable[[str, str], Any]) -> list[str]:
+    """Start a recovery for each abandoned remediation.
+
+    Args:
+        ledger: The ledger.
+        start: Called with the remediation's id and an idempotency key; starts the run.
+
+    Returns:
+        The ids for which a recovery was started.
+    """
+    started = []
+    for case in abandoned(ledger):
+        # The same key until the case moves: two reapers at once start one run.
+        key = f"recover-{case.id}-{case.entries[-1].seq}"
+        start(case.id, key)
+        ledger.append("recovery_started", {"key": key}, remediation=case.id)
+        started.append(case.id)
+    return started

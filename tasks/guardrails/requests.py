@@ -1,0 +1,114 @@
+"""Requests: who asked for what; recorded before anything is looked at."""
+
+from typing import Any
+from uuid import uuid4
+
+from pydantic_core import to_jsonable_python
+
+from tasks.guardrails import approvers, surface
+from tasks.guardrails.case import Case, Requester, id_of_run
+from tasks.guardrails.errors import BadInput
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import canonical_json
+from tasks.guardrails.version import code_version
+
+_TICKET = "remedy-ticket-"
+
+
+def opened(ledger: Ledger, name: str, run: str, parameters: dict[str, Any]) -> str:
+    """Find the remediation that a run carries out, or record its request.
+
+    Args:
+        ledger: Where it is recorded.
+        name: Name of the remediation.
+        run: Id of the Prefect run: the same remediation at each of its executions.
+        parameters: The flow's parameters, with target, dry_run and reason.
+
+    Returns:
+        Id of the remediation.
+
+    Raises:
+        BadInput: The run's parameters are others than at its first execution.
+    """
+    given = to_jsonable_python(parameters)
+    dry_run, reason = bool(given.pop("dry_run")), str(given.pop("reason"))
+    remediation = id_of_run(run or uuid4().hex)
+    case = Case.read(ledger, remediation)
+    if case.request:
+        if canonical_json(case.request["parameters"]) != canonical_json(given):
+            raise BadInput(
+                expected="the parameters that were planned and approved.",
+                found="others: the run was edited in between.",
+                todo="Start a new run with the new parameters.",
+            )
+        return remediation
+    requester = _requester(ledger, name, given)
+    ledger.append(
+        "requested",
+        {
+            "name": name,
+            "target": given["target"],
+            "parameters": given,
+            "dry_run": dry_run,
+            "reason": reason,
+            "requester": requester.model_dump(),
+            "code_version": code_version(),
+        },
+        remediation=remediation,
+        run=run,
+        actor=requester.name,
+    )
+    return remediation
+
+
+def ticket(ledger: Ledger, name: str, parameters: dict[str, Any], approver: str, code: str) -> str:
+    """Authenticate a requester before the run is created.
+
+    Args:
+        ledger: Where the ticket is recorded.
+        name: Name of the remediation.
+        parameters: Its parameters, without dry_run and reason.
+        approver: Name of the requester, who needs a secret as approvers have.
+        code: Their code.
+
+    Returns:
+        The ticket, to be given to Prefect as the run's idempotency key: it admits one run
+        of this remediation with these parameters.
+
+    Raises:
+        ApprovalRefused: The code is wrong.
+    """
+    who, mark = approvers.authenticate(
+        ledger, approver, code, role="approve", source=approvers.HOST
+    )
+    key = _TICKET + uuid4().hex
+    with ledger.writing() as chain:
+        approvers.use_code(chain, who.name, mark, approvers.HOST)
+        chain.append(
+            "ticket",
+            {"ticket": key, "name": name, "parameters": to_jsonable_python(parameters)},
+            actor=who.name,
+        )
+    return key
+
+
+def _requester(ledger: Ledger, name: str, parameters: dict[str, Any]) -> Requester:
+    """Find out who asked: an authenticated person, a schedule, or nobody known."""
+    run = surface.flow_run()
+    if run is None:
+        return Requester(name="a direct call", known=False, how="no Prefect run")
+    key = run.idempotency_key or ""
+    if key.startswith(_TICKET):
+        for entry in ledger.entries(kinds=("ticket",)):
+            facts = entry.facts
+            asked = {key: parameters.get(key) for key in facts["parameters"]}
+            if (
+                facts["ticket"] == key
+                and facts["name"] == name
+                and canonical_json(asked) == canonical_json(facts["parameters"])
+            ):
+                return Requester(name=entry.actor, known=True, how="authenticated by code")
+    # Only Prefect's scheduler sets this; a client of its API cannot.
+    if run.auto_scheduled:
+        return Requester(name="schedule", known=True, how="started by a schedule")
+    return Requester(name="somebody", known=False, how="started in Prefect without a code")

@@ -1,0 +1,179 @@
+"""What a run shows and asks in Prefect: artifacts, progress, and the form that resumes it."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import stamina
+from httpx import HTTPStatusError
+from prefect import runtime
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from prefect.logging import get_run_logger
+from pydantic import Field, ValidationError
+
+_PROGRESS_SECONDS = 2.0
+
+
+class Decision(RunInput):
+    """The form in Prefect's UI; without defaults, so that a forced resume decides nothing."""
+
+    approver: str = Field(description="Your name as an approver.")
+    code: str = Field(description="The code that your authenticator shows now.")
+    decision: Literal["approve", "refuse"] = Field(description="What you decide.")
+    comment: str = Field(description="Why; goes into the report.")
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What came back with a resume: the form's fields, and when it was stored."""
+
+    decision: Decision
+    at: datetime
+
+
+def run_id() -> str:
+    """Give the id of the flow run at work."""
+    context = FlowRunContext.get()
+    return str(context.flow_run.id) if context and context.flow_run else ""
+
+
+def flow_run() -> FlowRun | None:
+    """Give the flow run at work, as it is on the server now."""
+    found = run_id()
+    if not found:
+        return None
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(UUID(found))
+
+
+def run_url() -> str:
+    """Give the address of the run's page."""
+    return str(runtime.flow_run.ui_url or "")
+
+
+def log(message: str) -> None:
+    """Write a line into the run's log."""
+    get_run_logger().info(message)
+
+
+def show(key: str, markdown: str, description: str) -> None:
+    """Put a markdown artifact on the run's page."""
+    create_markdown_artifact(key=key, markdown=markdown, description=description)
+
+
+def progress(title: str) -> Callable[[float, str], None]:
+    """Make a reporter of progress: a bar in the UI, and lines with rate and time left.
+
+    Args:
+        title: What makes progress.
+
+    Returns:
+        To be called with a fraction from 0 to 1 and a sentence; calls that come close
+        together are left out.
+    """
+    started = time.monotonic()
+    shown_at = 0.0
+    artifact: UUID | None = None
+
+    def report(fraction: float, detail: str = "") -> None:
+        nonlocal shown_at, artifact
+        now = time.monotonic()
+        if fraction < 1 and now - shown_at < _PROGRESS_SECONDS:
+            return
+        shown_at = now
+        taken = now - started
+        left = f", {taken / fraction - taken:.0f} s left" if 0 < fraction < 1 else ""
+        log(f"{title}: {fraction:.0%} after {taken:.0f} s{left}. {detail}".rstrip())
+        # What the UI shows must not stop a change that runs.
+        with contextlib.suppress(PrefectHTTPStatusError, HTTPStatusError):
+            if artifact is None:
+                made = create_progress_artifact(progress=fraction * 100, description=title)
+                artifact = made if isinstance(made, UUID) else None
+            else:
+                update_progress_artifact(artifact, progress=fraction * 100)
+
+    return report
+
+
+def wait_for_decision(key: str, description: str, timeout_seconds: int) -> Typed | None:
+    """Suspend the run until somebody resumes it, and give what they typed.
+
+    The run's process ends here. When it is resumed, the flow runs again from its top and
+    this call, with the same key, returns.
+
+    Args:
+        key: Key of this question; letters, digits and dashes.
+        description: Markdown that is shown with the form.
+        timeout_seconds: When Prefect may give up; the ledger's expiry decides.
+
+    Returns:
+        What was typed; None where the run came back without it (a forced state).
+    """
+    attempt = f"{key}-{runtime.flow_run.run_count}"
+    form = Decision.with_initial_data(description=description)
+    try:
+        typed = suspend_flow_run(wait_for_input=form, key=attempt, timeout=timeout_seconds)
+    except ValidationError:
+        return None
+    if typed is None:
+        return None
+    return Typed(typed, _stored_at(f"suspended-{attempt}-response"))
+
+
+@stamina.retry(on=HTTPStatusError, attempts=5)
+def _stored_at(key: str) -> datetime:
+    with get_client(sync_client=True) as client:
+        found = client.filter_flow_run_input(UUID(run_id()), key, limit=1, exclude_keys=set())
+    stored = found[0].created
+    if stored is None:
+        message = f"Prefect keeps no time with the input {key}"
+        raise RuntimeError(message)
+    return datetime.fromisoformat(str(stored))
+
+
+def wake(run: str) -> str:
+    """Resume a suspended run, so that it looks into the ledger; no code passes Prefect.
+
+    Args:
+        run: Id of the flow run.
+
+    Returns:
+        '' where it was resumed, else Prefect's reason.
+    """
+    typed = {
+        "approver": "see the ledger",
+        "code": "-",
+        "decision": "approve",
+        "comment": "decided in the ledger",
+    }
+    with get_client(sync_client=True) as client:
+        answer = _resume(client, run, typed)
+    if answer.get("status") == "ACCEPT":
+        return ""
+    details = answer.get("details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    return str(reason or json.dumps(answer))
+
+
+@stamina.retry(on=PrefectHTTPStatusError, attempts=5)
+def _resume(client: SyncPrefectClient, run: str, typed: dict[str, str]) -> dict[str, object]:
+    response = client.request(
+        "POST", "/flow_runs/{id}/resume", path_params={"id": UUID(run)}, json={"run_input": typed}
+    )
+    answer: dict[str, object] = response.json()
+    return answer

@@ -1,0 +1,65 @@
+"""What the engine asks of a target, without knowing any: who it is, and ending old sessions."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+_token: ContextVar[int] = ContextVar("remedy_token", default=0)
+_pinned: ContextVar["SystemFacts | None"] = ContextVar("remedy_pinned_system", default=None)
+
+
+class SystemFacts(Protocol):
+    """The part of a target that the engine sees."""
+
+    name: str
+
+    def fingerprint(self) -> str:
+        """Hash what the target resolves to, without secrets' values."""
+
+    def identity(self) -> dict[str, str]:
+        """Ask the system who it is."""
+
+    def end_older(self, token: int) -> list[str]:
+        """End what sessions with a token below `token` still run; say what was ended."""
+
+
+Loader = Callable[[str], SystemFacts]
+_loaders: list[Loader] = []
+
+
+def use_loader(loader: Loader) -> None:
+    """Say how a target's name becomes a system; the platforms do, when they are imported."""
+    _loaders[:] = [loader]
+
+
+def load(name: str) -> SystemFacts:
+    """Load a target, or give the one that the engine pinned for the stage at work.
+
+    Args:
+        name: The target's name.
+
+    Returns:
+        The system. While a stage is carried out always the one that was checked against
+        the plan, so that an edit of the target's block in between redirects nothing.
+    """
+    pinned = _pinned.get()
+    if pinned is not None and pinned.name == name:
+        return pinned
+    return _loaders[0](name)
+
+
+@contextmanager
+def pin(system: SystemFacts, token: int) -> Iterator[None]:
+    """Make `load` give this system, and its sessions carry this fencing token."""
+    pinned, held = _pinned.set(system), _token.set(token)
+    try:
+        yield
+    finally:
+        _pinned.reset(pinned)
+        _token.reset(held)
+
+
+def fencing_token() -> int:
+    """Give the fencing token of the lease under which we work; 0 without one."""
+    return _token.get()

@@ -1,0 +1,195 @@
+"""The undo of an earlier remediation: itself a plan, made from what the ledger says."""
+
+from typing import ClassVar
+
+from tasks.guardrails.case import Case, StageRecord
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import (
+    AnyChange,
+    Change,
+    Effects,
+    Finding,
+    Observed,
+    Plan,
+    Reverts,
+    Risk,
+    Standing,
+    Work,
+)
+
+UNDO = "undo_remediation"
+_MIRRORED = {Standing.BEFORE: Standing.AFTER, Standing.AFTER: Standing.BEFORE}
+
+
+class UndoChange(Change):
+    """The revert of a change of an earlier remediation.
+
+    Args:
+        original: The change.
+        original_remediation: Whose change it was.
+    """
+
+    kind: ClassVar[str] = "guardrails.undo_change"
+    reverts: ClassVar[Reverts] = "impossible"  # an undo is not undone: run the remediation again
+
+    original: AnyChange
+    original_remediation: str
+
+    @property
+    def title(self) -> str:
+        """What is taken back."""
+        return f"undo: {self.original.title}"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What the change touched."""
+        return self.original.objects
+
+    @property
+    def before_and_after(self) -> tuple[str, str]:
+        """The change's states, the other way round."""
+        before, after = self.original.before_and_after
+        return after, before
+
+    def _as_then(self, work: Work) -> Work:
+        return Work(
+            target=work.target,
+            remediation=self.original_remediation,
+            token=work.token,
+            begun_at=work.begun_at,
+            progress=work.progress,
+        )
+
+    def observe(self, work: Work) -> Observed:
+        """Look with the change's own eyes; its `after` is our `before`."""
+        seen = self.original.observe(self._as_then(work))
+        return Observed(_MIRRORED.get(seen.standing, seen.standing), seen.detail)
+
+    def apply(self, work: Work) -> str | None:
+        """Revert the change."""
+        return self.original.revert(self._as_then(work))
+
+    def revert(self, work: Work) -> None:
+        """Never called: what is impossible to revert stops an undo."""
+
+
+def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Plan:
+    """Plan the undo of an earlier remediation from what the ledger and the world say.
+
+    Args:
+        ledger: The ledger.
+        remediation: Id of the remediation to undo.
+        target: Its target.
+        own_id: Id of the undo itself.
+
+    Returns:
+        The reverts in reverse order, with what they would lose now.
+
+    Raises:
+        PreconditionFailed: There is nothing to undo, a later remediation touched the same
+            objects, or a change cannot be taken back.
+    """
+    case = Case.read(ledger, remediation)
+    _insist_that_it_can_be_undone(ledger, case, target, own_id)
+    changes: list[Change] = []
+    losses: list[str] = []
+    findings: list[Finding] = []
+    risk = Risk.HARMLESS
+    for record in reversed(case.stages):
+        for change in _standing(case, record):
+            if change.reverts == "pointless":
+                findings.append(
+                    Finding(what=f"'{change.title}' stays: no point in undoing it.", how="ledger")
+                )
+                continue
+            if change.reverts == "impossible":
+                raise PreconditionFailed(
+                    expected="changes that can be taken back.",
+                    found=f"'{change.title}' cannot be.",
+                    todo="Restore by hand what it removed, or leave it.",
+                )
+            risk = max(risk, record.stage.risk, key=list(Risk).index)
+            work = Work(target=target, remediation=remediation)
+            loss = change.undo_loss(work)
+            losses += [loss] if loss else []
+            changes.append(UndoChange(original=change, original_remediation=remediation))
+    return Plan(
+        name="undo",
+        title=f"Undo {case.name} ({remediation}) on {target}",
+        risk=Risk.DESTRUCTIVE if losses else risk,
+        findings=(
+            Finding(
+                what=f"{case.name} ended as {case.outcome}; {len(changes)} changes stand.",
+                how=f"ledger, remediation {remediation}",
+            ),
+            *findings,
+        ),
+        changes=tuple(_in_turn(changes)),
+        effects=Effects(lost=" ".join(losses) or "nothing", outage="as the change itself had"),
+    )
+
+
+def undone_by(ledger: Ledger, remediation: str) -> str:
+    """Give the id of the remediation that undid this one, '' where none did."""
+    for entry in ledger.entries(kinds=("requested",)):
+        facts = entry.facts
+        is_its_undo = (facts["name"], facts["parameters"].get("remediation")) == (UNDO, remediation)
+        if is_its_undo and Case.read(ledger, entry.remediation).outcome == "remediated":
+            return entry.remediation
+    return ""
+
+
+def _in_turn(changes: list[Change]) -> list[Change]:
+    """Let all but the first be looked at in their turn only: they build on one another."""
+    kind = UndoChange.kind
+    return [
+        change if index == 0 else change.model_copy(update={"needs": (kind,)})
+        for index, change in enumerate(changes)
+    ]
+
+
+def _standing(case: Case, record: StageRecord) -> list[Change]:
+    steps = case.steps(record)
+    pairs = zip(record.stage.changes, steps, strict=True)
+    return [change for change, step in reversed(list(pairs)) if step.stands]
+
+
+def _insist_that_it_can_be_undone(ledger: Ledger, case: Case, target: str, own_id: str) -> None:
+    if not case.request or case.target != target or not case.outcome or not case.has_acted:
+        found = (
+            "unknown to the ledger"
+            if not case.request
+            else f"on target {case.target}"
+            if case.target != target
+            else "not ended yet"
+            if not case.outcome
+            else f"ended as {case.outcome}, with nothing that stands"
+        )
+        raise PreconditionFailed(
+            expected=f"a remediation on {target} that has ended and whose changes stand.",
+            found=f"{case.id} is {found}.",
+            todo="See `remedy runs`.",
+        )
+    if undo := undone_by(ledger, case.id):
+        raise PreconditionFailed(
+            expected="a remediation that was not undone yet.",
+            found=f"{case.id} was undone by {undo}.",
+            todo=f"To have it again, start {case.name} again.",
+        )
+    touched = {name for record in case.stages for name in record.stage.objects}
+    last = case.entries[-1].seq
+    begun = ledger.entries(kinds=("begun",), after=last)
+    for other in dict.fromkeys(entry.remediation for entry in begun):
+        later = Case.read(ledger, other)
+        if later.target != target or other in {case.id, own_id} or not later.has_acted:
+            continue
+        if undone_by(ledger, other):
+            continue
+        both = touched & {n for record in later.stages for n in record.stage.objects}
+        if both:
+            raise PreconditionFailed(
+                expected=f"nothing done since to what {case.id} touched.",
+                found=f"{later.name} ({other}) touched {', '.join(sorted(both))} later.",
+                todo=f"Undo that one first: remedy undo {other}",
+            )

@@ -1,0 +1,106 @@
+"""Undoing: every change that was begun, in reverse order, each from its own `before`."""
+
+from tasks.guardrails import acting, faults, gates, surface
+from tasks.guardrails.acting import as_step, work_on
+from tasks.guardrails.case import StageRecord
+from tasks.guardrails.errors import RemediationError, UndoFailed
+from tasks.guardrails.leases import Lease
+from tasks.guardrails.plan import Standing
+from tasks.guardrails.recording import Recorder
+
+
+def undo(recorder: Recorder, lease: Lease, *, automatic: bool) -> None:
+    """Take back what stands of all stages.
+
+    Args:
+        recorder: The case.
+        lease: The target's lease.
+        automatic: Whether nobody has asked for it: then what would lose what others wrote
+            since is asked about first.
+
+    Raises:
+        UndoFailed: A change could not be taken back; says what stands how.
+        Kept: A person decided to leave things as they stand.
+    """
+    for record in reversed(recorder.case.stages):
+        steps = recorder.case.steps(record)
+        for index in reversed(range(len(steps))):
+            if steps[index].stands:
+                change = record.stage.changes[index]
+                if automatic:  # asked here: a task run cannot suspend
+                    _ask_about_loss(recorder, record, lease, index)
+                as_step(
+                    f"undo: {change.title}",
+                    lambda r=record, i=index: _revert(recorder, r, lease, i),  # type: ignore[misc] # mypy cannot infer a lambda with a default
+                )
+
+
+def _ask_about_loss(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> None:
+    change = record.stage.changes[index]
+    told = work_on(recorder, record, lease, index)
+    if change.reverts != "exact" or change.observe(told).standing is Standing.BEFORE:
+        return
+    loss = change.undo_loss(told)
+    if loss and not gates.ask_person(
+        recorder,
+        record,
+        f"undo-{index}",
+        f"Undo '{change.title}'? {loss} Approve to undo; refuse to leave it as it is.",
+    ):
+        raise gates.Kept(
+            expected="a decision on the undo.",
+            found="the decision to keep, or none in time.",
+            state=f"'{change.title}' stands; nothing before it was taken back.",
+            todo=f"When it is to be taken back: remedy undo {recorder.case.id}",
+        )
+
+
+def _revert(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> None:
+    change = record.stage.changes[index]
+    entry = {"digest": record.digest, "index": index, "title": change.title}
+    lease.insist()
+    if change.reverts == "pointless":
+        recorder.append("reverted", {**entry, "seen": "stays: taking it back has no point"})
+        return
+    told = work_on(recorder, record, lease, index)
+    seen = change.observe(told)
+    if seen.standing is not Standing.BEFORE:
+        if change.reverts == "impossible":
+            raise _stands(recorder, change.title, "it cannot be taken back")
+        faults.point(f"before-revert:{change.kind}")
+        note = _revert_or_say(recorder, record, lease, index)
+        faults.point(f"after-revert:{change.kind}")
+        seen = change.observe(told)
+        if seen.standing is not Standing.BEFORE:
+            raise _stands(recorder, change.title, seen.detail)
+        entry["note"] = note
+    recorder.append("reverted", {**entry, "seen": seen.detail})
+    surface.log(f"undone: {change.title}: {seen.detail}")
+
+
+def _revert_or_say(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> str:
+    change = record.stage.changes[index]
+    try:
+        return acting.guarded(change.revert, work_on(recorder, record, lease, index)) or ""
+    except UndoFailed:
+        raise
+    except RemediationError as error:
+        raise _stands(recorder, change.title, error.found) from error
+
+
+def _stands(recorder: Recorder, title: str, why: str) -> UndoFailed:
+    standing = [
+        record.stage.changes[index].title
+        for record in recorder.case.stages
+        for index, step in enumerate(recorder.case.steps(record))
+        if step.stands
+    ]
+    return UndoFailed(
+        expected=f"'{title}' to be taken back.",
+        found=f"{why.rstrip('.')}.",
+        state=f"These changes stand: {'; '.join(standing)}. The target's lease is marked.",
+        todo=(
+            "Put it right by hand, then run: remedy lease release "
+            f"target:{recorder.case.target} --reason ..."
+        ),
+    )

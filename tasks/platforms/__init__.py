@@ -1,0 +1,1 @@
+"""The systems under care: capability protocols, and the platforms that carry them out."""

@@ -1,0 +1,206 @@
+"""Capabilities of a target, as the subjects see them; a platform has those that it can."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import psycopg
+from pydantic import BaseModel, ConfigDict, Field
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+class Request(BaseModel):
+    """A request of the probe account, with placeholders like `{token}` in any string.
+
+    `{username}`, `{password}` and `{unique}` (differs each time) are given; what `capture`
+    names is added from the answer.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = Field(description="HTTP method.")
+    path: str = Field(description="Path below the application's URL.")
+    body: dict[str, Any] | None = Field(default=None, description="JSON body.")
+    headers: dict[str, str] = Field(default_factory=dict, description="Headers.")
+    status: int = Field(default=200, description="The status that a working system answers.")
+    capture: dict[str, str] = Field(
+        default_factory=dict,
+        description="Placeholder name -> dotted path in the JSON answer.",
+    )
+    expect: dict[str, str] = Field(
+        default_factory=dict, description="Dotted path in the answer -> value it must have."
+    )
+
+
+class ProbeAccount(BaseModel):
+    """An account of the application, and the requests that prove it works from outside."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    username: str = Field(description="Name of an account made for probing.")
+    login: Request = Field(description="Logs in; captures what later requests need.")
+    read: list[Request] = Field(description="Reads known rows, past the cache.")
+    write: Request | None = Field(default=None, description="Creates a row.")
+    read_back: Request | None = Field(default=None, description="Reads the row created.")
+    delete: Request | None = Field(default=None, description="Deletes the row created.")
+
+
+class Database(Protocol):
+    """A PostgreSQL database under care."""
+
+    name: str
+
+    def connect(
+        self, database: str | None = None, *, autocommit: bool = True, **settings: str
+    ) -> Connection:
+        """Connect as the maintenance user; rows come as dictionaries.
+
+        The session carries `application_name=remedy:<target>:<token>` and
+        `client_connection_check_interval`, so that a successor can end it.
+
+        Args:
+            database: Name of the database; the one under care by default.
+            autocommit: Whether each statement is its own transaction.
+            settings: Server settings of the session, as lock_timeout='300ms'.
+
+        Raises:
+            Transient: The server does not answer.
+            PreconditionFailed: It answers and refuses.
+        """
+
+    def environment(self, database: str | None = None, user: str | None = None) -> dict[str, str]:
+        """Give the libpq environment (PGHOST, ...) for a client program: no secret in `ps`."""
+
+    def program(self, name: str) -> Path:
+        """Find a client program (pg_dump, psql, ...) that fits the server.
+
+        Raises:
+            PreconditionFailed: There is none; says where it was looked for.
+        """
+
+    def free_bytes(self) -> int | None:
+        """Measure the free bytes where the server keeps its data; None where unknowable."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command inside the application ended."""
+
+    status: int
+    output: str
+    errors: str
+
+
+class Application(Protocol):
+    """The web application that uses the database."""
+
+    url: str
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Completed:
+        """Run a command as the application ships it, with settings laid over its own."""
+
+    def pause(self, seconds: float) -> AbstractContextManager[bool]:
+        """Hold new requests back while the block runs; yields whether that was possible.
+
+        The pause ends by itself after `seconds`, whatever becomes of the caller.
+        """
+
+
+@dataclass(frozen=True)
+class StoredBackup:
+    """A file or folder in a target's store of backups."""
+
+    name: str
+    size: int
+    modified: datetime
+    is_directory: bool
+
+
+class Backups(Protocol):
+    """Where a target keeps its backups."""
+
+    def list(self) -> list[StoredBackup]:
+        """List everything in the store, newest first."""
+
+    def local(self, name: str) -> AbstractContextManager[Path]:
+        """Give a backup as a local path, fetched where it is not on this machine."""
+
+    def store(self, path: Path, name: str) -> None:
+        """Put a local file or folder into the store under a name, whole or not at all."""
+
+    def remove(self, name: str) -> None:
+        """Remove a backup; missing is fine."""
+
+
+class Cache(Protocol):
+    """The application's cache and queues."""
+
+    def clear(self) -> int:
+        """Clear the application's namespace only; returns how many keys went."""
+
+    def count(self) -> int:
+        """Count the keys of the application's namespace."""
+
+    def queued(self) -> dict[str, int]:
+        """Give the jobs waiting in each queue by its name."""
+
+
+class MigrationSettings(BaseModel):
+    """How the application migrates its schema, for a run against another database."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    upgrade: list[str] = Field(
+        default=["alembic", "upgrade", "{revision}"],
+        description="Command that brings a database to {revision}.",
+    )
+    show_database: list[str] = Field(
+        default_factory=list,
+        description="Command that prints current_database() through the application's settings.",
+    )
+    environment: dict[str, str] = Field(
+        default={
+            "POSTGRES_SERVER": "{host}",
+            "POSTGRES_PORT": "{port}",
+            "POSTGRES_DB": "{database}",
+            "POSTGRES_USER": "{user}",
+            "POSTGRES_PASSWORD": "{password}",
+        },
+        description="Variables that name the database, with {host}, {port}, {database}, "
+        "{user}, {password}.",
+    )
+    version_table: str = Field(default="alembic_version", description="Table of the revision.")
+
+
+class System(Protocol):
+    """A target with its capabilities; one that it lacks raises PreconditionFailed."""
+
+    name: str
+
+    @property
+    def database(self) -> Database: ...  # noqa: D102 - named by its type
+    @property
+    def application(self) -> Application: ...  # noqa: D102
+    @property
+    def backups(self) -> Backups: ...  # noqa: D102
+    @property
+    def cache(self) -> Cache: ...  # noqa: D102
+    @property
+    def probe_account(self) -> ProbeAccount | None: ...  # noqa: D102
+    @property
+    def probe_password(self) -> str: ...  # noqa: D102
+    @property
+    def migrations(self) -> MigrationSettings | None: ...  # noqa: D102
+
+    def fingerprint(self) -> str:
+        """Hash what the target resolves to, without secrets' values."""
+
+    def identity(self) -> dict[str, str]:
+        """Ask the system who it is (PostgreSQL system_identifier, database OID, ...)."""
+
+    def end_older(self, token: int) -> list[str]:
+        """End what sessions with a fencing token below `token` still run, wait until gone."""

@@ -1,0 +1,24 @@
+"""Fixtures that all tests share: a home of their own, and a real Prefect server."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+for _name in [name for name in os.environ if name.startswith("REMEDY_")]:
+    if _name not in {"REMEDY_POSTGRES_PROGRAMS", "REMEDY_TEST_CACHE"}:
+        del os.environ[_name]
+
+pytest_plugins = [
+    name
+    for name in ("tests.prefect_fixtures", "tests.postgres_fixtures", "tests.sandbox_fixtures")
+    if (Path(__file__).parent.parent / (name.replace(".", "/") + ".py")).exists()
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a home of its own to each test: ledger, keys, everything."""
+    monkeypatch.setenv("REMEDY_HOME", str(tmp_path))
+    yield tmp_path
