@@ -10,6 +10,8 @@ for _name in [name for name in os.environ if name.startswith("REMEDY_")]:
     if _name not in {"REMEDY_POSTGRES_PROGRAMS", "REMEDY_TEST_CACHE"}:
         del os.environ[_name]
 
+os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
 pytest_plugins = [
     name
     for name in ("tests.prefect_fixtures", "tests.postgres_fixtures", "tests.sandbox_fixtures")

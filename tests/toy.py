@@ -177,7 +177,8 @@ def toy_one_stage(
     target: str,
     risk: Risk = Risk.HARMLESS,
     names: list[str] = ["a", "b"],  # noqa: B006 - Prefect copies parameters
-    check: str = "",
+    check: str | None = None,
+    check_file: str = "proof",
 ) -> Plan:
     """Write some files.
 
@@ -185,7 +186,8 @@ def toy_one_stage(
         target: The folder.
         risk: Risk of the stage.
         names: Files to write.
-        check: Text that file 'proof' must hold; '' asks nothing.
+        check: Text that the checked file must hold; nothing asks nothing.
+        check_file: The file that is checked.
     """
     loaded = systems.load(target)
     assert isinstance(loaded, FileSystem)
@@ -195,7 +197,7 @@ def toy_one_stage(
         risk=risk,
         findings=(Finding(what="files are missing", how="a look"),),
         changes=tuple(WriteFile(name=name, after=f"new {name}") for name in names),
-        checks=(FileReads(name="proof", text=check),) if check else (),
+        checks=(FileReads(name=check_file, text=check),) if check is not None else (),
         limits=(
             (CountAtMost(at_most=float(count.read_text()), unit="rows"),) if count.exists() else ()
         ),
@@ -203,15 +205,20 @@ def toy_one_stage(
 
 
 @remediation(guide="Toy / Two stages")
-def toy_two_stages(target: str, second_risk: Risk = Risk.DISRUPTIVE) -> Plan:
+def toy_two_stages(
+    target: str, second_risk: Risk = Risk.DISRUPTIVE, check_file: str = "proof", check: str = "ok"
+) -> Plan:
     """Write a copy beside, then swap it in.
 
     Args:
         target: The folder.
         second_risk: Risk of the second stage as it turns out.
+        check_file: The file that is checked.
+        check: Text that it must hold.
     """
-    assert target
     assert second_risk
+    assert check_file
+    assert target + check
     return Plan(
         name="prepare",
         title="Write a copy",
@@ -226,7 +233,9 @@ def toy_two_stages(target: str, second_risk: Risk = Risk.DISRUPTIVE) -> Plan:
 
 
 @toy_two_stages.stage("swap")
-def swap(earlier: tuple[Stage, ...], target: str, second_risk: Risk) -> Stage:
+def swap(
+    earlier: tuple[Stage, ...], target: str, second_risk: Risk, check_file: str, check: str
+) -> Stage:
     """Plan the swap from what the first stage left."""
     loaded = systems.load(target)
     assert isinstance(loaded, FileSystem)
@@ -237,7 +246,7 @@ def swap(earlier: tuple[Stage, ...], target: str, second_risk: Risk) -> Stage:
         title="Swap",
         risk=second_risk,
         changes=(WriteFile(name="live", after=f"swapped {copy}"),),
-        checks=(FileReads(name="proof", text="ok"),),
+        checks=(FileReads(name=check_file, text=check),),
     )
 
 

@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.guardrails import faults, gates, surface
-from tasks.guardrails.case import StageRecord
+from tasks.guardrails.case import StageRecord, Step
 from tasks.guardrails.errors import RemediationError, Transient, WorldMoved
 from tasks.guardrails.leases import Lease
 from tasks.guardrails.plan import Change, Observed, Standing, Work
@@ -51,11 +51,16 @@ def recheck(recorder: Recorder, record: StageRecord, lease: Lease) -> None:
     if not any(step.begun for step in steps):
         _measure_limits(recorder, record, lease)
     for index, change in enumerate(record.stage.changes):
-        if change.needs and not steps[index].begun:
+        if (change.needs and not steps[index].begun) or _is_built_upon(steps, index):
             continue
         seen = change.observe(work_on(recorder, record, lease, index))
         if seen.standing is Standing.OTHER:
             raise _moved(change, seen)
+
+
+def _is_built_upon(steps: list[Step], index: int) -> bool:
+    """Say whether a later change has begun: then this one is done, and may look otherwise."""
+    return steps[index].done is not None and any(step.begun for step in steps[index + 1 :])
 
 
 def _measure_limits(recorder: Recorder, record: StageRecord, lease: Lease) -> None:
@@ -86,6 +91,8 @@ def act(recorder: Recorder, record: StageRecord, lease: Lease) -> None:
         RemediationError: A change failed for good; what was begun stands in the ledger.
     """
     for index, change in enumerate(record.stage.changes):
+        if _is_built_upon(recorder.case.steps(record), index):
+            continue
         if change.at_most_once:  # asked here: a task run cannot suspend
             _ask_whether_done(recorder, record, lease, index)
         as_step(change.title, lambda i=index: _carry_out(recorder, record, lease, i))  # type: ignore[misc] # mypy cannot infer a lambda with a default

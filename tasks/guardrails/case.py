@@ -159,6 +159,11 @@ class Case:
         return bool(self.of_kind("reverted"))
 
     @property
+    def was_cancelled(self) -> bool:
+        """Whether a person ended its run by hand."""
+        return bool(self.of_kind("cancelled"))
+
+    @property
     def failure(self) -> RemediationError | None:
         """What made it fail or was the end of it by hand: from then on it only undoes."""
         for entry in reversed(self.of_kind("failed", "cancelled")):
@@ -193,11 +198,12 @@ def _stage_record(entry: Entry) -> StageRecord:
     )
 
 
-def stage_digest(case_request: dict[str, Any], stage: Stage, facts: Facts, previous: str) -> str:
+def stage_digest(case: Case, stage: Stage, facts: Facts, previous: str) -> str:
     """Give the digest to which an approval of a stage binds.
 
     Args:
-        case_request: Remediation, target and parameters, as requested.
+        case: The remediation: what was requested, and how often a plan was superseded, so
+            that the approval of one that was given up never counts for its like.
         stage: The stage with the evidence shown.
         facts: Policy, target, code and identity.
         previous: Digest of the stage before, '' for the first.
@@ -207,7 +213,9 @@ def stage_digest(case_request: dict[str, Any], stage: Stage, facts: Facts, previ
     """
     return digest_of(
         {
-            "request": {key: case_request[key] for key in ("name", "target", "parameters")},
+            "request": {key: case.request[key] for key in ("name", "target", "parameters")},
+            "remediation": case.id,
+            "superseded": len(case.of_kind("superseded")),
             "stage": stage.model_dump(mode="json"),
             "facts": facts.model_dump(mode="json"),
             "previous": previous,

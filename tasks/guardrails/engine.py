@@ -1,16 +1,19 @@
 """The engine: looks, records, asks, acts, proves, undoes and reports; for every remediation."""
 
 import enum
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from prefect.exceptions import Pause
+import httpx
+from prefect.exceptions import Pause, PrefectHTTPStatusError
 
 from tasks.guardrails import acting, gates, proving, recording, systems, undoing
 from tasks.guardrails.case import Case, StageRecord
 from tasks.guardrails.errors import (
     ApprovalExpired,
+    ApprovalRefused,
     BadInput,
     LeaseLost,
     LedgerBroken,
@@ -47,6 +50,7 @@ class Ending:
 
 # What ends this execution without deciding the case: the reaper goes on from the ledger.
 _GOES_ON_ELSEWHERE = (LeaseLost, LedgerBroken)
+_UNREACHABLE = (httpx.HTTPError, PrefectHTTPStatusError)
 
 
 def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str) -> Ending:
@@ -75,8 +79,21 @@ def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str) -> E
         raise
     except RemediationError as error:
         ending = _give_up(work, error)
+    except _UNREACHABLE:
+        raise  # Prefect does not answer: the reaper goes on when it does
+    except Exception as error:
+        logging.getLogger(__name__).exception("a defect in %s", work.case.name)
+        ending = _give_up(work, _defect(error))
     work.end(ending.outcome, ending.why)
     return ending
+
+
+def _defect(error: Exception) -> RemediationError:
+    return RemediationError(
+        expected="a remediation that runs.",
+        found=f"{type(error).__name__}: {error}",
+        todo="Report this as a defect, with the run's log.",
+    )
 
 
 def _proceed(work: recording.Recorder, planner: Planner) -> Ending:
@@ -141,10 +158,12 @@ def _give_up(work: recording.Recorder, error: RemediationError) -> Ending:
             error = failed
     if isinstance(error, UndoFailed):
         return Ending(Outcome.STUCK, str(error))
-    if work.case.has_reverted:
+    said_no = isinstance(error, (ApprovalRefused, ApprovalExpired))
+    if work.case.has_reverted and not (said_no and not work.case.was_cancelled):
         return Ending(Outcome.UNDONE, str(error))
+    undone = " What earlier stages did was taken back." if work.case.has_reverted else ""
     expired = isinstance(error, ApprovalExpired)
-    return Ending(Outcome.EXPIRED if expired else Outcome.REFUSED, str(error))
+    return Ending(Outcome.EXPIRED if expired else Outcome.REFUSED, str(error) + undone)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from tasks.guardrails.errors import (
 from tasks.guardrails.plan import digest_of
 from tasks.guardrails.recording import Recorder
 
-
 _FORCED = "The run was resumed without a decision; that decides nothing."
 
 
@@ -141,6 +140,11 @@ def _close(work: Recorder, gate: Gate, how: str) -> None:
     waiting = work.case.open_gate
     if waiting is not None and waiting.facts["digest"] == gate.digest:
         work.append("gate_closed", {"gate": gate.name, "digest": gate.digest, "how": how})
+        surface.show(
+            render.artifact_key(work.case.id, f"decision-{gate.name}"),
+            render.decisions(work.case, gate, how),
+            f"Decision on {gate.name}: {how}",
+        )
 
 
 def _suspend(work: Recorder, gate: Gate, stand: Count, shown: str, note: str) -> str:

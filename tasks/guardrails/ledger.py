@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from tasks.guardrails import anchors, ledger_setup
+from tasks.guardrails import anchors, faults, ledger_setup
 from tasks.guardrails.errors import LedgerBroken
 from tasks.guardrails.keys import Keys, load_keys
 from tasks.guardrails.ledger_schema import ENTRIES
@@ -173,9 +173,25 @@ class Ledger:
                 time.sleep(1)
 
     def append(self, kind: str, body: Mapping[str, Any], **where: str) -> Entry:
-        """Append one entry in a transaction of its own; see `Writing.append`."""
-        with self.writing() as chain:
-            return chain.append(kind, body, **where)
+        """Append one entry in a transaction of its own; see `Writing.append`.
+
+        Where the database goes away it is waited for, up to two minutes.
+        """
+        faults.point(f"before-entry:{kind}")
+        give_up = time.monotonic() + _RETRY_SECONDS
+        while True:
+            try:
+                with self.writing() as chain:
+                    entry = chain.append(kind, body, **where)
+            except LedgerBroken as error:
+                # What is done waits for its record; an entry that landed twice is harmless.
+                lost = isinstance(error.__cause__, OperationalError)
+                if not lost or time.monotonic() > give_up:
+                    raise
+                time.sleep(1)
+            else:
+                faults.point(f"after-entry:{kind}")
+                return entry
 
     def entries(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.guardrails import faults, notify, render, surface, systems
+from tasks.guardrails import notify, render, surface, systems
 from tasks.guardrails.case import Case, Facts, StageRecord, stage_digest
 from tasks.guardrails.errors import PreconditionFailed, WorldMoved
 from tasks.guardrails.ledger import Ledger
@@ -11,6 +11,8 @@ from tasks.guardrails.plan import Plan, Risk, Stage, StageOutline
 from tasks.guardrails.planner import Planner
 from tasks.guardrails.policy import policy_of
 from tasks.guardrails.version import code_version
+
+_MOST_PLANS = 5
 
 
 class AskAgain(Exception):
@@ -40,9 +42,7 @@ class Recorder:
 
     def append(self, kind: str, body: Mapping[str, Any], actor: str = "engine") -> None:
         """Append an entry about this case."""
-        faults.point(f"before-entry:{kind}")
         self.ledger.append(kind, body, remediation=self._case.id, run=self.run, actor=actor)
-        faults.point(f"after-entry:{kind}")
 
     def stage(self, planner: Planner, name: str) -> StageRecord:
         """Give a stage from the ledger, or plan and record it: a stage is planned once.
@@ -68,6 +68,7 @@ class Recorder:
         facts = self._facts()
         self._insist_on_same_system(facts)
         if record is not None and not self._is_stale(record, facts):
+            self._insist_on_blast_radius(record.stage)
             return record
         if name:
             earlier = tuple(done.stage for done in case.stages if done.stage.name != name)
@@ -133,7 +134,7 @@ class Recorder:
         first = isinstance(stage, Plan)
         others = [record for record in case.stages if record.stage.name != stage.name]
         previous = others[-1].digest if others and not first else ""
-        digest = stage_digest(case.request, stage, facts, previous)
+        digest = stage_digest(case, stage, facts, previous)
         plan = case.plan
         outline = next((o for o in plan.later if o.name == stage.name), None) if plan else None
         self.append(
@@ -170,6 +171,12 @@ class Recorder:
     def supersede(self, record: StageRecord, why: str) -> None:
         """Give a stage's plan up, so that it is planned and approved anew."""
         self.append("superseded", {"digest": record.digest, "why": why})
+        if len(self.case.of_kind("superseded")) > _MOST_PLANS:
+            raise PreconditionFailed(
+                expected="amounts that stay within what was approved.",
+                found=f"they moved on {_MOST_PLANS} times; last: {why}.",
+                todo="Start again with a wider limit, or when there is less load.",
+            )
 
     def is_stage_done(self, name: str) -> bool:
         """Say whether a stage was carried out and proved."""

@@ -16,7 +16,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import policy_of
 
 _GRACE = timedelta(seconds=30)
-_START_GRACE = timedelta(seconds=120)  # a recovery that was started needs a free worker
+_DAY = timedelta(days=1)
 
 
 def state_of(run: str) -> str:
@@ -57,7 +57,9 @@ def abandoned(ledger: Ledger) -> list[Case]:
         if remediation_resource(remediation) in live:
             continue
         last = case.entries[-1]
-        grace = _START_GRACE if last.kind == "recovery_started" else _GRACE
+        tries = len(case.of_kind("recovery_started"))
+        # A recovery that was started needs a free worker; one that fails is tried less often.
+        grace = _GRACE if last.kind != "recovery_started" else min(_GRACE * 2 ** (tries + 1), _DAY)
         if datetime.now(UTC) - last.when < grace:
             continue
         if _still_waits(ledger, case):

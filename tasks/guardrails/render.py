@@ -172,6 +172,45 @@ def standing(case: Case) -> str:
     return _table(("change", "state"), rows) if rows else "Nothing was changed."
 
 
+_DECISION_HEADS = ("when (UTC)", "who", "decision", "on", "via", "comment")
+
+
+def _decisions(case: Case, digest: str = "") -> list[tuple[str, ...]]:
+    return [
+        (
+            entry.at[:19],
+            entry.facts["approver"],
+            entry.facts["decision"],
+            entry.facts["gate"],
+            entry.facts["via"],
+            entry.facts["comment"],
+        )
+        for entry in case.of_kind("decided")
+        if digest in ("", entry.facts["digest"])
+    ]
+
+
+def decisions(case: Case, gate: Gate, how: str) -> str:
+    """Write who decided what at a gate that is closed now.
+
+    Args:
+        case: The remediation.
+        gate: The gate.
+        how: 'approved', 'refused' or 'expired'.
+
+    Returns:
+        Markdown.
+    """
+    return "\n\n".join(
+        [
+            f"# {escape(gate.name)}: {how}",
+            escape(gate.question),
+            f"Digest `{gate.digest[:16]}`",
+            _table(_DECISION_HEADS, _decisions(case, gate.digest)),
+        ]
+    )
+
+
 def report(case: Case) -> str:
     """Write the report of a remediation that has ended.
 
@@ -187,20 +226,9 @@ def report(case: Case) -> str:
         escape(ended.facts["why"]),
         _asked_by(case) + f" Remediation `{case.id}`.",
     ]
-    decisions = [
-        (
-            e.at[:19],
-            e.facts["approver"],
-            e.facts["decision"],
-            e.facts["gate"],
-            e.facts["via"],
-            e.facts["comment"],
-        )
-        for e in case.of_kind("decided")
-    ]
-    if decisions:
-        heads = ("when (UTC)", "who", "decision", "on", "via", "comment")
-        parts += ["## Decisions", _table(heads, decisions)]
+    decided = _decisions(case)
+    if decided:
+        parts += ["## Decisions", _table(_DECISION_HEADS, decided)]
     steps = _steps(case)
     if steps:
         parts += ["## Steps", _timeline(steps), _table(("step", "seconds", "what"), steps)]

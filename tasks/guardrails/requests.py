@@ -108,7 +108,27 @@ def _requester(ledger: Ledger, name: str, parameters: dict[str, Any]) -> Request
                 and canonical_json(asked) == canonical_json(facts["parameters"])
             ):
                 return Requester(name=entry.actor, known=True, how="authenticated by code")
-    # Only Prefect's scheduler sets this; a client of its API cannot.
-    if run.auto_scheduled:
-        return Requester(name="schedule", known=True, how="started by a schedule")
+    # Only Prefect's scheduler sets this; but any client of its API can add a schedule.
+    if run.auto_scheduled and _is_registered(ledger, name, parameters):
+        return Requester(name="schedule", known=True, how="a schedule of the catalogue")
     return Requester(name="somebody", known=False, how="started in Prefect without a code")
+
+
+def register_schedule(ledger: Ledger, name: str, parameters: dict[str, Any]) -> None:
+    """Record a schedule of the catalogue, so that the runs it starts have a known requester.
+
+    Args:
+        ledger: Where it is recorded; a client of Prefect's API cannot write there.
+        name: Name of the remediation.
+        parameters: The parameters with which the schedule starts it.
+    """
+    if not _is_registered(ledger, name, parameters):
+        ledger.append("schedule_registered", {"name": name, "parameters": parameters})
+
+
+def _is_registered(ledger: Ledger, name: str, parameters: dict[str, Any]) -> bool:
+    """Say whether the catalogue has a schedule that gives these parameters, defaults aside."""
+    return any(
+        entry.facts["name"] == name and entry.facts["parameters"].items() <= parameters.items()
+        for entry in ledger.entries(kinds=("schedule_registered",))
+    )

@@ -173,15 +173,41 @@ def test_failing_change_undoes_all(runs: Runs, folder: Path, ledger: Ledger) -> 
 
 def test_check_that_fails_newly_undoes(runs: Runs, folder: Path) -> None:
     """A check that held before and does not hold after takes the stage back."""
-    (folder / "proof").write_text("new a")
-    _, state = runs.start(toy.toy_one_stage, target="toy", names=["a"], check="new a")
+    _, state = runs.start(toy.toy_one_stage, target="toy", names=["a"], check_file="a", check="")
     assert state is not None
-    assert state.name == "Remediated"
-    (folder / "a").unlink()
-    (folder / "proof").write_text("")
-    _, state = runs.start(toy.toy_one_stage, target="toy", names=["proof"], check="")
+    assert state.name == "Undone", state.message
+    assert "it reads 'new a'" in (state.message or "")
+    assert (folder / "a").read_text() == ""
+
+
+@pytest.mark.parametrize("proof", ["broken", "busy"])
+@pytest.mark.parametrize("decision", ["approve", "refuse"])
+def test_check_that_tells_nothing_new_asks(
+    runs: Runs, folder: Path, ledger: Ledger, proof: str, decision: str
+) -> None:
+    """What failed before the act too does not undo by itself: a person keeps or undoes."""
+    secrets = enrol(ledger, "ada", "bob")
+    (folder / "proof").write_text(proof)
+    run, state = runs.start(toy.toy_one_stage, target="toy", names=["a"], check="ok")
+    if proof == "busy":
+        assert state is not None
+        assert state.name == "Remediated", "what could not be asked before is only noted"
+        assert "unproved: proof reads 'ok' (busy)" in (state.message or "")
+        return
+    assert state is None
+    assert (folder / "a").read_text() == "new a"
+    holder = holder_of(ledger, target_resource("toy"))
+    assert holder is not None
+    assert "waits for a decision" in holder.stuck
+    case = Case.read(ledger, runs.id_of(run))
+    for name in ("ada", "bob"):
+        approve(ledger, case, name, secrets[name], decision)
+        if decision == "refuse":
+            break
+    state = runs.wake(run)
     assert state is not None
-    assert state.name == "Remediated"
+    assert state.name == ("Remediated" if decision == "approve" else "Undone"), state.message
+    assert (folder / "a").read_text() == ("new a" if decision == "approve" else "")
 
 
 def test_world_moved(runs: Runs, folder: Path, ledger: Ledger) -> None:
@@ -259,21 +285,29 @@ def test_second_stage_beyond_its_outline(runs: Runs, folder: Path, ledger: Ledge
     assert case.stages[1].exceeds == "outlined as disruptive, it is destructive"
 
 
-def test_undo_with_losses_asks(runs: Runs, folder: Path, ledger: Ledger) -> None:
+@pytest.mark.parametrize("decision", ["approve", "refuse"])
+def test_undo_with_losses_asks(runs: Runs, folder: Path, ledger: Ledger, decision: str) -> None:
     """An automatic undo that would lose others' writes waits for a person, lease marked."""
     secrets = enrol(ledger, "ada", "bob", "eve", "fay")
-    (folder / "proof").write_text("ok")
     (folder / "loss-live").write_text("12 rows written since would be lost.")
-    run, _ = runs.start(toy.toy_two_stages, target="toy")
+    run, _ = runs.start(toy.toy_two_stages, target="toy", check_file="live", check="")
     case = Case.read(ledger, runs.id_of(run))
-    (folder / "fail-live").touch()
     for name in ("ada", "bob"):
         approve(ledger, case, name, secrets[name])
+    assert runs.wake(run) is None
+    assert (folder / "live").read_text() == "swapped new"
+    case = Case.read(ledger, runs.id_of(run))
+    assert "12 rows written since would be lost" in waiting_gate(case).question
+    for name in ("eve", "fay"):
+        approve(ledger, case, name, secrets[name], decision)
+        if decision == "refuse":
+            break
     state = runs.wake(run)
-    # The change failed before it wrote: nothing is lost by undoing it.
     assert state is not None
-    assert state.name == "Undone"
-    assert (folder / "copy").read_text() == ""
+    kept = decision == "refuse"
+    assert state.name == ("Stuck" if kept else "Undone"), state.message
+    assert (folder / "live").read_text() == ("swapped new" if kept else "")
+    assert (folder / "copy").read_text() == ("new" if kept else "")
 
 
 def test_failing_revert_is_stuck(runs: Runs, folder: Path, ledger: Ledger) -> None:

@@ -1,0 +1,207 @@
+"""Recovery: whatever kills a run, the remediation ends done or undone."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyotp
+import pytest
+from prefect.settings import PREFECT_API_URL
+from prefect.states import Cancelled
+
+from flows.help.recover_remediation import recover_remediation
+from flows.help.undo_remediation import undo_remediation
+from tasks.guardrails import approvers, recovery, systems
+from tasks.guardrails.approval import decide, waiting_gate
+from tasks.guardrails.case import Case
+from tasks.guardrails.leases import holders
+from tasks.guardrails.ledger import Ledger
+from tests import toy
+from tests.prefect_fixtures import Runs
+
+
+@pytest.fixture
+def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a target named 'toy', found by every process of the test."""
+    made = home / "toy"
+    made.mkdir()
+    monkeypatch.setattr(systems, "_loaders", [toy.SYSTEMS.__getitem__])
+    toy.SYSTEMS["toy"] = toy.FileSystem("toy", made)
+    return made
+
+
+@pytest.fixture
+def ledger(home: Path) -> Ledger:
+    """Open the test's ledger."""
+    assert home
+    return Ledger()
+
+
+def run_and_die(run_id: str, flow: str, folder: Path, fault: str) -> int:
+    """Execute a run in a process that kills itself at a fault point."""
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": PREFECT_API_URL.value() or "",
+        "REMEDY_FAULT": fault,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.run_in_process", run_id, flow, f"toy={folder}"],
+        env=environment,
+        check=False,
+        capture_output=True,
+        timeout=120,
+    )
+    return done.returncode
+
+
+def no_lease_is_live(ledger: Ledger) -> bool:
+    """Say whether nobody holds anything."""
+    return all(holder.is_dead or not holder.is_live for holder in holders(ledger))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "after-entry:requested",
+        "after-entry:planned",
+        "after-entry:begun",
+        "before-apply:toy.write_file",
+        "after-apply:toy.write_file",
+        "before-entry:done",
+        "after-entry:done",
+        "after-entry:stage_done",
+        "before-entry:ended",
+    ],
+)
+def test_killed_anywhere_it_goes_on(runs: Runs, folder: Path, ledger: Ledger, fault: str) -> None:
+    """A run killed at any boundary is found by the reaper and ends remediated."""
+    run = runs.create(toy.toy_one_stage, target="toy")
+    assert run_and_die(str(run.id), "tests.toy:toy_one_stage", folder, fault) == -9
+    case = runs.id_of(run)
+    started: list[str] = []
+    later = datetime.now(UTC) + timedelta(seconds=40)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "_GRACE", timedelta(0))
+        assert recovery.reap(ledger, lambda found, _key: started.append(found)) == [case]
+    assert later > datetime.now(UTC)
+    _, state = runs.start(recover_remediation, remediation=case)
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    assert {(folder / name).read_text() for name in "ab"} == {"new a", "new b"}
+    assert no_lease_is_live(ledger)
+
+
+def test_killed_in_undo_it_goes_on_undoing(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """A run killed while it takes changes back does not start to act again."""
+    (folder / "fail-b").touch()
+    run = runs.create(toy.toy_one_stage, target="toy")
+    fault = "before-revert:toy.write_file"
+    assert run_and_die(str(run.id), "tests.toy:toy_one_stage", folder, fault) == -9
+    (folder / "fail-b").unlink()
+    _, state = runs.start(recover_remediation, remediation=runs.id_of(run))
+    assert state is not None
+    assert state.name == "Undone", state.message
+    assert (folder / "a").read_text() == ""
+    assert no_lease_is_live(ledger)
+
+
+def test_cancelled_run_is_taken_back(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """A run that waits at its second gate and is cancelled in Prefect is reverted."""
+    from prefect.client.orchestration import get_client
+
+    run, state = runs.start(toy.toy_two_stages, target="toy")
+    assert state is None
+    assert (folder / "copy").read_text() == "new"
+    assert recovery.abandoned(ledger) == []
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Cancelled(), force=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "_GRACE", timedelta(0))
+        assert [case.id for case in recovery.abandoned(ledger)] == [runs.id_of(run)]
+    _, state = runs.start(recover_remediation, remediation=runs.id_of(run))
+    assert state is not None
+    assert state.name == "Undone", state.message
+    assert (folder / "copy").read_text() == ""
+
+
+def test_expired_gate_is_reverted(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """A gate that nobody answers ends expired, with the stages before it taken back."""
+    from tasks.guardrails.policy import Policy, set_policy
+
+    with ledger.writing() as chain:
+        set_policy(chain, Policy(), "toy", {"expiry_seconds": 10}, "test")
+    run, state = runs.start(toy.toy_two_stages, target="toy")
+    assert state is None
+    case = Case.read(ledger, runs.id_of(run))
+    gate = case.open_gate
+    assert gate is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "_GRACE", timedelta(0))
+        assert recovery.abandoned(ledger) == []
+        while datetime.now(UTC) < gate.when + timedelta(seconds=10.5):
+            pass
+        assert [found.id for found in recovery.abandoned(ledger)] == [case.id]
+    _, state = runs.start(recover_remediation, remediation=case.id)
+    assert state is not None
+    assert state.name == "Expired", state.message
+    assert (folder / "copy").read_text() == ""
+
+
+def test_message_is_not_sent_twice(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """A change that leaves nothing to see is asked about after a crash, never repeated."""
+    secrets = {n: approvers.add(ledger, n, ("approve",), "test").secret for n in ("ada", "bob")}
+    run = runs.create(toy.toy_message, target="toy")
+    fault = "after-apply:toy.send_message"
+    assert run_and_die(str(run.id), "tests.toy:toy_message", folder, fault) == -9
+    (folder / "message").unlink()  # nothing is left to see
+    recovering, state = runs.start(recover_remediation, remediation=runs.id_of(run))
+    assert state is None
+    case = Case.read(ledger, runs.id_of(run))
+    assert "Approve if it was done" in waiting_gate(case).question
+    for name, secret in secrets.items():
+        decide(
+            ledger,
+            case,
+            waiting_gate(case),
+            approver=name,
+            code=pyotp.TOTP(secret).now(),
+            decision="approve",
+            comment="",
+            source=approvers.HOST,
+        )
+    state = runs.wake(recovering)
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    assert not (folder / "message").exists()
+
+
+def test_undo_of_an_earlier_run(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """An undo takes the changes back; the older of two on the same file is refused."""
+    first, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"])
+    assert (folder / "a").read_text() == "new a"
+    _, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(first))
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    assert (folder / "a").read_text() == ""
+    _, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(first))
+    assert state is not None
+    assert "was undone by" in (state.message or "")
+    second, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"])
+    (folder / "a").write_text("")
+    third, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"])
+    _, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(second))
+    assert state is not None
+    assert f"({runs.id_of(third)}) touched file a later" in (state.message or "")
+
+
+def test_undo_refuses_a_world_that_moved(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """What somebody changed since is not overwritten by an undo."""
+    assert ledger
+    run, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"])
+    (folder / "a").write_text("a person's work")
+    _, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(run))
+    assert state is not None
+    assert state.name == "Refused", state.message
+    assert (folder / "a").read_text() == "a person's work"

@@ -1,0 +1,62 @@
+"""Fixtures of the sandbox; loaded by conftest as a plugin."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.sandbox import pristine
+from infra.sandbox.seed import seed
+from infra.sandbox.services import Sandbox
+from tasks.platforms.sandbox.target import SandboxTarget
+
+FEW_ROWS = 5_000
+PREFIX = "remedy-test-sandbox-"
+
+
+@pytest.fixture(scope="session")
+def sandbox_system() -> Iterator[Sandbox]:
+    """A sandbox with few rows, up for the whole session; one for each worker of xdist."""
+    # Not pytest's own folder: PostgreSQL runs as nobody, and that one shuts others out.
+    _remove_orphans()
+    home = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    home.chmod(0o711)
+    sandbox = Sandbox(home, durable=False)
+    try:
+        sandbox.up()
+        seed(sandbox, rows=FEW_ROWS)
+        pristine.keep(sandbox)
+        yield sandbox
+    finally:
+        sandbox.down()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _remove_orphans() -> None:
+    """Stop and remove sandboxes whose test run was killed."""
+    for home in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = home.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)) and (home / "run").exists():
+            Sandbox(home).destroy()
+
+
+@pytest.fixture
+def fresh_sandbox(sandbox_system: Sandbox) -> Sandbox:
+    """The sandbox as it was seeded: services up, rows, roles and cache reset, no backups."""
+    pristine.reset(sandbox_system)
+    for leftover in sandbox_system.backups.iterdir():
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+    return sandbox_system
+
+
+@pytest.fixture
+def sandbox_target(fresh_sandbox: Sandbox) -> SandboxTarget:
+    """The fresh sandbox as a target."""
+    return SandboxTarget(**fresh_sandbox.target_settings())
