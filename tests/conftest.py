@@ -1,7 +1,6 @@
 """Fixtures that all tests share: a home of their own, and a real Prefect server."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ pytest_plugins = [
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a home of its own to each test: ledger, keys, everything."""
     monkeypatch.setenv("REMEDY_HOME", str(tmp_path))
-    yield tmp_path
+    return tmp_path

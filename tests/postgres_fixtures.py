@@ -17,8 +17,11 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from flows.database.restore_from_backup import Attached, Writes, cut_over, restore_from_backup
+from tasks.database.cutover import SwapDatabases
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.guardrails.plan import Answer, Stage, Standing, Work
+from tasks.guardrails.plan import Answer, Plan, Stage, Standing, Work
+from tasks.guardrails.remediation import planning_for
 from tasks.platforms import targets
 from tasks.platforms.postgresql import PostgreSQL, find_programs
 from tasks.platforms.protocols import Connection, MigrationSettings, ProbeAccount
@@ -95,12 +98,12 @@ class Cluster:
             **as_user,  # type: ignore[call-overload] # keywords of Popen
         )
 
-    def connect(self, database: str = "postgres") -> Connection:
-        """Connect as superuser."""
+    def connect(self, database: str = "postgres", user: str = "postgres") -> Connection:
+        """Connect, as superuser by default."""
         return psycopg.connect(
             host="127.0.0.1",
             port=self.port,
-            user="postgres",
+            user=user,
             dbname=database,
             autocommit=True,
             row_factory=dict_row,
@@ -131,7 +134,9 @@ class Cluster:
             text=True,
         )
         return "\n".join(
-            line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unre"))
+            line
+            for line in done.stdout.splitlines()
+            if not line.startswith(("\\restrict", "\\unre"))
         )
 
     def program(self, name: str, *arguments: str | Path, stdin: int | None = None) -> str:
@@ -317,7 +322,9 @@ def take(cluster: Cluster, system: PlannerSystem, name: str, *options: str) -> P
     return path
 
 
-def carry_out(stage: Stage, work: Work, keep: Callable[[str], bool] = lambda _: True) -> list[Answer]:
+def carry_out(
+    stage: Stage, work: Work, keep: Callable[[str], bool] = lambda _: True
+) -> list[Answer]:
     """Carry a stage out as the engine does: observe, apply, observe, then ask the checks.
 
     Args:
@@ -352,3 +359,41 @@ def undo(stage: Stage, work: Work) -> None:
         if change.observe(begun).standing is not Standing.BEFORE:
             change.revert(begun)
         assert change.observe(begun).standing is Standing.BEFORE, change.title
+
+
+ID = "k3f9q2ab7x"
+WORK = Work(target="planner-test", remediation=ID)
+
+
+def plan_restore(remediation: str = ID, **parameters: Any) -> Plan:  # noqa: ANN401 - any parameter
+    """Plan the first stage of a restore as the engine does."""
+    with planning_for(remediation):
+        return restore_from_backup.planner("planner-test", **parameters)
+
+
+def plan_cut_over(plan: Plan, remediation: str = ID, **parameters: Any) -> Stage:  # noqa: ANN401 - any parameter
+    """Plan the cut-over as the engine does, once the copy is there."""
+    given = {
+        "backup": "newest",
+        "writes": Writes.ACCEPT,
+        "max_rows_lost": 100,
+        "keep_days": 7,
+        "attached": Attached.BLOCK,
+    }
+    with planning_for(remediation):
+        return cut_over((plan,), "planner-test", **(given | parameters))
+
+
+def swap_only(stage: Stage) -> Stage:
+    """Leave out of a cut-over what needs a cache; there is none here."""
+    changes = tuple(change for change in stage.changes if isinstance(change, SwapDatabases))
+    return stage.model_copy(update={"changes": changes})
+
+
+def restore_all(**parameters: Any) -> tuple[Plan, Stage, list[Answer]]:  # noqa: ANN401 - any parameter
+    """Restore from the newest backup and swap; gives both stages and the proof's answers."""
+    plan = plan_restore(**parameters)
+    answers = carry_out(plan, WORK)
+    stage = swap_only(plan_cut_over(plan))
+    answers += carry_out(stage, WORK)
+    return plan, stage, answers

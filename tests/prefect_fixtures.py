@@ -77,6 +77,6 @@ class Runs:
 
 
 @pytest.fixture
-def runs(prefect_server: None) -> Runs:
+def runs(prefect_server: None) -> Runs:  # noqa: ARG001 - it has to run
     """Give a way to create and execute runs."""
     return Runs()

@@ -1,5 +1,6 @@
 """Executes a flow run in a process of its own, as a worker does: it can be killed."""
 
+import contextlib
 import importlib
 import sys
 from pathlib import Path
@@ -9,23 +10,33 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 
+from infra.sandbox.services import Sandbox
+from tasks.guardrails import systems
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests import toy
 
-def main(run_id: str, flow_path: str, *toys: str) -> None:
-    """Run the flow; toys are `name=folder` of targets made of files."""
+
+def main(run_id: str, flow_path: str, target: str) -> None:
+    """Run a flow on a target.
+
+    Args:
+        run_id: The flow run.
+        flow_path: `module:flow`.
+        target: `toy=<folder>` for a target made of files, `sandbox=<home>` for a sandbox.
+    """
     module, _, name = flow_path.partition(":")
     flow = getattr(importlib.import_module(module), name)
-    if toys:
-        from tests import toy
-
-        for given in toys:
-            target, _, folder = given.partition("=")
-            toy.SYSTEMS[target] = toy.FileSystem(target, Path(folder))
+    kind, _, path = target.partition("=")
+    if kind == "toy":
+        systems.use_loader(toy.SYSTEMS.__getitem__)
+        toy.SYSTEMS[kind] = toy.FileSystem(kind, Path(path))
+    else:
+        targets.give(SandboxTarget(**Sandbox(Path(path)).target_settings()))
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(run_id))
-    try:
+    with contextlib.suppress(Pause):
         run_flow(flow, flow_run=run, parameters=run.parameters, return_type="state")
-    except Pause:
-        pass
 
 
 if __name__ == "__main__":

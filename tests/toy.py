@@ -47,7 +47,6 @@ class FileSystem:
 
 
 SYSTEMS: dict[str, FileSystem] = {}
-systems.use_loader(SYSTEMS.__getitem__)
 
 
 def folder(work: Work) -> Path:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from tasks.guardrails import approvers
+from tasks.guardrails import approvers, codes
 from tasks.guardrails.case import Case, StageRecord
 from tasks.guardrails.errors import ApprovalExpired, ApprovalRefused, BadInput
 from tasks.guardrails.ledger import Ledger
@@ -153,7 +153,7 @@ def decide(  # noqa: PLR0913 - the parts of a decision
         raise BadInput(
             expected="'approve' or 'refuse'.", found=f"{decision!r}.", todo="Decide again."
         )
-    who, mark = approvers.authenticate(ledger, approver, code, role="approve", source=source, at=at)
+    who, mark = codes.authenticate(ledger, approver, code, role="approve", source=source, at=at)
     policy = policy_of(ledger, case.target).policy
     before = count(ledger, case, gate)
     if (at or datetime.now(UTC)) > before.expires:
@@ -170,7 +170,7 @@ def decide(  # noqa: PLR0913 - the parts of a decision
             todo="Ask another approver.",
         )
     with ledger.writing() as chain:
-        approvers.use_code(chain, who.name, mark, source)
+        codes.use_code(chain, who.name, mark, source)
         chain.append(
             "decided",
             {

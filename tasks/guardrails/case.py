@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.guardrails.entries import Entry
 from tasks.guardrails.errors import RemediationError, error_from
-from tasks.guardrails.ledger import Entry, Ledger
+from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Plan, Stage, digest_of
 
 _OPENING = ("requested",)

@@ -21,7 +21,8 @@ from tasks.guardrails.errors import (
     TargetBusy,
     UndoFailed,
 )
-from tasks.guardrails.leases import Lease, take, target_resource
+from tasks.guardrails.holders import target_resource
+from tasks.guardrails.leases import Lease, take
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.planner import Planner
 from tasks.guardrails.policy import policy_of

@@ -4,7 +4,7 @@ import time
 
 from prefect.exceptions import Pause
 
-from tasks.guardrails import faults, notify, render, surface
+from tasks.guardrails import faults, notify, render, report, surface
 from tasks.guardrails.approval import UI, Count, Gate, count, decide, stage_gate
 from tasks.guardrails.case import StageRecord
 from tasks.guardrails.errors import (
@@ -142,7 +142,7 @@ def _close(work: Recorder, gate: Gate, how: str) -> None:
         work.append("gate_closed", {"gate": gate.name, "digest": gate.digest, "how": how})
         surface.show(
             render.artifact_key(work.case.id, f"decision-{gate.name}"),
-            render.decisions(work.case, gate, how),
+            report.decisions(work.case, gate, how),
             f"Decision on {gate.name}: {how}",
         )
 

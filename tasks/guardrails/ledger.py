@@ -5,13 +5,10 @@ lock, an advisory lock on PostgreSQL), so the chain never forks. An entry is dur
 `append` returns: nothing is begun before that.
 """
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,60 +16,15 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tasks.guardrails import anchors, faults, ledger_setup
+from tasks.guardrails.entries import GENESIS, Entry, hash_of
 from tasks.guardrails.errors import LedgerBroken
 from tasks.guardrails.keys import Keys, load_keys
 from tasks.guardrails.ledger_schema import ENTRIES
 from tasks.guardrails.plan import canonical_json
 from tasks.guardrails.settings import Settings, settings
 
-GENESIS = "0" * 64
 _ADVISORY_LOCK = 0x72656D656479  # 'remedy'
 _RETRY_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry of the ledger, as it is hashed and signed."""
-
-    seq: int
-    at: str
-    kind: str
-    remediation: str
-    run: str
-    actor: str
-    body: str
-    previous: str
-    hash: str
-    signature: str
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The body as JSON."""
-        loaded: dict[str, Any] = json.loads(self.body)
-        return loaded
-
-    @property
-    def when(self) -> datetime:
-        """The time of the entry (UTC)."""
-        return datetime.fromisoformat(self.at)
-
-    def computed_hash(self) -> str:
-        """Hash what the entry says now."""
-        return hash_of(
-            self.seq,
-            self.at,
-            self.kind,
-            self.remediation,
-            self.run,
-            self.actor,
-            self.body,
-            self.previous,
-        )
-
-
-def hash_of(*parts: str | int) -> str:
-    """Hash the parts of an entry; their boundaries are part of what is hashed."""
-    return hashlib.sha256(canonical_json(list(parts)).encode()).hexdigest()
 
 
 class Writing:

@@ -3,16 +3,43 @@
 import enum
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.guardrails.registry import ByKind, Registered, reader
+from tasks.guardrails.changes import (
+    Answer,
+    Change,
+    Check,
+    Limit,
+    Observed,
+    Reverts,
+    Standing,
+    Verdict,
+    Work,
+)
+from tasks.guardrails.registry import ByKind, reader
 
-Reverts = Literal["exact", "pointless", "impossible"]
+__all__ = [
+    "Answer",
+    "Change",
+    "Check",
+    "Effects",
+    "Finding",
+    "Limit",
+    "Observed",
+    "Plan",
+    "Reverts",
+    "Risk",
+    "Stage",
+    "StageOutline",
+    "Standing",
+    "Verdict",
+    "Work",
+    "canonical_json",
+    "digest_of",
+]
 
 
 class Risk(enum.StrEnum):
@@ -27,171 +54,6 @@ class Risk(enum.StrEnum):
         """The risk whose approvers are asked when a stage exceeds its outline."""
         order = list(Risk)
         return order[min(order.index(self) + 1, len(order) - 1)]
-
-
-class Standing(enum.StrEnum):
-    """How the world stands towards a change."""
-
-    BEFORE = "before"
-    AFTER = "after"
-    UNDERWAY = "underway"
-    HALF = "half"
-    OTHER = "other"
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What `observe` saw.
-
-    Args:
-        standing: Where the world stands towards the change.
-        detail: A sentence about what was seen, for the ledger and the report.
-    """
-
-    standing: Standing
-    detail: str
-
-
-class Verdict(enum.StrEnum):
-    """What a check answered; only NOT_HELD undoes."""
-
-    HELD = "held"
-    NOT_HELD = "not_held"
-    NOT_ASKED = "not_asked"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A check's answer with the evidence as a sentence."""
-
-    verdict: Verdict
-    detail: str
-
-
-def _no_progress(_done: float, _detail: str = "") -> None:
-    """Report progress to nobody."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a change, check or limit is told when it is asked to do something.
-
-    Args:
-        target: Name of the target.
-        remediation: Id of the remediation; goes into names, comments and tags of what is made.
-        token: Fencing token of the lease; 0 for a look without one.
-        begun_at: When this change was begun (UTC), None before that: by it a change that
-            leaves nothing else to see recognises that it was done.
-        progress: Called with a fraction from 0 to 1 and a sentence while something long runs.
-    """
-
-    target: str
-    remediation: str
-    token: int = 0
-    begun_at: datetime | None = None
-    progress: Callable[[float, str], None] = field(default=_no_progress, repr=False)
-
-
-class Change(Registered):
-    """One step of a plan: it can say where the world stands, act, and take the act back.
-
-    `observe` compares identity and configuration, never amounts that load moves. `apply` is
-    called at `before` and at `half` (where it resumes or clears what it had begun) and
-    returns when the world stands `after`. `revert` starts from whatever stands and ends at
-    `before`; it has to be safe to call again.
-    """
-
-    permissions: ClassVar[tuple[str, ...]] = ()
-    reverts: ClassVar[Reverts] = "exact"
-    at_most_once: ClassVar[bool] = False
-
-    # Kinds of earlier changes of the plan this one builds on: it is looked at in its turn only.
-    needs: tuple[str, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """What the change does, as its task run is named."""
-        raise NotImplementedError
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """Names of what it touches, as 'database planner': blast radius and later undos."""
-        raise NotImplementedError
-
-    @property
-    def before_and_after(self) -> tuple[str, str]:
-        """Both states in words, for the plan."""
-        raise NotImplementedError
-
-    def observe(self, work: Work) -> Observed:
-        """Say where the world stands; changes nothing."""
-        raise NotImplementedError
-
-    def apply(self, work: Work) -> str | None:
-        """Bring the world from `before` (or `half`) to `after`.
-
-        Returns:
-            A sentence for the record, as what was measured on the way; None for none.
-        """
-        raise NotImplementedError
-
-    def revert(self, work: Work) -> str | None:
-        """Bring the world back to `before`.
-
-        Returns:
-            A sentence for the record; None for none.
-        """
-        raise NotImplementedError
-
-    def undo_loss(self, work: Work) -> str:  # noqa: ARG002 - most changes lose nothing
-        """Say what an undo now would lose that others made since; '' where nothing.
-
-        The automatic undo goes no further than a change that answers with a sentence: a
-        person is asked, with the sentence in view.
-        """
-        return ""
-
-
-class Check(Registered):
-    """A claim about the system as its user sees it, asked from outside."""
-
-    @property
-    def title(self) -> str:
-        """The claim, as 'the application answers'."""
-        raise NotImplementedError
-
-    def ask(self, work: Work) -> Answer:
-        """Find out whether the claim holds."""
-        raise NotImplementedError
-
-
-class Limit(Registered):
-    """An amount that was approved and is measured again right before the act.
-
-    Args:
-        at_most: The most that was approved, or None.
-        at_least: The least that was approved, or None.
-        unit: Unit of both, as 'rows' or 'bytes'.
-    """
-
-    at_most: float | None = None
-    at_least: float | None = None
-    unit: str = ""
-
-    @property
-    def title(self) -> str:
-        """What is limited, as 'rows lost'."""
-        raise NotImplementedError
-
-    def measure(self, work: Work) -> float:
-        """Measure the amount now."""
-        raise NotImplementedError
-
-    def exceeded(self, amount: float) -> bool:
-        """Say whether an amount lies beyond the limit."""
-        return (self.at_most is not None and amount > self.at_most) or (
-            self.at_least is not None and amount < self.at_least
-        )
 
 
 AnyChange = Annotated[ByKind[Change], reader(Change)]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.guardrails import notify, render, surface, systems
+from tasks.guardrails import notify, render, report, surface, systems
 from tasks.guardrails.case import Case, Facts, StageRecord, stage_digest
 from tasks.guardrails.errors import PreconditionFailed, WorldMoved
 from tasks.guardrails.ledger import Ledger
@@ -192,7 +192,7 @@ class Recorder:
         case = self.case
         surface.show(
             render.artifact_key(case.id, "report"),
-            render.report(case),
+            report.report(case),
             f"Report of {case.name} on {case.target}: {outcome}",
         )
         notify.tell(

@@ -11,7 +11,7 @@ from prefect.exceptions import ObjectNotFound
 
 from tasks.guardrails.case import Case, open_cases
 from tasks.guardrails.errors import ApprovalRefused
-from tasks.guardrails.leases import holders, remediation_resource
+from tasks.guardrails.holders import holders, remediation_resource
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import policy_of
 

@@ -15,7 +15,8 @@ from tasks.guardrails import requests, surface
 from tasks.guardrails.case import Case
 from tasks.guardrails.engine import Ending, Outcome, carry_out
 from tasks.guardrails.errors import BadInput
-from tasks.guardrails.leases import held, remediation_resource
+from tasks.guardrails.holders import remediation_resource
+from tasks.guardrails.leases import held
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Plan, Stage
 

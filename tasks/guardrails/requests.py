@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from pydantic_core import to_jsonable_python
 
-from tasks.guardrails import approvers, surface
+from tasks.guardrails import codes, surface
 from tasks.guardrails.case import Case, Requester, id_of_run
 from tasks.guardrails.errors import BadInput
 from tasks.guardrails.ledger import Ledger
@@ -78,12 +78,10 @@ def ticket(ledger: Ledger, name: str, parameters: dict[str, Any], approver: str,
     Raises:
         ApprovalRefused: The code is wrong.
     """
-    who, mark = approvers.authenticate(
-        ledger, approver, code, role="approve", source=approvers.HOST
-    )
+    who, mark = codes.authenticate(ledger, approver, code, role="approve", source=codes.HOST)
     key = _TICKET + uuid4().hex
     with ledger.writing() as chain:
-        approvers.use_code(chain, who.name, mark, approvers.HOST)
+        codes.use_code(chain, who.name, mark, codes.HOST)
         chain.append(
             "ticket",
             {"ticket": key, "name": name, "parameters": to_jsonable_python(parameters)},

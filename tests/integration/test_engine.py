@@ -6,21 +6,25 @@ from uuid import UUID
 import pyotp
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.states import Scheduled
 
-from tasks.guardrails import approvers
+from tasks.guardrails import approvers, codes, systems
 from tasks.guardrails.approval import count, decide, waiting_gate
 from tasks.guardrails.case import Case
-from tasks.guardrails.leases import holder_of, target_resource
+from tasks.guardrails.errors import ApprovalRefused
+from tasks.guardrails.holders import holder_of, target_resource
 from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.requests import ticket
 from tests import toy
 from tests.prefect_fixtures import Runs
 
 
 @pytest.fixture
-def folder(home: Path) -> Path:
+def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a target named 'toy'."""
     made = home / "toy"
     made.mkdir()
+    monkeypatch.setattr(systems, "_loaders", [toy.SYSTEMS.__getitem__])
     toy.SYSTEMS["toy"] = toy.FileSystem("toy", made)
     return made
 
@@ -47,7 +51,7 @@ def approve(ledger: Ledger, case: Case, name: str, secret: str, decision: str = 
         code=pyotp.TOTP(secret).now(),
         decision=decision,  # type: ignore[arg-type] # one of both in each test
         comment="seen",
-        source=approvers.HOST,
+        source=codes.HOST,
     )
 
 
@@ -117,8 +121,6 @@ def test_forced_state_decides_nothing(
     runs: Runs, folder: Path, ledger: Ledger, force: bool
 ) -> None:
     """A client that sets the state to Scheduled gets another gate, and the attempt is recorded."""
-    from prefect.states import Scheduled
-
     run, state = runs.start(toy.toy_one_stage, target="toy", risk="disruptive")
     assert state is None
     with get_client(sync_client=True) as client:
@@ -328,9 +330,6 @@ def test_failing_revert_is_stuck(runs: Runs, folder: Path, ledger: Ledger) -> No
 
 def test_ticket_makes_the_requester_known(runs: Runs, folder: Path, ledger: Ledger) -> None:
     """An authenticated requester saves the extra approver, and may not approve themselves."""
-    from tasks.guardrails.errors import ApprovalRefused
-    from tasks.guardrails.requests import ticket
-
     assert folder
     secrets = enrol(ledger, "ada", "bob")
     key = ticket(
@@ -351,6 +350,6 @@ def test_ticket_makes_the_requester_known(runs: Runs, folder: Path, ledger: Ledg
             code=again.at(toy.now().timestamp() + 30),
             decision="approve",
             comment="",
-            source=approvers.HOST,
+            source=codes.HOST,
         )
     assert UUID(str(run.id))

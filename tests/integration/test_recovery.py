@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pyotp
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled
 
 from flows.help.recover_remediation import recover_remediation
 from flows.help.undo_remediation import undo_remediation
-from tasks.guardrails import approvers, recovery, systems
+from tasks.guardrails import approvers, codes, recovery, systems
 from tasks.guardrails.approval import decide, waiting_gate
 from tasks.guardrails.case import Case
-from tasks.guardrails.leases import holders
+from tasks.guardrails.holders import holders
 from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.policy import Policy, set_policy
 from tests import toy
 from tests.prefect_fixtures import Runs
 
@@ -109,8 +111,6 @@ def test_killed_in_undo_it_goes_on_undoing(runs: Runs, folder: Path, ledger: Led
 
 def test_cancelled_run_is_taken_back(runs: Runs, folder: Path, ledger: Ledger) -> None:
     """A run that waits at its second gate and is cancelled in Prefect is reverted."""
-    from prefect.client.orchestration import get_client
-
     run, state = runs.start(toy.toy_two_stages, target="toy")
     assert state is None
     assert (folder / "copy").read_text() == "new"
@@ -128,8 +128,6 @@ def test_cancelled_run_is_taken_back(runs: Runs, folder: Path, ledger: Ledger) -
 
 def test_expired_gate_is_reverted(runs: Runs, folder: Path, ledger: Ledger) -> None:
     """A gate that nobody answers ends expired, with the stages before it taken back."""
-    from tasks.guardrails.policy import Policy, set_policy
-
     with ledger.writing() as chain:
         set_policy(chain, Policy(), "toy", {"expiry_seconds": 10}, "test")
     run, state = runs.start(toy.toy_two_stages, target="toy")
@@ -169,7 +167,7 @@ def test_message_is_not_sent_twice(runs: Runs, folder: Path, ledger: Ledger) -> 
             code=pyotp.TOTP(secret).now(),
             decision="approve",
             comment="",
-            source=approvers.HOST,
+            source=codes.HOST,
         )
     state = runs.wake(recovering)
     assert state is not None
@@ -177,7 +175,7 @@ def test_message_is_not_sent_twice(runs: Runs, folder: Path, ledger: Ledger) -> 
     assert not (folder / "message").exists()
 
 
-def test_undo_of_an_earlier_run(runs: Runs, folder: Path, ledger: Ledger) -> None:
+def test_undo_of_an_earlier_run(runs: Runs, folder: Path) -> None:
     """An undo takes the changes back; the older of two on the same file is refused."""
     first, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"])
     assert (folder / "a").read_text() == "new a"
@@ -196,9 +194,8 @@ def test_undo_of_an_earlier_run(runs: Runs, folder: Path, ledger: Ledger) -> Non
     assert f"({runs.id_of(third)}) touched file a later" in (state.message or "")
 
 
-def test_undo_refuses_a_world_that_moved(runs: Runs, folder: Path, ledger: Ledger) -> None:
+def test_undo_refuses_a_world_that_moved(runs: Runs, folder: Path) -> None:
     """What somebody changed since is not overwritten by an undo."""
-    assert ledger
     run, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"])
     (folder / "a").write_text("a person's work")
     _, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(run))

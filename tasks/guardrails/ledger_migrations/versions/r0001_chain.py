@@ -70,6 +70,12 @@ def upgrade() -> None:
                 f"CREATE TRIGGER entries_no_{event.lower()} BEFORE {event} ON entries "
                 f"BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END"
             )
+        # INSERT OR REPLACE removes the row in its way without firing the trigger on DELETE.
+        op.execute(
+            "CREATE TRIGGER entries_no_replace BEFORE INSERT ON entries WHEN EXISTS "
+            "(SELECT 1 FROM entries WHERE seq = NEW.seq OR hash = NEW.hash) "
+            f"BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END"  # noqa: S608 - no input in it
+        )
     else:
         op.execute(
             "CREATE FUNCTION entries_refuse() RETURNS trigger LANGUAGE plpgsql AS "

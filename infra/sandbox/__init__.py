@@ -1,0 +1,1 @@
+"""The sandbox: a small Planner with all its real components, on loopback, without installing."""

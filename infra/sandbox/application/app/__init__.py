@@ -1,0 +1,1 @@
+"""Planner in small: the web application that the sandbox's remediations look after."""

@@ -1,0 +1,1 @@
+"""What the endpoints are made of: accounts, the cache, the queue."""

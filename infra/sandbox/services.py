@@ -1,0 +1,211 @@
+"""The sandbox: PostgreSQL, Valkey, two processes of the application and a proxy, on loopback."""
+
+import contextlib
+import fcntl
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import redis
+
+from infra.sandbox.cache_server import CacheServer
+from infra.sandbox.cluster import Cluster
+from infra.sandbox.migrations import migrate
+from infra.sandbox.processes import Service
+from infra.sandbox.settings import HOST, SandboxSettings
+from infra.sandbox.target import target_settings
+
+APPLICATION = Path(__file__).with_name("application")
+ROOT = Path(__file__).parents[2]
+UP_WITHIN_SECONDS = 40.0
+
+
+class Sandbox:
+    """A whole system under care in one folder; started, repaired and stopped as one.
+
+    Args:
+        home: Its folder; data, logs, backups and settings are below.
+        ports: Ports for a new sandbox by service (see settings.SERVICES); others are chosen.
+        given: Other settings of a new sandbox, as durable=False.
+    """
+
+    def __init__(self, home: Path, ports: Mapping[str, int] | None = None, **given: object) -> None:
+        """Read the sandbox's settings, or make them; starts nothing."""
+        self.home = home.resolve()
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o711)
+        self.run, self.logs = self.home / "run", self.home / "logs"
+        self.backups = self.home / "backups"
+        with self._locked():
+            self.settings = SandboxSettings.load_or_make(
+                self._settings_file, dict(ports or {}), **given
+            )
+        self.cluster = Cluster(self.home, self.settings, self.run, self.logs)
+        self.valkey = CacheServer(self.home, self.settings, self.run, self.logs)
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.home / "sandbox.json"
+
+    @property
+    def url(self) -> str:
+        """The application's URL, at the proxy."""
+        return f"http://{HOST}:{self.settings.ports['proxy']}"
+
+    @property
+    def control_url(self) -> str:
+        """The URL of the proxy's control API."""
+        return f"http://{HOST}:{self.settings.ports['proxy-control']}"
+
+    @property
+    def upstreams(self) -> dict[str, int]:
+        """The application's processes with their ports."""
+        ports = self.settings.ports
+        return {name: ports[name] for name in sorted(ports) if name.startswith("application-")}
+
+    def application_environment(self) -> dict[str, str]:
+        """Give the settings that the application's processes start with."""
+        settings = self.settings
+        return {
+            "SECRET_KEY": settings.secret_key,
+            "POSTGRES_SERVER": HOST,
+            "POSTGRES_PORT": str(settings.ports["postgresql"]),
+            "POSTGRES_DB": settings.database,
+            "POSTGRES_USER": settings.application_user,
+            "POSTGRES_PASSWORD": settings.application_password,
+            "REDIS_HOST": HOST,
+            "REDIS_PORT": str(settings.ports["valkey"]),
+            "REDIS_DB": "0",
+            "REDIS_PASSWORD": settings.cache_password,
+            "ENVIRONMENT": "sandbox",
+            "LOG_LEVEL": "WARNING",
+        }
+
+    def target_settings(self) -> dict[str, Any]:
+        """Give the fields of the SandboxTarget block that stands for this sandbox."""
+        return target_settings(self)
+
+    def services(self) -> dict[str, Service]:
+        """Give the services in the order in which they start."""
+        run, logs = self.run, self.logs
+        ports = self.settings.ports
+        processes = [
+            Service(
+                name=name,
+                command=[
+                    *(sys.executable, "-m", "uvicorn", "app.main:app", "--host", HOST),
+                    *("--port", str(port), "--no-access-log", "--log-level", "warning"),
+                    *("--timeout-graceful-shutdown", "5"),
+                ],
+                directory=APPLICATION,
+                environment=self.application_environment(),
+                run=run,
+                logs=logs,
+            )
+            for name, port in self.upstreams.items()
+        ]
+        proxy = Service(
+            name="proxy",
+            command=[
+                *(sys.executable, "-m", "infra.sandbox.proxy"),
+                *("--listen", str(ports["proxy"]), "--control", str(ports["proxy-control"])),
+                *(f"{name}={port}" for name, port in self.upstreams.items()),
+            ],
+            directory=ROOT,
+            run=run,
+            logs=logs,
+        )
+        listed = [self.cluster.service, self.valkey.service, *processes, proxy]
+        return {service.name: service for service in listed}
+
+    def up(self) -> None:
+        """Start what does not run, and wait until all of it answers; repairs what was killed.
+
+        Raises:
+            PreconditionFailed: A service does not come up; says why by the end of its log.
+        """
+        with self._locked():
+            self.backups.mkdir(exist_ok=True)
+            self.cluster.make()
+            self.valkey.configure()
+            services = self.services()
+            for service in services.values():  # none needs another until it is asked
+                service.start()
+            self.cluster.start()
+            if not self.settings.prepared:
+                self.cluster.prepare()
+                migrate(self)
+                self.settings.prepared = True
+                self.settings.save(self._settings_file)
+            self._await(services)
+
+    def down(self) -> None:
+        """Stop what runs and is ours; data is kept."""
+        with self._locked():
+            for service in reversed(self.services().values()):
+                service.stop()
+
+    def destroy(self) -> None:
+        """Stop it and remove its home."""
+        self.down()
+        shutil.rmtree(self.home)
+
+    def restart(self, name: str) -> None:
+        """Stop a service and start it again; waits until it answers."""
+        with self._locked():
+            self.services()[name].stop()
+        self.up()
+
+    def kill(self, name: str) -> None:
+        """End a service at once, as `kill -9` does; `up` repairs it."""
+        self.services()[name].stop(kill=True)
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Say for each service whether it runs, under which pid, on which port."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, service in self.services().items():
+            process = service.process()
+            pid = None if process is None else process.pid
+            found[name] = {
+                "running": pid is not None,
+                "pid": pid,
+                "port": self.settings.ports[name],
+                "log": str(service.log),
+            }
+        return found
+
+    def connect(self, database: str | None = None) -> "psycopg.Connection[tuple[Any, ...]]":
+        """Connect to a database as the superuser, to break it or to look."""
+        return self.cluster.connect(database)
+
+    def cache(self) -> "redis.Redis":
+        """Connect to the cache."""
+        return self.valkey.connect()
+
+    def _await(self, services: Mapping[str, Service]) -> None:
+        def serves(url: str) -> bool:
+            with contextlib.suppress(httpx.HTTPError):
+                return httpx.get(url, timeout=5, trust_env=False).is_success
+            return False
+
+        waits: dict[str, Callable[[], bool]] = {"valkey": self.valkey.answers}
+        for name, port in self.upstreams.items():
+            waits[name] = partial(serves, f"http://{HOST}:{port}/health")
+        waits["proxy"] = partial(serves, f"{self.control_url}/status")
+        deadline = time.monotonic() + UP_WITHIN_SECONDS
+        for name, answers in waits.items():
+            while not answers():
+                if services[name].process() is None or time.monotonic() > deadline:
+                    raise services[name].failed("answer")
+                time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.home / "sandbox.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

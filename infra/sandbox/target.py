@@ -1,0 +1,54 @@
+"""The fields of the SandboxTarget block that stands for a sandbox."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.sandbox.accounts import PROBE, probe_account
+from infra.sandbox.migrations import APPLICATION
+from infra.sandbox.settings import HOST
+from tasks.platforms.protocols import MigrationSettings
+
+if TYPE_CHECKING:
+    from infra.sandbox.services import Sandbox
+
+SECRET = {"SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+
+
+def target_settings(sandbox: "Sandbox") -> dict[str, Any]:
+    """Give the fields of a sandbox's block.
+
+    Args:
+        sandbox: The sandbox; need not be up.
+
+    Returns:
+        Plain values, for `SandboxTarget(**fields)`.
+    """
+    settings = sandbox.settings
+    environment = sandbox.application_environment()
+    return {
+        "known_as": settings.name,
+        "host": HOST,
+        "port": settings.ports["postgresql"],
+        "database_name": settings.database,
+        "maintenance_user": settings.maintenance_user,
+        "maintenance_password": settings.maintenance_password,
+        "maintenance_database": "postgres",
+        "programs": str(sandbox.cluster.programs),
+        "data_directory": str(sandbox.cluster.data),
+        "url": sandbox.url,
+        "proxy_control_url": sandbox.control_url,
+        "application_directory": str(APPLICATION),
+        "application_programs": str(Path(sys.executable).parent),
+        "application_environment": {
+            name: value for name, value in environment.items() if name not in SECRET
+        },
+        "application_secrets": {name: environment[name] for name in sorted(SECRET)},
+        "backups_directory": str(sandbox.backups),
+        "cache_host": HOST,
+        "cache_port": settings.ports["valkey"],
+        "cache_password": settings.cache_password,
+        "probe_account": probe_account().model_dump(),
+        "probe_secret": settings.accounts[PROBE],
+        "migrations": MigrationSettings(show_database=["python", "-m", "app.db.show"]).model_dump(),
+    }

@@ -1,0 +1,1 @@
+"""The sandbox platform: local processes, reached over loopback and the file system."""

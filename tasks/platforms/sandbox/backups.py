@@ -1,0 +1,160 @@
+"""A target's backups in a folder of this machine."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.guardrails.errors import BadInput, PreconditionFailed, Transient
+from tasks.platforms.protocols import StoredBackup
+
+
+class LocalBackups:
+    """A folder of backups; what is in it under a name is whole.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Keep where it is; reads nothing."""
+        self.folder = folder
+
+    def list(self) -> list[StoredBackup]:
+        """List everything in the store, newest first.
+
+        Returns:
+            Name, size and time of each; what is being stored is not there yet.
+
+        Raises:
+            PreconditionFailed: The folder cannot be read.
+        """
+        found: list[StoredBackup] = []
+        try:
+            entries = [entry for entry in self.folder.iterdir() if not entry.name.startswith(".")]
+        except OSError as error:
+            raise self._unreadable(error) from error
+        for entry in entries:
+            try:
+                stat = entry.stat()
+                size = _size(entry) if entry.is_dir() else stat.st_size
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            modified = datetime.fromtimestamp(stat.st_mtime, UTC)
+            found.append(StoredBackup(entry.name, size, modified, entry.is_dir()))
+        return sorted(found, key=lambda backup: (backup.modified, backup.name), reverse=True)
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """Give a backup as a local path.
+
+        Args:
+            name: Its name in the store.
+
+        Yields:
+            Its path, to be read only.
+
+        Raises:
+            PreconditionFailed: There is none of that name.
+        """
+        path = self._path(name)
+        if not path.exists():
+            raise PreconditionFailed(
+                expected=f"the backup {name} in {self.folder}.",
+                found="none of that name.",
+                todo="Choose one that the store lists.",
+            )
+        yield path
+
+    def store(self, path: Path, name: str) -> None:
+        """Put a local file or folder into the store under a name, whole or not at all.
+
+        Args:
+            path: What is to be stored; stays where it is.
+            name: Its name in the store.
+
+        Raises:
+            PreconditionFailed: The name is taken, or there is no space.
+        """
+        goal = self._path(name)
+        if goal.exists():
+            raise PreconditionFailed(
+                expected=f"the name {name} to be free in {self.folder}.",
+                found="a backup of that name.",
+                todo="Store it under another name.",
+            )
+        draft = self.folder / f".{name}.{uuid.uuid4().hex}.new"
+        try:
+            if path.is_dir():
+                shutil.copytree(path, draft)
+            else:
+                shutil.copy2(path, draft)
+            _flush(draft)
+            draft.rename(goal)
+            _flush_one(self.folder)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        finally:
+            _remove(draft)
+
+    def remove(self, name: str) -> None:
+        """Remove a backup; missing is fine.
+
+        Args:
+            name: Its name in the store.
+        """
+        path = self._path(name)
+        away = self.folder / f".{name}.{uuid.uuid4().hex}.old"
+        try:
+            path.rename(away)  # gone from the list at once, though removing may take a while
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._unreadable(error) from error
+        _remove(away)
+
+    def _path(self, name: str) -> Path:
+        if not name or name.startswith(".") or Path(name).name != name:
+            raise BadInput(
+                expected="the name of a backup: no folder, no dot in front.",
+                found=f"{name!r}.",
+                todo="Choose one that the store lists.",
+            )
+        return self.folder / name
+
+    def _unreadable(self, error: OSError) -> PreconditionFailed | Transient:
+        return PreconditionFailed(
+            expected=f"to read and write the store of backups {self.folder}.",
+            found=f"{error.strerror or error}.",
+            state="What was in the store is still there.",
+            todo="Correct the folder, its rights or the free space, then run again.",
+        )
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir():
+        for inner in path.rglob("*"):
+            _flush_one(inner)
+    _flush_one(path)
+
+
+def _flush_one(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,1 @@
+"""Benchmarks: ours beside the guide's own commands, in one run."""

@@ -1,0 +1,145 @@
+"""Restore: the guide's `psql < backup.sql` beside restore_from_backup, both under load."""
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.database.back_up_database import back_up_database
+from flows.database.restore_from_backup import restore_from_backup
+from infra.sandbox.load import Load
+from infra.sandbox.load_report import LoadReport
+from infra.sandbox.seed import seed
+from infra.sandbox.services import Sandbox
+from tasks.guardrails.case import Case
+from tasks.guardrails.ledger import Ledger
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests.approving import Approvers
+from tests.prefect_fixtures import Runs
+
+_WARM_UP_SECONDS = 3
+_AFTERWARDS_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way of restoring, measured.
+
+    Args:
+        seconds: Wall time from its start until the application works on restored data.
+        load: What the load saw from outside meanwhile.
+    """
+
+    seconds: float
+    load: LoadReport
+
+
+def under_load(sandbox: Sandbox) -> Load:
+    """Put the sandbox under its steady load, and let it get even."""
+    load = Load(sandbox.url, sandbox.settings.accounts["load"])
+    load.start()
+    time.sleep(_WARM_UP_SECONDS)
+    return load
+
+
+def psql_environment(sandbox: Sandbox) -> dict[str, str]:
+    """Give libpq's variables of the sandbox's superuser."""
+    with sandbox.connect("postgres") as session:
+        parameters = session.info.get_parameters()
+        return {
+            **os.environ,
+            "PGHOST": parameters["host"],
+            "PGPORT": parameters["port"],
+            "PGUSER": parameters["user"],
+            "PGPASSWORD": session.info.password,
+        }
+
+
+def guides_way(sandbox: Sandbox, dump: Path) -> Measured:
+    """Stop the application, load plain SQL into an emptied database, start it."""
+    load = under_load(sandbox)
+    began = time.monotonic()
+    settings = sandbox.settings
+    for name in sandbox.upstreams:
+        sandbox.services()[name].stop()
+    with sandbox.connect("postgres") as session:
+        session.autocommit = True
+        session.execute(f"DROP DATABASE {settings.database} WITH (FORCE)")
+        session.execute(f"CREATE DATABASE {settings.database} OWNER {settings.application_user}")
+    with dump.open("rb") as file:
+        subprocess.run(
+            [sandbox.cluster.programs / "psql", "-X", "-q", settings.database],
+            stdin=file,
+            env=psql_environment(sandbox),
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    sandbox.up()
+    took = time.monotonic() - began
+    time.sleep(_AFTERWARDS_SECONDS)
+    return Measured(took, load.stop())
+
+
+def our_way(sandbox: Sandbox, runs: Runs, ledger: Ledger) -> tuple[Measured, dict[str, float]]:
+    """Restore with restore_from_backup, approved at once."""
+    load = under_load(sandbox)
+    began = time.monotonic()
+    run, state = runs.start(restore_from_backup, target=sandbox.settings.name, max_rows_lost=10**6)
+    if state is None:
+        state = Approvers(ledger).approve_until_it_ends(runs, run)
+    took = time.monotonic() - began
+    if state.name != "Remediated":
+        raise SystemExit(f"the restore ended as {state.name}: {state.message}")
+    time.sleep(_AFTERWARDS_SECONDS)
+    return Measured(took, load.stop()), steps(Case.read(ledger, runs.id_of(run)))
+
+
+def steps(case: Case) -> dict[str, float]:
+    """Give the seconds that each change took, as the ledger has them."""
+    begun: dict[tuple[str, int], float] = {}
+    taken: dict[str, float] = {}
+    for entry in case.of_kind("begun", "done"):
+        key = (entry.facts["digest"], entry.facts["index"])
+        if entry.kind == "begun":
+            begun[key] = entry.when.timestamp()
+        elif key in begun:
+            taken[entry.facts["title"]] = entry.when.timestamp() - begun[key]
+    return taken
+
+
+def measure(home: Path, rows: int) -> dict[str, object]:
+    """Measure both ways on one sandbox, one after the other.
+
+    Args:
+        home: An empty folder.
+        rows: Rows to seed.
+
+    Returns:
+        Both measurements, and how long our changes took each.
+    """
+    os.environ["REMEDY_HOME"] = str(home / "remedy")
+    sandbox = Sandbox(home / "sandbox")
+    try:
+        with prefect_test_harness(server_startup_timeout=150):
+            sandbox.up()
+            seed(sandbox, rows=rows)
+            targets.give(SandboxTarget(**sandbox.target_settings()))
+            runs, ledger = Runs(), Ledger()
+            _, state = runs.start(back_up_database, target=sandbox.settings.name)
+            if state is None or state.name != "Remediated":
+                raise SystemExit(f"the backup ended as {state}")
+            dump = home / "backup.sql"
+            subprocess.run(
+                [sandbox.cluster.programs / "pg_dump", "-f", dump, sandbox.settings.database],
+                env=psql_environment(sandbox),
+                check=True,
+            )
+            ours, changes = our_way(sandbox, runs, ledger)
+            guides = guides_way(sandbox, dump)
+    finally:
+        sandbox.down()
+    return {"rows": rows, "guide": guides, "ours": ours, "changes": changes}

@@ -1,0 +1,153 @@
+"""The load measures what users would have met."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.sandbox import pristine
+from infra.sandbox.load import Load
+from infra.sandbox.load_report import Outcome, summarize
+from infra.sandbox.services import Sandbox
+from tasks.platforms.sandbox.target import SandboxTarget
+
+ROOT = Path(__file__).parents[2]
+
+
+def load_on(sandbox: Sandbox) -> Load:
+    """Start a load."""
+    load = Load(sandbox.url, sandbox.settings.accounts["load"])
+    load.start()
+    return load
+
+
+def test_a_calm_system_shows_no_outage(fresh_sandbox: Sandbox) -> None:
+    """All requests are answered, two in five are writes, and all of them are kept."""
+    load = load_on(fresh_sandbox)
+    time.sleep(3)
+    report = load.stop()
+    assert (report.failed, report.missing, report.unchecked) == (0, [], 0)
+    assert 50 <= report.requests <= 70
+    assert report.acknowledged == pytest.approx(report.requests * 0.4, abs=3)
+
+
+def test_a_pause_is_a_stall_and_no_outage(sandbox_target: SandboxTarget) -> None:
+    """Requests held for half a second are late, none fails; the server is swapped out under it."""
+    load = Load(sandbox_target.url, _password(sandbox_target))
+    load.start()
+    time.sleep(1)
+    with sandbox_target.application.pause(5) as paused:
+        assert paused
+        time.sleep(0.5)
+    time.sleep(1)
+    report = load.stop()
+    assert report.failed == 0
+    assert report.slowest_seconds >= 0.45, "the pause is seen from outside"
+    assert report.longest_stall_seconds >= 0.5
+
+
+def test_a_cut_over_under_pause_is_met_by_nobody(sandbox_target: SandboxTarget) -> None:
+    """Sessions ended and two databases renamed, as the maintenance user, while requests wait."""
+    load = Load(sandbox_target.url, _password(sandbox_target))
+    load.start()
+    time.sleep(1)
+    with sandbox_target.database.connect("postgres") as session:
+        session.execute("CREATE DATABASE side OWNER planner TEMPLATE template0")
+        with sandbox_target.application.pause(5) as paused:
+            assert paused
+            session.execute("ALTER DATABASE planner ALLOW_CONNECTIONS false")
+            # Not pg_terminate_backend(pid, 5000): it waits 100 ms for each session in turn.
+            ending = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'planner'"
+            )
+            while session.execute(ending).fetchall():
+                time.sleep(0.005)
+            session.execute("ALTER DATABASE planner RENAME TO aside")
+            session.execute("ALTER DATABASE side RENAME TO planner")
+            # And back again, as the other side has no rows to serve.
+            session.execute("ALTER DATABASE planner RENAME TO side")
+            session.execute("ALTER DATABASE aside RENAME TO planner")
+            session.execute("ALTER DATABASE planner ALLOW_CONNECTIONS true")
+    time.sleep(1)
+    report = load.stop()
+    assert (report.failed, report.missing) == (0, [])
+
+
+def test_draining_one_process_to_restart_it_is_met_by_nobody(fresh_sandbox: Sandbox) -> None:
+    """The careful restart: no request fails while each process is replaced in turn."""
+    load = load_on(fresh_sandbox)
+    for name in fresh_sandbox.upstreams:
+        before = fresh_sandbox.status()[name]["pid"]
+        with httpx.Client(base_url=fresh_sandbox.control_url, trust_env=False) as control:
+            drained = control.post("/drain", params={"upstream": name, "patience": 4}).json()
+            assert drained["ok"]
+            fresh_sandbox.restart(name)
+            control.post("/undrain", params={"upstream": name})
+        assert fresh_sandbox.status()[name]["pid"] != before
+    time.sleep(1)
+    report = load.stop()
+    assert (report.failed, report.missing) == (0, [])
+
+
+def test_lost_writes_and_an_outage_are_told(fresh_sandbox: Sandbox) -> None:
+    """A database put back under load: what was acknowledged before is missing, and it shows."""
+    load = load_on(fresh_sandbox)
+    time.sleep(1.5)
+    fresh_sandbox.services()["postgresql"].stop()
+    time.sleep(1)
+    pristine.reset(fresh_sandbox)
+    time.sleep(1)
+    report = load.stop()
+    assert report.outage_seconds >= 1.0
+    assert len(report.missing) >= 8
+    assert report.failed == sum(n for what, n in report.answers.items() if what.endswith("503"))
+
+
+def test_the_load_goes_nowhere_but_the_loopback() -> None:
+    """Another address is refused before anything is sent."""
+    with pytest.raises(ValueError, match=r"the load goes to 127\.0\.0\.1 only, not to http://10"):
+        Load("http://10.0.0.1", "x")
+
+
+def test_buckets_and_stalls_are_counted() -> None:
+    """Two bad requests of one tenth of a second are one tenth of outage."""
+    outcomes = [
+        Outcome(10.00, 0.01, fine=True, answer="GET 200"),
+        Outcome(10.11, 0.01, fine=False, answer="GET 503"),
+        Outcome(10.15, 0.01, fine=False, answer="GET 503"),
+        Outcome(10.31, 1.50, fine=True, answer="GET 200"),
+        Outcome(10.41, 0.01, fine=True, answer="GET 200"),
+    ]
+    report = summarize(outcomes, seconds=2, own_delay=0, acknowledged=0, missing=[], unchecked=0)
+    assert (report.requests, report.failed, report.slow) == (5, 2, 1)
+    assert report.outage_seconds == 0.2
+    assert report.longest_stall_seconds == pytest.approx(1.39)
+    assert report.slowest_seconds == 1.5
+
+
+def test_as_a_program_it_writes_its_report(fresh_sandbox: Sandbox, tmp_path: Path) -> None:
+    """Bounded in time, with the report in a file; asked to end, it ends early."""
+    out = tmp_path / "load.json"
+    program = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "infra.sandbox.load", "--home", str(fresh_sandbox.home)),
+            *("--seconds", "60", "--out", str(out)),
+        ],
+        cwd=ROOT,
+    )
+    time.sleep(4)
+    program.terminate()
+    assert program.wait(30) == 0
+    report = json.loads(out.read_text())
+    assert report["failed"] == 0
+    assert report["requests"] > 10
+
+
+def _password(target: SandboxTarget) -> str:
+    """Give the load's password, from the home that the target's backups lie in."""
+    settings = json.loads((target.backups_directory.parent / "sandbox.json").read_text())
+    return str(settings["accounts"]["load"])

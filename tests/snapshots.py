@@ -1,0 +1,83 @@
+"""What a database holds, for comparing it before and after: schema, rows, large objects."""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+
+from infra.sandbox.services import Sandbox
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A database's schema as pg_dump writes it, and a checksum of every table's rows."""
+
+    schema: str
+    rows: tuple[tuple[str, int, str], ...]
+    large_objects: str
+
+
+def snapshot(sandbox: Sandbox, database: str | None = None) -> Snapshot:
+    """Take a snapshot of a sandbox's database, as its superuser.
+
+    Args:
+        sandbox: The sandbox.
+        database: Another database than the application's.
+
+    Returns:
+        The snapshot; equal for equal contents. A table that cannot be read is told as such.
+    """
+    name = database or sandbox.settings.database
+    rows = []
+    with sandbox.connect(name) as session:
+        session.autocommit = True
+        tables = session.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+            "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
+        ).fetchall()
+        for (table,) in tables:
+            try:
+                row = session.execute(
+                    f"SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text "
+                    f"FROM {table} AS t"
+                ).fetchone()
+            except Exception as error:  # noqa: BLE001 - a damaged table is part of the picture
+                rows.append((table, -1, type(error).__name__))
+                continue
+            assert row is not None
+            rows.append((table, row[0], row[1]))
+        large = session.execute(
+            "SELECT coalesce(string_agg(oid::text || md5(lo_get(oid)), ',' ORDER BY oid), '') "
+            "FROM pg_largeobject_metadata"
+        ).fetchone()
+    assert large is not None
+    return Snapshot(_schema(sandbox, name), tuple(rows), large[0])
+
+
+def _schema(sandbox: Sandbox, name: str) -> str:
+    """Dump the schema; lines that differ at every dump are left out."""
+    info = sandbox.connect(name)
+    parameters = info.info.get_parameters()
+    password = info.info.password
+    info.close()
+    done = subprocess.run(
+        [sandbox.cluster.programs / "pg_dump", "--schema-only", name],
+        env={
+            **os.environ,
+            "PGHOST": parameters["host"],
+            "PGPORT": parameters["port"],
+            "PGUSER": parameters["user"],
+            "PGPASSWORD": password,
+        },
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return re.sub(r"^(--.*|\\(un)?restrict .*)?\n", "", done.stdout, flags=re.MULTILINE)
+
+
+def databases(sandbox: Sandbox) -> tuple[str, ...]:
+    """Name the server's databases."""
+    with sandbox.connect("postgres") as session:
+        found = session.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall()
+    return tuple(name for (name,) in found)
