@@ -142,8 +142,16 @@ class Cluster:
     def program(self, name: str, *arguments: str | Path, stdin: int | None = None) -> str:
         """Run a client program as superuser."""
         done = subprocess.run(
-            [self.programs / name, "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
-            + list(arguments),
+            [
+                self.programs / name,
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(self.port),
+                "-U",
+                "postgres",
+                *list(arguments),
+            ],
             check=True,
             capture_output=True,
             text=True,
@@ -243,8 +251,9 @@ def postgres_cluster() -> Iterator[Cluster]:
     cluster.start()
     try:
         cluster.run(
-            "CREATE ROLE planner LOGIN; CREATE ROLE reporter LOGIN; CREATE ROLE planner_admin LOGIN "
-            "CREATEDB IN ROLE planner, pg_signal_backend, pg_monitor"
+            "CREATE ROLE planner LOGIN; CREATE ROLE reporter LOGIN; "
+            "CREATE ROLE planner_admin LOGIN CREATEDB "
+            "IN ROLE planner, pg_signal_backend, pg_monitor"
         )
         cluster.run("CREATE DATABASE planner_template OWNER planner TEMPLATE template0")
         fill(cluster, "planner_template", projects=20_000)

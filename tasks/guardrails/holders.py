@@ -1,5 +1,8 @@
-"""Who holds a lease: the rows as they are, read without taking anything."""
+"""Who holds a lease: the rows as they are, and the processes behind them."""
 
+import contextlib
+import os
+import signal
 import socket
 import time
 from dataclasses import dataclass
@@ -7,8 +10,11 @@ from dataclasses import dataclass
 import psutil
 import sqlalchemy as sa
 
+from tasks.guardrails.errors import TargetBusy
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.ledger_schema import LEASES
+
+_GONE_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,22 @@ class Holder:
         """Whether the very process that took it runs on this host."""
         if self.host != socket.gethostname():
             return False
-        return psutil.pid_exists(self.pid) and abs(started(self.pid) - self.started) < 1
+        try:
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.started) < 1 and is_at_work(process)
+        except psutil.NoSuchProcess:
+            return False
 
     @property
     def is_dead(self) -> bool:
         """Whether its holder is known to be gone: then nobody has to wait for the expiry."""
         return self.host == socket.gethostname() and not self.runs_here
+
+    @property
+    def is_left_running(self) -> bool:
+        """Whether its process still runs here although it ran out: stopped, it could go on."""
+        ran_out = 0 < self.expires <= time.time()
+        return ran_out and self.pid != os.getpid() and self.runs_here
 
     def sentence(self) -> str:
         """Say who holds it, for an error."""
@@ -78,3 +94,35 @@ def started(pid: int) -> float:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return 0.0
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    """Say whether a process still runs; one that nobody has reaped yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_process(held: Holder) -> None:
+    """End the process of a lease that ran out, with its children, and wait until they are gone.
+
+    It happens before the lease is taken, so that a taker that dies on the way hides nothing.
+
+    Raises:
+        TargetBusy: It would not end.
+    """
+    process = psutil.Process(held.pid)
+    family = [process, *process.children(recursive=True)]
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.send_signal(signal.SIGKILL)
+    give_up = time.monotonic() + _GONE_SECONDS
+    while any(is_at_work(one) for one in family):
+        if time.monotonic() > give_up:
+            raise TargetBusy(
+                expected=f"process {held.pid}, whose lease ran out, to end when it is killed.",
+                found=f"it still runs after {_GONE_SECONDS} s.",
+                todo="End it, or restart its host; then start again.",
+            )
+        time.sleep(0.02)

@@ -8,7 +8,6 @@ end it.
 
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -17,11 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
-import psutil
 import sqlalchemy as sa
 
 from tasks.guardrails.errors import BadInput, LeaseLost, RemediationError, TargetBusy
-from tasks.guardrails.holders import Holder, holder_of, started
+from tasks.guardrails.holders import Holder, end_process, holder_of, started
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.ledger_schema import LEASES
 
@@ -123,8 +121,10 @@ def take(ledger: Ledger, resource: str, remediation: str, run: str, wait: float 
     while True:
         taken = _try_to_take(ledger, resource, remediation, run)
         if isinstance(taken, Lease):
-            _end_predecessor(taken)
             return taken.keep_alive()
+        if taken.is_left_running:
+            end_process(taken)
+            continue
         if taken.stuck or time.monotonic() >= give_up:
             raise TargetBusy(
                 expected=f"nobody else at work on {resource}.",
@@ -146,7 +146,7 @@ def _try_to_take(ledger: Ledger, resource: str, remediation: str, run: str) -> L
         held = Holder(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name
         if held and held.stuck and held.remediation != remediation:
             return held
-        if held and held.is_live and not held.is_dead:
+        if held and ((held.is_live and not held.is_dead) or held.is_left_running):
             return held
         values = {
             "token": (held.token if held else 0) + 1,
@@ -177,21 +177,6 @@ def _try_to_take(ledger: Ledger, resource: str, remediation: str, run: str) -> L
         return Lease(
             ledger, resource, remediation, int(str(values["token"])), held if over else None
         )
-
-
-def _end_predecessor(lease: Lease) -> None:
-    """End the process that an older token still runs here: a stopped one could go on later."""
-    held = lease.previous
-    if held is None or held.pid == os.getpid() or not held.runs_here:
-        return
-    process = psutil.Process(held.pid)
-    children = process.children(recursive=True)
-    for one in (process, *children):
-        try:
-            one.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs([process, *children], timeout=10)
 
 
 @contextmanager
@@ -232,6 +217,8 @@ def force_release(ledger: Ledger, resource: str, reason: str, actor: str) -> Non
             found=now.sentence(),
             todo="Cancel the run first.",
         )
+    if now.is_left_running:
+        end_process(now)
     with ledger.writing() as chain:
         chain.connection.execute(
             LEASES.update().where(LEASES.c.resource == resource).values(expires=0, stuck="")

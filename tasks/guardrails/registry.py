@@ -1,9 +1,10 @@
 """Changes, checks and limits by their permanent kind, so that the engine knows no subject."""
 
+import contextlib
 import importlib
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 
 from tasks.guardrails.errors import BadInput
 
@@ -71,7 +72,8 @@ class Registered(BaseModel):
         key = (fields.pop("kind"), fields.pop("schema_version", 1))
         module = fields.pop("module", "")
         if key not in _KINDS and module.startswith("tasks."):
-            importlib.import_module(module)
+            with contextlib.suppress(ModuleNotFoundError):  # moved since; the kind is permanent
+                importlib.import_module(module)
         model = _KINDS.get(key)
         if model is None or not issubclass(model, cls):
             raise BadInput(
@@ -79,7 +81,17 @@ class Registered(BaseModel):
                 found=f"{key[0]!r} in version {key[1]}.",
                 todo="Use the version of remedy that wrote it, or a newer one.",
             )
-        return model.model_validate(fields)
+        try:
+            return model.model_validate(fields)
+        except ValidationError as error:
+            raise BadInput(
+                expected=f"the fields of {key[0]!r} in version {key[1]}.",
+                found="; ".join(
+                    f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+                )
+                + ".",
+                todo="Use the version of remedy that wrote it, or a newer one.",
+            ) from error
 
 
 T = TypeVar("T", bound=Registered)

@@ -1,6 +1,7 @@
 """What a run shows and asks in Prefect: artifacts, progress, and the form that resumes it."""
 
 import contextlib
+import contextvars
 import json
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Literal
 from uuid import UUID
 
 import stamina
-from httpx import HTTPStatusError
+from httpx import HTTPError, HTTPStatusError
 from prefect import runtime
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -90,7 +91,12 @@ def progress(title: str) -> Callable[[float, str], None]:
     shown_at = 0.0
     artifact: UUID | None = None
 
+    here = contextvars.copy_context()  # a change may report from a thread of its own
+
     def report(fraction: float, detail: str = "") -> None:
+        here.copy().run(tell, fraction, detail)
+
+    def tell(fraction: float, detail: str) -> None:
         nonlocal shown_at, artifact
         now = time.monotonic()
         if fraction < 1 and now - shown_at < _PROGRESS_SECONDS:
@@ -100,7 +106,7 @@ def progress(title: str) -> Callable[[float, str], None]:
         left = f", {taken / fraction - taken:.0f} s left" if 0 < fraction < 1 else ""
         log(f"{title}: {fraction:.0%} after {taken:.0f} s{left}. {detail}".rstrip())
         # What the UI shows must not stop a change that runs.
-        with contextlib.suppress(PrefectHTTPStatusError, HTTPStatusError):
+        with contextlib.suppress(HTTPError):
             if artifact is None:
                 made = create_progress_artifact(progress=fraction * 100, description=title)
                 artifact = made if isinstance(made, UUID) else None

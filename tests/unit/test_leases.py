@@ -12,7 +12,7 @@ import pytest
 
 from tasks.guardrails import leases
 from tasks.guardrails.errors import BadInput, LeaseLost, TargetBusy
-from tasks.guardrails.holders import holder_of, target_resource
+from tasks.guardrails.holders import holder_of, is_at_work, target_resource
 from tasks.guardrails.leases import Lease, take
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.ledger_schema import LEASES
@@ -33,7 +33,23 @@ child = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)
 print(lease.token, child.pid, flush=True)
 time.sleep(600)
 """
-Start = Callable[[float], tuple[subprocess.Popen[str], int, int]]
+Start = Callable[[float], tuple[psutil.Process, int, psutil.Process]]
+
+
+@pytest.fixture(autouse=True)
+def no_lease_outlives_its_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End the renewal of leases that a test did not release."""
+    kept: list[Lease] = []
+    keep_alive = Lease.keep_alive
+
+    def remember(lease: Lease) -> Lease:
+        kept.append(lease)
+        return keep_alive(lease)
+
+    monkeypatch.setattr(Lease, "keep_alive", remember)
+    yield
+    for lease in kept:
+        lease._stop.set()  # noqa: SLF001 - as its release does
 
 
 @pytest.fixture
@@ -41,28 +57,19 @@ def start_holder(ledger: Ledger) -> Iterator[Start]:
     """A way to start a process that takes the lease and has a child at work."""
     started: list[psutil.Process] = []
 
-    def start(lease_seconds: float) -> tuple[subprocess.Popen[str], int, int]:
+    def start(lease_seconds: float) -> tuple[psutil.Process, int, psutil.Process]:
         where = (str(ledger.config.home), ledger.config.ledger, str(lease_seconds), RESOURCE)
-        process = subprocess.Popen(
+        process = psutil.Popen(
             [sys.executable, "-c", HOLDER, *where], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
-        assert process.stdout
         token, child = map(int, process.stdout.readline().split())
-        started.extend((psutil.Process(process.pid), psutil.Process(child)))
-        return process, token, child
+        started.extend((process, psutil.Process(child)))
+        return process, token, started[-1]
 
     yield start
     for one in started:
-        if one.is_running():
+        if is_at_work(one):
             one.kill()
-
-
-def is_at_work(pid: int) -> bool:
-    """Say whether a process exists that is more than an entry in the table."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def short(ledger: Ledger, seconds: float) -> Ledger:
@@ -176,11 +183,23 @@ def test_take_over_kills_a_stopped_predecessor(ledger: Ledger, start_holder: Sta
     with pytest.raises(TargetBusy):
         take(ledger, RESOURCE, "second", "run-2")
     lease = take(ledger, RESOURCE, "second", "run-2", wait=10)
-    assert not is_at_work(process.pid)
+    assert not is_at_work(process)
     assert not is_at_work(child)
     assert lease.token == token + 1
     assert lease.previous is not None
     assert lease.previous.pid == process.pid
+
+
+def test_release_by_hand_ends_what_a_lease_left_running(
+    ledger: Ledger, start_holder: Start
+) -> None:
+    """A stopped holder is gone once its lease was released by hand: the next finds no trace."""
+    process, _, child = start_holder(1)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(1.2)
+    leases.force_release(ledger, RESOURCE, "abandoned", "ann")
+    assert not is_at_work(process)
+    assert not is_at_work(child)
 
 
 def test_dead_holder_is_not_waited_for(ledger: Ledger, start_holder: Start) -> None:

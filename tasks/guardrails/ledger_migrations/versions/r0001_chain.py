@@ -72,9 +72,9 @@ def upgrade() -> None:
             )
         # INSERT OR REPLACE removes the row in its way without firing the trigger on DELETE.
         op.execute(
-            "CREATE TRIGGER entries_no_replace BEFORE INSERT ON entries WHEN EXISTS "
+            "CREATE TRIGGER entries_no_replace BEFORE INSERT ON entries WHEN EXISTS "  # noqa: S608 - no input in it
             "(SELECT 1 FROM entries WHERE seq = NEW.seq OR hash = NEW.hash) "
-            f"BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END"  # noqa: S608 - no input in it
+            f"BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END"
         )
     else:
         op.execute(

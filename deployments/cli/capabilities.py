@@ -1,0 +1,128 @@
+"""What of a target works: each capability is asked, read-only but for the probe's own row."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.application.answers import ApplicationAnswers, find_unproved
+from tasks.guardrails.errors import PreconditionFailed, RemediationError
+from tasks.guardrails.plan import Verdict, Work
+from tasks.platforms import targets
+from tasks.platforms.protocols import System
+
+Word = Literal["works", "fails", "lacking", "unproved"]
+_VERDICTS: dict[Verdict, Word] = {
+    Verdict.HELD: "works",
+    Verdict.NOT_HELD: "fails",
+    Verdict.NOT_ASKED: "unproved",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a capability answered."""
+
+    what: str
+    answer: Word
+    detail: str
+
+
+def examine(name: str) -> list[Answer]:
+    """Ask every capability of a target.
+
+    Args:
+        name: Name of the target.
+
+    Returns:
+        An answer for each; one that the platform lacks is said to be lacking.
+
+    Raises:
+        PreconditionFailed: There is no such target.
+    """
+    system = targets.load(name)
+    asked: list[tuple[str, Callable[[System], str]]] = [
+        ("identity", lambda one: ", ".join(f"{k} {v}" for k, v in one.identity().items())),
+        ("database", _database),
+        ("database rights", _rights),
+        ("backups", _backups),
+        ("cache", lambda one: f"{one.cache.count()} keys; queued: {one.cache.queued() or 'none'}"),
+        ("application", lambda one: one.application.url),
+        ("migrations", _migrations),
+    ]
+    found = [_ask(what, question, system) for what, question in asked]
+    answer = ApplicationAnswers().ask(Work(target=name, remediation="target-check"))
+    found.append(Answer("probe account", _VERDICTS[answer.verdict], answer.detail))
+    found += [Answer("probe account", "unproved", sentence) for sentence in find_unproved(name)]
+    return found
+
+
+def _ask(what: str, question: Callable[[System], str], system: System) -> Answer:
+    try:
+        return Answer(what, "works", question(system))
+    except PreconditionFailed as error:
+        lacking = "capability" in error.expected or "lacks" in error.found
+        return Answer(what, "lacking" if lacking else "fails", error.found)
+    except RemediationError as error:
+        return Answer(what, "fails", error.found)
+
+
+def _database(system: System) -> str:
+    database = system.database
+    with database.connect() as session:
+        row = session.execute(
+            "SELECT version() AS version, pg_size_pretty(pg_database_size(current_database()))"
+            " AS size"
+        ).fetchone()
+    programs = database.program("pg_restore").parent
+    said = row or {}
+    free = database.free_bytes()
+    disk = "unknown" if free is None else f"{free / 1e9:.1f} GB"
+    version = " ".join(str(said.get("version", "")).split()[:2])
+    return f"{database.name} on {version}, {said.get('size')}, disk free {disk}, {programs}"
+
+
+def _rights(system: System) -> str:
+    database = system.database
+    with database.connect() as session:
+        row = session.execute(
+            "SELECT r.rolcreatedb AS createdb, r.rolsuper AS super,"
+            " pg_has_role(current_user, d.datdba, 'MEMBER') AS member,"
+            " pg_has_role(current_user, 'pg_signal_backend', 'MEMBER') AS signal"
+            " FROM pg_roles r, pg_database d"
+            " WHERE r.rolname = current_user AND d.datname = current_database()"
+        ).fetchone()
+    said = row or {}
+    missing = [
+        text
+        for right, text in (
+            ("createdb", "CREATEDB"),
+            ("member", "membership in the database's owner"),
+            ("signal", "pg_signal_backend"),
+        )
+        if not (said.get(right) or said.get("super"))
+    ]
+    if missing:
+        raise PreconditionFailed(
+            expected="the rights of a maintenance user.",
+            found=f"missing: {', '.join(missing)}.",
+            todo="Have a superuser grant them.",
+        )
+    return "may create databases, rename the live one, and end its sessions"
+
+
+def _backups(system: System) -> str:
+    found = system.backups.list()
+    if not found:
+        return "none yet"
+    return f"{len(found)}, newest {found[0].name} of {found[0].modified:%F %R}"
+
+
+def _migrations(system: System) -> str:
+    settings = system.migrations
+    if settings is None:
+        raise PreconditionFailed(
+            expected="the capability to migrate the schema.",
+            found="the target lacks the settings for it.",
+            todo="Add `migrations` to the target.",
+        )
+    return " ".join(settings.upgrade)

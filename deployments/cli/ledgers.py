@@ -1,0 +1,106 @@
+"""`remedy ledger`: the record of everything that was done."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from deployments.cli.errors import Exit
+from deployments.cli.lookup import find_case
+from deployments.cli.output import AsJson, emit, table, tell
+from tasks.guardrails import ledger_setup
+from tasks.guardrails.entries import Entry
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.verify import stream
+from tasks.guardrails.verify import verify as walk
+
+app = App(name="ledger", help="The record of everything that was done.", help_format="markdown")
+_LONGEST = 160
+
+
+@app.command
+def verify(*, as_json: AsJson = False) -> int:
+    """Walk the whole chain, and compare it with the anchors.
+
+    Names the first entry that is not what was written, and why. Exit code 9 where there is
+    one.
+    """
+    found = walk(Ledger())
+    style = "green" if found.is_sound else "bold red"
+    data = {**asdict(found), "sound": found.is_sound, "sentence": found.sentence()}
+    emit(data, Text(found.sentence(), style=style), as_json=as_json)
+    if found.foreign_anchors:
+        tell(f"{found.foreign_anchors} lines among the anchors are not signed by us.")
+    return Exit.OK.value if found.is_sound else Exit.NOT_VERIFIED.value
+
+
+@app.command
+def show(
+    run: Annotated[str, Parameter(help="Only entries of this remediation.")] = "",
+    /,
+    *,
+    kind: Annotated[
+        tuple[str, ...], Parameter(negative="", help="Only entries of this kind; may be repeated.")
+    ] = (),
+    last: Annotated[int, Parameter(help="How many of the newest; 0 for all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show entries of the ledger, oldest first."""
+    ledger = Ledger()
+    remediation = find_case(ledger, run).id if run else None
+    found = ledger.entries(remediation=remediation, kinds=kind)
+    found = found[-last:] if last else found
+    rows = [
+        (entry.seq, entry.at[:19], entry.kind, entry.remediation, entry.actor, _shortened(entry))
+        for entry in found
+    ]
+    columns = ("seq", "at (UTC)", "kind", "remediation", "actor", "facts")
+    emit([_data(entry) for entry in found], table(columns, rows), as_json=as_json)
+
+
+@app.command
+def export(
+    file: Annotated[Path | None, Parameter(help="Where to; standard output if not given.")] = None,
+    /,
+    *,
+    after: Annotated[int, Parameter(help="Only entries behind this sequence number.")] = 0,
+) -> None:
+    """Write the ledger as JSON lines: all that is needed to verify it elsewhere."""
+    ledger = Ledger()
+    if file is None:
+        for entry in stream(ledger, after):
+            sys.stdout.write(json.dumps(vars(entry), ensure_ascii=False) + "\n")
+        return
+    draft = file.with_name(f".{file.name}.new")
+    count = 0
+    with draft.open("w") as out:
+        for entry in stream(ledger, after):
+            out.write(json.dumps(vars(entry), ensure_ascii=False) + "\n")
+            count += 1
+    draft.replace(file)
+    tell(f"{count} entries in {file}")
+
+
+@app.command
+def install(
+    *,
+    owner_url: Annotated[
+        str, Parameter(help="URL of a role that may create tables; used for this only.")
+    ],
+    writer: Annotated[str, Parameter(help="Role that the engine connects as: it owns nothing.")],
+) -> None:
+    """Install the ledger on PostgreSQL, for a writer that cannot take anything back."""
+    ledger_setup.install(owner_url, writer)
+    tell(f"installed; set REMEDY_LEDGER_URL to the URL of {writer}")
+
+
+def _shortened(entry: Entry) -> str:
+    return entry.body if len(entry.body) <= _LONGEST else entry.body[: _LONGEST - 3] + "..."
+
+
+def _data(entry: Entry) -> dict[str, object]:
+    return {**vars(entry), "body": entry.facts}

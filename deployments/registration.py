@@ -1,0 +1,233 @@
+"""Deployments: one for each flow, the same from `prefect deploy --all` and from `remedy up`.
+
+`definitions` says what they are; prefect.yaml is written from it (`python -m
+deployments.registration`), and `register` sends them to the API in one process.
+"""
+
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import Flow
+from prefect.blocks.core import Block
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.utilities.callables import parameter_schema
+
+from deployments.services.environment import CODE
+from deployments.services.settings import POOL
+from deployments.services.worker import TYPE, pool_template
+from flows.catalogue import load_all, section_of
+from infra.sandbox.services import Sandbox
+from tasks.guardrails.errors import BadInput
+from tasks.guardrails.plan import Risk
+from tasks.platforms.sandbox.target import SandboxTarget
+from tasks.platforms.targets import PLATFORMS
+
+# The highest risk that a stage of the remediation has; what a plan says decides, this is a tag.
+RISKS = {
+    "back_up_database": Risk.HARMLESS,
+    "reap_remediations": Risk.HARMLESS,
+    "recover_remediation": Risk.DESTRUCTIVE,
+    "restore_from_backup": Risk.DISRUPTIVE,
+    "undo_remediation": Risk.DESTRUCTIVE,
+}
+# The worker says where its code lies: it need not be where the deployment was made.
+PULL: list[dict[str, Any]] = [
+    {"prefect.deployments.steps.set_working_directory": {"directory": "{{ $REMEDY_CODE }}"}}
+]
+PREFECT_YAML = CODE / "prefect.yaml"
+_HEAD = "# Written by `python -m deployments.registration`; `prefect deploy --all` deploys it.\n"
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """When a deployment runs by itself.
+
+    Args:
+        slug: Name of the schedule in the deployment.
+        cron: Cron expression (UTC), or ''.
+        seconds: Interval where there is no cron expression.
+        parameters: Parameters of the runs it starts.
+    """
+
+    slug: str
+    cron: str = ""
+    seconds: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def create(self) -> DeploymentScheduleCreate:
+        """Give it as Prefect's client wants it."""
+        when = (
+            CronSchedule(cron=self.cron, timezone="UTC")
+            if self.cron
+            else IntervalSchedule(interval=timedelta(seconds=self.seconds))
+        )
+        return DeploymentScheduleCreate(
+            schedule=when, active=True, slug=self.slug, parameters=dict(self.parameters)
+        )
+
+    def as_yaml(self) -> dict[str, Any]:
+        """Give it as prefect.yaml has it."""
+        when = {"cron": self.cron, "timezone": "UTC"} if self.cron else {"interval": self.seconds}
+        parameters = {"parameters": dict(self.parameters)} if self.parameters else {}
+        return {"slug": self.slug, **when, "active": True, **parameters}
+
+
+TIMETABLES = {
+    "back_up_database": Timetable("nightly", cron="17 2 * * *", parameters={"target": "sandbox"}),
+    "reap_remediations": Timetable("each-minute", seconds=60),
+}
+ONE_AT_A_TIME = ("reap_remediations",)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A deployment as it shall be."""
+
+    flow: Flow[..., Any]
+    entrypoint: str
+    tags: tuple[str, ...]
+    timetable: Timetable | None
+    one_at_a_time: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the deployment: the flow's."""
+        return self.flow.name
+
+    def as_yaml(self) -> dict[str, Any]:
+        """Give it as prefect.yaml has it."""
+        text: dict[str, Any] = {
+            "name": self.name,
+            "entrypoint": self.entrypoint,
+            "tags": list(self.tags),
+            "work_pool": {"name": POOL},
+            "schedules": [self.timetable.as_yaml()] if self.timetable else [],
+        }
+        if self.one_at_a_time:
+            text["concurrency_limit"] = {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        return text
+
+    def create(self, client: SyncPrefectClient) -> None:
+        """Create the deployment, or bring it to this definition."""
+        options = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+        client.create_deployment(
+            flow_id=client.create_flow(self.flow),
+            name=self.name,
+            version=self.flow.version,
+            schedules=[self.timetable.create()] if self.timetable else [],
+            concurrency_limit=1 if self.one_at_a_time else None,
+            concurrency_options=options if self.one_at_a_time else None,
+            parameters={},
+            description=self.flow.description,
+            work_pool_name=POOL,
+            tags=list(self.tags),
+            entrypoint=self.entrypoint,
+            pull_steps=PULL,
+            parameter_openapi_schema=parameter_schema(self.flow).model_dump(exclude_unset=True),
+            enforce_parameter_schema=True,
+            job_variables={},
+        )
+
+
+def definitions() -> list[Definition]:
+    """Give the deployment of every flow there is.
+
+    Raises:
+        BadInput: A flow has no risk in RISKS.
+    """
+    found = []
+    for name, flow in load_all().items():
+        if name not in RISKS:
+            raise BadInput(
+                expected=f"the risk of {name} in deployments/registration.py.",
+                found="none.",
+                todo="Add a line to RISKS, then run: python -m deployments.registration",
+            )
+        section = section_of(flow)
+        found.append(
+            Definition(
+                flow=flow,
+                entrypoint=f"flows/{section}/{name}.py:{name}",
+                tags=(f"section:{section}", f"risk:{RISKS[name]}"),
+                timetable=TIMETABLES.get(name),
+                one_at_a_time=name in ONE_AT_A_TIME,
+            )
+        )
+    return found
+
+
+def prefect_yaml() -> str:
+    """Write prefect.yaml."""
+    text = {
+        "name": "remedy",
+        "pull": PULL,
+        "deployments": [definition.as_yaml() for definition in definitions()],
+    }
+    return _HEAD + yaml.safe_dump(text, sort_keys=False, width=100)
+
+
+def register() -> list[str]:
+    """Make work pool, block types and deployments, or bring them to what they shall be.
+
+    Returns:
+        Names of the deployments.
+    """
+    register_blocks()
+    with get_client(sync_client=True) as client:
+        pool = WorkPoolCreate(name=POOL, type=TYPE, base_job_template=pool_template())
+        client.create_work_pool(pool, overwrite=True)
+        found = definitions()
+        for definition in found:
+            definition.create(client)
+    return [definition.name for definition in found]
+
+
+def register_blocks() -> list[type[Block]]:
+    """Make the block types of all platforms known, so that the UI has their forms.
+
+    Returns:
+        The types.
+    """
+    blocks = []
+    for path in PLATFORMS.values():
+        module, _, attribute = path.partition(":")
+        block: type[Block] = getattr(import_module(module), attribute)
+        done = block.register_type_and_schema()
+        if inspect.isawaitable(done):
+            message = "called from an event loop"
+            raise TypeError(message)
+        blocks.append(block)
+    return blocks
+
+
+def save_sandbox(sandbox: Sandbox) -> None:
+    """Save the target that stands for a sandbox, under the name 'sandbox'."""
+    done = SandboxTarget(**sandbox.target_settings()).save("sandbox", overwrite=True)
+    if inspect.isawaitable(done):
+        message = "called from an event loop"
+        raise TypeError(message)
+
+
+def main() -> None:
+    """Write prefect.yaml; with --check only say whether it is as it shall be."""
+    text = prefect_yaml()
+    if "--check" in sys.argv[1:]:
+        same = PREFECT_YAML.exists() and PREFECT_YAML.read_text() == text
+        sys.stdout.write(json.dumps({"path": str(PREFECT_YAML), "current": same}) + "\n")
+        sys.exit(0 if same else 1)
+    Path(PREFECT_YAML).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Prefect's server: API, UI and its background services in one process."""
+
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from deployments.services.environment import QUIET
+from deployments.services.process import PlatformService
+from deployments.services.settings import PlatformSettings
+from infra.sandbox.settings import HOST
+
+UP_WITHIN_SECONDS = 120.0  # the first start runs all migrations
+
+
+class PrefectServer:
+    """The server of a home.
+
+    Args:
+        home: REMEDY_HOME.
+        settings: Ports of the platform.
+        database_url: Where Prefect keeps its data.
+    """
+
+    def __init__(self, home: Path, settings: PlatformSettings, database_url: str) -> None:
+        """Keep how it is started; starts nothing."""
+        self._api = settings.api_url
+        self.service = PlatformService(
+            name="prefect-server",
+            command=[
+                *(sys.executable, "-m", "uvicorn", "--factory"),
+                *("prefect.server.api.server:create_app", "--host", HOST),
+                *("--port", str(settings.api_port), "--timeout-keep-alive", "30"),
+                *("--log-level", "warning", "--timeout-graceful-shutdown", "5"),
+            ],
+            environment={
+                **QUIET,
+                "PREFECT_HOME": str(home / "prefect"),
+                "PREFECT_API_URL": settings.api_url,
+                # Without it the UI calls port 4200, wherever the server listens.
+                "PREFECT_UI_API_URL": settings.api_url,
+                "PREFECT_UI_URL": settings.ui_url,
+                "PREFECT_SERVER_API_HOST": HOST,
+                "PREFECT_SERVER_API_PORT": str(settings.api_port),
+                "PREFECT_SERVER_DATABASE_CONNECTION_URL": database_url,
+                "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+                # Survives a restart of the server; in memory it would crash who holds a slot.
+                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                    "prefect.server.concurrency.lease_storage.filesystem"
+                ),
+                # Runs of the reaper come each minute; the record that counts is the ledger's.
+                "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+                "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P30D",
+                "PREFECT__SERVER_FINAL": "1",
+            },
+            run=home / "run",
+            logs=home / "logs",
+            directory=home,
+        )
+
+    def answers(self) -> bool:
+        """Say whether the API answers."""
+        try:
+            answer = httpx.get(f"{self._api}/health", timeout=5, trust_env=False)
+        except httpx.HTTPError:
+            return False
+        return answer.is_success
+
+    def wait(self) -> None:
+        """Wait until the API answers.
+
+        Raises:
+            PreconditionFailed: It does not come up.
+        """
+        deadline = time.monotonic() + UP_WITHIN_SECONDS
+        while not self.answers():
+            if self.service.process() is None or time.monotonic() > deadline:
+                raise self.service.failed("answer")
+            time.sleep(0.1)

@@ -1,0 +1,1 @@
+"""The application's cache and queues."""

@@ -1,0 +1,1 @@
+"""Databases: what is looked at, changed and proved in PostgreSQL."""

@@ -1,0 +1,154 @@
+"""What the server's catalogue says of a database: its identity, and how to make its like."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.protocols import Connection, Database
+
+_PROVIDER_SINCE = 150000
+_BUILTIN_SINCE = 170000
+
+
+class DatabaseShape(BaseModel):
+    """What CREATE DATABASE has to be told to make a database like another.
+
+    Args:
+        owner: Name of the owner.
+        encoding: Name of the encoding.
+        collate: LC_COLLATE.
+        ctype: LC_CTYPE.
+        provider: 'libc', 'icu' or 'builtin'; '' where the server has no choice.
+        locale: Locale of the provider, '' where there is none.
+        rules: ICU rules, '' where there are none.
+        tablespace: Name of the tablespace.
+        connection_limit: -1 for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    owner: str
+    encoding: str
+    collate: str
+    ctype: str
+    provider: str = ""
+    locale: str = ""
+    rules: str = ""
+    tablespace: str
+    connection_limit: int
+
+
+class DatabaseFacts(BaseModel):
+    """A database as the catalogue has it now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    oid: int
+    name: str
+    shape: DatabaseShape
+    comment: str
+    allows_connections: bool
+    size: int
+
+
+def elsewhere(database: Database) -> str:
+    """Name the database in which commands run that name the one under care."""
+    return str(getattr(database, "maintenance_database", "postgres"))
+
+
+def connect_with(database: Database, name: str, settings: Mapping[str, str]) -> Connection:
+    """Connect to a database of the server with settings of the session from a mapping."""
+    session = database.connect(name)
+    for setting, value in settings.items():
+        session.execute("SELECT set_config(%s, %s, false)", (setting, value))
+    return session
+
+
+def find_database(session: Connection, name: str) -> DatabaseFacts | None:
+    """Look a database up by name.
+
+    Args:
+        session: A session in any database of the server.
+        name: Name of the database.
+
+    Returns:
+        Its facts, or None where there is none of that name.
+    """
+    version = session.info.server_version
+    provider, locale, rules = "''", "NULL", "NULL"
+    if version >= _PROVIDER_SINCE:
+        provider = (
+            "CASE d.datlocprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END"
+        )
+        locale = "d.datlocale" if version >= _BUILTIN_SINCE else "d.daticulocale"
+        rules = "d.daticurules" if version >= _PROVIDER_SINCE + 10000 else "NULL"
+    row = session.execute(
+        f"""SELECT d.oid::bigint AS oid, d.datname AS name, pg_get_userbyid(d.datdba) AS owner,
+               pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS collate,
+               d.datctype AS ctype, {provider} AS provider, coalesce({locale}, '') AS locale,
+               coalesce({rules}, '') AS rules, t.spcname AS tablespace,
+               d.datconnlimit AS connection_limit, d.datallowconn AS allows_connections,
+               coalesce(shobj_description(d.oid, 'pg_database'), '') AS comment,
+               CASE WHEN pg_has_role(d.datdba, 'USAGE')
+                         OR has_database_privilege(d.oid, 'CONNECT')
+                    THEN pg_database_size(d.oid) ELSE 0 END AS size
+            FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace
+            WHERE d.datname = %s""",  # noqa: S608 - pieces above, by server version
+        (name,),
+    ).fetchone()
+    if row is None:
+        return None
+    parts = {field: row.pop(field) for field in DatabaseShape.model_fields}
+    return DatabaseFacts(shape=DatabaseShape(**parts), **row)
+
+
+def inspect_database(session: Connection, name: str) -> DatabaseFacts:
+    """Look a database up that has to be there.
+
+    Args:
+        session: A session in any database of the server.
+        name: Name of the database.
+
+    Returns:
+        Its facts.
+
+    Raises:
+        PreconditionFailed: There is none of that name.
+    """
+    found = find_database(session, name)
+    if found is None:
+        raise PreconditionFailed(
+            expected=f"a database named {name!r}.",
+            found="none of that name on the server.",
+            todo="Correct the name in the target; `\\l` in psql lists those that there are.",
+        )
+    return found
+
+
+def name_of(session: Connection, oid: int) -> str:
+    """Give the present name of the database with an OID, '' where it is gone."""
+    row = session.execute("SELECT datname AS name FROM pg_database WHERE oid = %s", (oid,))
+    found: dict[str, Any] | None = row.fetchone()
+    return str(found["name"]) if found else ""
+
+
+def find_tables(session: Connection) -> list[tuple[str, str]]:
+    """List the ordinary tables of a database, without partitioned parents and system tables.
+
+    Args:
+        session: A session in that database.
+
+    Returns:
+        Schema and name of each, in order.
+    """
+    rows = session.execute(
+        """SELECT n.nspname AS schema, c.relname AS name
+           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+             AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+             AND n.nspname !~ '^pg_(toast|temp)'
+           ORDER BY 1, 2"""
+    ).fetchall()
+    return [(row["schema"], row["name"]) for row in rows]

@@ -1,0 +1,234 @@
+"""The cut-over: the copy takes the live database's name in one transaction."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import ClassVar
+
+from psycopg import sql
+
+from tasks.database.catalogue import elsewhere, find_database, name_of
+from tasks.database.marks import Mark, comment_on, horizon_text, mark_text
+from tasks.database.sequences import raise_sequences, read_sequences
+from tasks.database.sessions import Ender, wait_until_empty
+from tasks.database.written import count_written, loss_sentence
+from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
+from tasks.guardrails.plan import Change, Observed, Standing, Work
+from tasks.platforms import targets
+from tasks.platforms.protocols import Connection, System
+
+# RENAME waits 5 s for other sessions by itself and lock_timeout does not bound that.
+_STATEMENT_MS = 250
+_TRIES = 12
+_BETWEEN_TRIES = 0.25
+_PAUSE_SECONDS = 5.0
+
+
+class SwapDatabases(Change):
+    """Rename live to a kept name and the copy to live, in one transaction.
+
+    Args:
+        live: Name of the live database.
+        live_oid: OID of the database that has that name before.
+        side: Name of the copy.
+        side_oid: OID of the copy, which has live's name after.
+        kept: Name that the old database is kept under.
+        undone: Name that the copy gets when this is undone.
+        kept_until: Until when the old database is kept.
+        rows: Rows of the copy by 'schema.table', from which writes are counted later.
+        rows_lost: Rows of the old database that the copy has not, as approved.
+        comment: The live database's own comment.
+    """
+
+    kind: ClassVar[str] = "database.swap_databases"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "postgresql:CREATEDB",
+        "postgresql:MEMBER OF owner",
+        "postgresql:pg_signal_backend",
+    )
+
+    live: str
+    live_oid: int
+    side: str
+    side_oid: int
+    kept: str
+    undone: str
+    kept_until: datetime
+    rows: dict[str, int]
+    rows_lost: int
+    comment: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the change does."""
+        return f"swap {self.live} with {self.side}"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What it touches."""
+        return (f"database {self.live}", f"database {self.side}")
+
+    @property
+    def before_and_after(self) -> tuple[str, str]:
+        """Both states in words."""
+        return (
+            f"{self.live} is OID {self.live_oid}, {self.side} is OID {self.side_oid}",
+            (
+                f"{self.live} is OID {self.side_oid}; OID {self.live_oid} is {self.kept}, "
+                f"closed, {horizon_text(self.kept_until)}"
+            ),
+        )
+
+    def observe(self, work: Work) -> Observed:
+        """Look up which name each of the two databases has."""
+        database = targets.load(work.target).database
+        with database.connect(elsewhere(database)) as session:
+            old, new = name_of(session, self.live_oid), name_of(session, self.side_oid)
+            kept = find_database(session, self.kept)
+        seen = f"OID {self.live_oid} is {old or 'gone'}, OID {self.side_oid} is {new or 'gone'}"
+        if old == self.live and new in {self.side, self.undone}:
+            return Observed(Standing.BEFORE, seen)
+        if old == self.kept and new == self.live:
+            closed = kept is not None and not kept.allows_connections
+            return Observed(Standing.AFTER, f"{seen}, {'closed' if closed else 'open'}")
+        return Observed(Standing.OTHER, seen)
+
+    def apply(self, work: Work) -> str:
+        """Swap; sessions in live end, and are held at the door for the time of it."""
+        system = targets.load(work.target)
+        database = system.database
+        with database.connect(elsewhere(database)) as session:
+            present = name_of(session, self.side_oid)
+        with database.connect(self.live) as there, database.connect(present) as here:
+            raise_sequences(here, read_sequences(there))
+        mark = Mark(work.remediation, "kept")
+        horizon = horizon_text(self.kept_until)
+
+        def steps(xid: int) -> list[sql.Composed]:
+            text = f"{self.live} as it was until the cut-over; {horizon}; swapped at xid {xid}"
+            return [
+                _rename(self.live, self.kept),
+                _rename(present, self.live),
+                comment_on(self.live, self.comment),
+                comment_on(self.kept, mark_text(mark, text)),
+                _allow(self.kept, allow=False),
+            ]
+
+        seconds = swap(system, self.live_oid, self.side_oid, steps)
+        return f"{self.live} was out of reach for {seconds * 1000:.0f} ms"
+
+    def revert(self, work: Work) -> str:
+        """Swap back; what was the copy is kept under a name of its own."""
+        if self.observe(work).standing is Standing.BEFORE:
+            return "nothing to swap back"
+        mark = Mark(work.remediation, "undone")
+        text = f"{self.live} from the cut-over to its undo; {horizon_text(self.kept_until)}"
+
+        def steps(_xid: int) -> list[sql.Composed]:
+            return [
+                _rename(self.live, self.undone),
+                _rename(self.kept, self.live),
+                comment_on(self.live, self.comment),
+                comment_on(self.undone, mark_text(mark, text)),
+                _allow(self.undone, allow=False),
+                _allow(self.live, allow=True),
+            ]
+
+        seconds = swap(targets.load(work.target), self.side_oid, self.live_oid, steps)
+        return f"{self.live} was out of reach for {seconds * 1000:.0f} ms"
+
+    def undo_loss(self, work: Work) -> str:
+        """Count what others than our probe wrote since the cut-over."""
+        system = targets.load(work.target)
+        database = system.database
+        with database.connect(elsewhere(database)) as session:
+            kept = find_database(session, self.kept)
+            if kept is None or name_of(session, self.side_oid) != self.live:
+                return ""
+        probe = system.probe_account
+        written = count_written(database, kept.comment, self.rows, probe, work.remediation)
+        return loss_sentence(written, self.rows_lost)
+
+
+def swap(
+    system: System, leaving: int, coming: int, steps: Callable[[int], list[sql.Composed]]
+) -> float:
+    """Run the renames in one transaction while nobody is in either database.
+
+    Args:
+        system: The target; its application is paused for the time where it can be.
+        leaving: OID of the database that gives its name away.
+        coming: OID of the database that takes it.
+        steps: Gives the statements for the transaction's id; the first is the first RENAME.
+
+    Returns:
+        Seconds from the first session ended to the commit.
+
+    Raises:
+        PreconditionFailed: Somebody stayed in it through every attempt.
+    """
+    database = system.database
+    failure = ""
+    for attempt in range(_TRIES):
+        try:
+            with (
+                database.connect(elsewhere(database)) as session,
+                Ender(database, leaving) as ender,
+                _paused(system),
+            ):
+                return _attempt(session, ender, leaving, coming, steps)
+        except Transient as error:
+            failure = error.found
+        time.sleep(_BETWEEN_TRIES * (1 + attempt / 4))
+    raise PreconditionFailed(
+        expected=f"all sessions to leave the database within {_TRIES} attempts.",
+        found=failure,
+        state="Every attempt was rolled back: both databases have their names as before.",
+        todo="Find who stays with pg_stat_activity, end it or stop its program, and run again.",
+    )
+
+
+def _attempt(
+    session: Connection,
+    ender: Ender,
+    leaving: int,
+    coming: int,
+    steps: Callable[[int], list[sql.Composed]],
+) -> float:
+    wait_until_empty(session, coming, _STATEMENT_MS / 1000)
+    started = time.monotonic()
+    ender.start()
+    wait_until_empty(session, leaving, _STATEMENT_MS / 1000)
+    with session.transaction():
+        session.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(f"{_STATEMENT_MS}ms"))
+        row = session.execute("SELECT txid_current() % 4294967296 AS xid").fetchone() or {"xid": 0}
+        first, *others = steps(int(row["xid"]))
+        session.execute(first)
+        ender.stop()  # the lock of the first RENAME holds newcomers from here on
+        for statement in others:
+            session.execute(statement)
+    return time.monotonic() - started
+
+
+@contextmanager
+def _paused(system: System) -> Iterator[bool]:
+    try:
+        pause = system.application.pause(_PAUSE_SECONDS)
+    except RemediationError:
+        yield False  # it can't be held: its requests meet the window of the swap
+        return
+    with pause as held:
+        yield held
+
+
+def _rename(old: str, new: str) -> sql.Composed:
+    return sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+        sql.Identifier(old), sql.Identifier(new)
+    )
+
+
+def _allow(name: str, *, allow: bool) -> sql.Composed:
+    return sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
+        sql.Identifier(name), sql.SQL("true" if allow else "false")
+    )

@@ -1,0 +1,75 @@
+"""Amounts that an approver agreed to, measured again right before the act."""
+
+from typing import ClassVar
+
+from tasks.database.differences import measure_differences
+from tasks.guardrails.plan import Limit, Work
+from tasks.platforms import targets
+from tasks.platforms.protocols import Connection
+
+_SORT_SHARE = 0.3  # of the database, for building its indexes
+
+
+class RowsLost(Limit):
+    """Rows of live that the copy has not, or has differently.
+
+    Args:
+        live: Name of the live database.
+        side: Name of the copy.
+    """
+
+    kind: ClassVar[str] = "database.rows_lost"
+
+    live: str
+    side: str
+
+    @property
+    def title(self) -> str:
+        """What is limited."""
+        return "rows lost"
+
+    def measure(self, work: Work) -> float:
+        """Compare both databases by primary key."""
+        database = targets.load(work.target).database
+        return sum(one.lost for one in measure_differences(database, self.live, self.side))
+
+
+class FreeDisk(Limit):
+    """Bytes free where the server keeps its data; without a way to measure it counts as enough."""
+
+    kind: ClassVar[str] = "database.free_disk"
+
+    @property
+    def title(self) -> str:
+        """What is limited."""
+        return "free bytes on the server's disk"
+
+    def measure(self, work: Work) -> float:
+        """Ask the file system."""
+        free = targets.load(work.target).database.free_bytes()
+        return float(self.at_least or 0) if free is None else float(free)
+
+
+def forecast_disk(session: Connection, size: int) -> int:
+    """Forecast the bytes that a restored copy needs, with its WAL and the sorts of its indexes.
+
+    Args:
+        session: A session in any database of the server.
+        size: Bytes that the copy will have.
+
+    Returns:
+        Bytes. WAL stays until a checkpoint (max_wal_size) unless it is archived or a
+        replication slot holds it: then all of it counts.
+    """
+    row = (
+        session.execute(
+            """SELECT (SELECT setting::bigint * 1048576 FROM pg_settings
+                       WHERE name = 'max_wal_size') AS wal,
+                 current_setting('archive_mode') <> 'off' AS archived,
+                 (SELECT count(*) FROM pg_replication_slots) AS slots"""
+        ).fetchone()
+        or {}
+    )
+    written = int(size * 1.3)
+    wal = written if row["archived"] or row["slots"] else min(written, int(row["wal"] * 1.5))
+    return int(size * (1 + _SORT_SHARE)) + wal

@@ -1,0 +1,250 @@
+"""Load a backup into a side database: fast by settings of the session, never by unsafe ones."""
+
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, ClassVar, cast
+
+from psycopg import sql
+from pydantic import Field
+
+from tasks.database import programs
+from tasks.database.archive import loading_list
+from tasks.database.backups import Format, open_plain
+from tasks.database.catalogue import elsewhere, find_database
+from tasks.database.manifest import checksum
+from tasks.database.marks import Mark, read_mark, write_mark
+from tasks.database.plain_filter import knows_restrict, pump
+from tasks.database.proof import count_rows
+from tasks.database.side_database import recreate_database
+from tasks.guardrails.errors import PreconditionFailed, RemediationError, WorldMoved
+from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
+from tasks.platforms import targets
+from tasks.platforms.protocols import Database
+
+# Of the session only; fsync and full_page_writes guard every database of the server.
+_SETTINGS = {
+    "maintenance_work_mem": "256MB",
+    "synchronous_commit": "off",
+    "standard_conforming_strings": "on",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "default_transaction_read_only": "off",
+    "client_min_messages": "warning",
+    "jit": "off",
+}
+_CHECK_INTERVAL_SINCE = 140000
+
+
+def loading_options(version: int, role: str = "") -> str:
+    """Give PGOPTIONS for a load: quick, and with no more rights than it needs.
+
+    Args:
+        version: The server's version number.
+        role: A role to load as, '' for the maintenance user itself.
+
+    Returns:
+        The value of PGOPTIONS.
+    """
+    settings = dict(_SETTINGS)
+    if version >= _CHECK_INTERVAL_SINCE:
+        settings["client_connection_check_interval"] = "1s"
+    if role:
+        settings["role"] = role
+    quoted = {name: re.sub(r"([\\ ])", r"\\\1", value) for name, value in settings.items()}
+    return " ".join(f"-c {name}={value}" for name, value in quoted.items())
+
+
+class LoadBackup(Change):
+    """Load a backup into the side database.
+
+    Args:
+        side: Name of the side database.
+        backup: Name of the backup in the target's store.
+        format: How pg_dump wrote it.
+        compression: Around a plain file.
+        sha256: Checksum of what was read when the plan was made.
+        expected_bytes: Size that the loaded database will have, for the progress.
+        leave_out: Settings at the head of a plain dump that this server does not know.
+        without: Entries of an archive that are left out.
+        load_as: Role to load as, where the maintenance user is a superuser; else ''.
+        tables: Rows by 'schema.table' that have to be there afterwards.
+        jobs: Parallel jobs for archives.
+    """
+
+    kind: ClassVar[str] = "database.load_backup"
+    permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner", "backups:read")
+    reverts: ClassVar[Reverts] = "pointless"  # it goes with the side database
+
+    needs: tuple[str, ...] = ("database.create_side_database",)
+    side: str
+    backup: str
+    format: Format
+    compression: str = ""
+    sha256: str
+    expected_bytes: int = 0
+    leave_out: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    load_as: str = ""
+    tables: dict[str, int] = Field(default_factory=dict)
+    jobs: int = 2
+
+    @property
+    def title(self) -> str:
+        """What the change does."""
+        return f"load backup {self.backup} into {self.side}"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What it touches."""
+        return (f"database {self.side}",)
+
+    @property
+    def before_and_after(self) -> tuple[str, str]:
+        """Both states in words."""
+        return f"{self.side} is empty", f"{self.side} holds {self.backup} ({self.sha256[:12]}…)"
+
+    def observe(self, work: Work) -> Observed:
+        """Read the mark of the side database, then look for what is in it."""
+        database = targets.load(work.target).database
+        with database.connect(elsewhere(database)) as session:
+            facts = find_database(session, self.side)
+        mark = read_mark(facts.comment) if facts else None
+        if facts is None or mark is None or mark.remediation != work.remediation:
+            return Observed(Standing.OTHER, f"there is no database {self.side} of ours")
+        if mark.state != "created":
+            return Observed(Standing.AFTER, f"{self.side} is {mark.state}")
+        with database.connect(self.side) as session:
+            row = session.execute(
+                """SELECT (SELECT count(*) FROM pg_class WHERE oid >= 16384) AS made,
+                     (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                      AND pid <> pg_backend_pid() AND backend_type = 'client backend') AS busy"""
+            ).fetchone() or {"made": 0, "busy": 0}
+        if row["made"] or row["busy"]:
+            return Observed(
+                Standing.HALF, f"{row['made']} relations are in {self.side}, the load has no end"
+            )
+        return Observed(Standing.BEFORE, f"{self.side} is empty")
+
+    def apply(self, work: Work) -> None:
+        """Load it; what an earlier attempt left is cleared first."""
+        system = targets.load(work.target)
+        database = system.database
+        if self.observe(work).standing is Standing.HALF:
+            recreate_database(database, self.side, work.remediation)
+        with system.backups.local(self.backup) as path:
+            if (now := checksum(path)) != self.sha256:
+                raise WorldMoved(
+                    expected=f"backup {self.backup} with checksum {self.sha256[:12]}…",
+                    found=f"checksum {now[:12]}…: it was replaced since the plan was made.",
+                    state="The live database is untouched; the side database is empty.",
+                    todo="Run the remediation again, so that the backup is read again.",
+                )
+            with _watched(database, self.side, self.expected_bytes, work):
+                if self.format == "plain":
+                    self._load_plain(database, path)
+                else:
+                    self._load_archive(database, path)
+        self._insist_on_rows(database)
+        with database.connect(elsewhere(database)) as session:
+            write_mark(
+                session,
+                self.side,
+                Mark(work.remediation, "loaded"),
+                f"copy of {database.name} from {self.backup}; goes with an undo",
+            )
+
+    def revert(self, work: Work) -> None:
+        """Leave it: it goes with the side database."""
+
+    def _insist_on_rows(self, database: Database) -> None:
+        """Count before anything (a migration) may rightly change the counts."""
+        with database.connect(self.side) as session:
+            now = count_rows(session)
+        wrong = [table for table, rows in sorted(self.tables.items()) if now.get(table) != rows]
+        if wrong:
+            raise PreconditionFailed(
+                expected=f"every row of {self.backup} in {self.side}.",
+                found=f"{wrong[0]} has {now.get(wrong[0], 'no')} rows instead of "
+                f"{self.tables[wrong[0]]}; {len(wrong)} tables differ.",
+                state="The live database is untouched; the copy goes with the undo.",
+                todo="Choose another backup.",
+            )
+
+    def _options(self, database: Database) -> dict[str, str]:
+        with database.connect(elsewhere(database)) as session:
+            version = session.info.server_version
+        return {"PGOPTIONS": loading_options(version, self.load_as)}
+
+    def _load_archive(self, database: Database, path: Path) -> None:
+        arguments: list[str | Path] = [
+            "--exit-on-error",
+            "--no-publications",
+            "--no-subscriptions",
+            f"--jobs={min(self.jobs, os.cpu_count() or 1)}",
+            f"--dbname={self.side}",
+        ]
+        options = self._options(database)
+        with loading_list(database, path, self.without) as entries:
+            programs.run(
+                database,
+                "pg_restore",
+                [*arguments, *entries, path],
+                on=self.side,
+                environment=options,
+            )
+
+    def _load_plain(self, database: Database, path: Path) -> None:
+        restrict = knows_restrict(programs.run(database, "psql", ["--version"]))
+        arguments = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, "-f", "-"]
+        with programs.running(
+            database,
+            "psql",
+            arguments,
+            on=self.side,
+            environment=self._options(database),
+            stdin=subprocess.PIPE,
+        ) as process:
+            psql = cast("IO[bytes]", process.stdin)
+            with open_plain(path, self.compression) as stream:
+                pump(stream, psql, self.leave_out, restrict=restrict)
+
+
+@contextmanager
+def _watched(database: Database, side: str, expected: int, work: Work) -> Iterator[None]:
+    """Report how far a load is by the size of the database, once a second."""
+    ended = threading.Event()
+    started = time.monotonic()
+
+    session = database.connect(elsewhere(database))  # here, for the fencing token
+
+    def report() -> None:
+        try:
+            with session:
+                while not ended.wait(1.0):
+                    row = session.execute(
+                        sql.SQL("SELECT pg_database_size({})::bigint AS size").format(side)
+                    ).fetchone()
+                    size = int(row["size"]) if row else 0
+                    rate = size / (time.monotonic() - started)
+                    left = f", {(expected - size) / rate:.0f} s left" if expected > size else ""
+                    work.progress(
+                        min(0.99, size / expected) if expected else 0.0,
+                        f"{size / 1e6:.0f} MB, {rate / 1e6:.0f} MB/s{left}",
+                    )
+        except RemediationError:
+            return  # only the report is lost; the load says itself what is wrong
+
+    watcher = threading.Thread(target=report, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()

@@ -1,0 +1,196 @@
+"""What is proved of a restored copy before anybody is asked to use it."""
+
+from typing import ClassVar
+
+from psycopg import sql
+
+from tasks.database.catalogue import elsewhere, find_database, find_tables, name_of
+from tasks.database.marks import read_mark
+from tasks.guardrails.errors import RemediationError
+from tasks.guardrails.plan import Answer, Check, Verdict, Work
+from tasks.platforms import targets
+from tasks.platforms.protocols import Connection, Database
+
+_SHOWN = 5
+
+
+def count_rows(session: Connection) -> dict[str, int]:
+    """Count the rows of every table by 'schema.table'."""
+    counts = {}
+    for schema, name in find_tables(session):
+        row = session.execute(
+            sql.SQL("SELECT count(*) AS n FROM ONLY {}").format(sql.Identifier(schema, name))
+        ).fetchone()
+        counts[f"{schema}.{name}"] = int(row["n"]) if row else 0
+    return counts
+
+
+def _loaded(database: Database, side: str) -> bool:
+    with database.connect(elsewhere(database)) as session:
+        facts = find_database(session, side)
+    mark = read_mark(facts.comment) if facts else None
+    return mark is not None and mark.state != "created"
+
+
+def _not_there(side: str) -> Answer:
+    return Answer(Verdict.NOT_ASKED, f"{side} is not loaded yet")
+
+
+class CopyIsComplete(Check):
+    """Every table of the backup is in the copy, with its rows.
+
+    Args:
+        side: Name of the copy.
+        tables: Rows by 'schema.table', from the manifest or counted in the backup.
+        counted_in: 'the manifest' or 'the backup'.
+    """
+
+    kind: ClassVar[str] = "database.copy_is_complete"
+
+    side: str
+    tables: dict[str, int]
+    counted_in: str
+
+    @property
+    def title(self) -> str:
+        """The claim."""
+        return f"{self.side} holds every row of the backup"
+
+    def ask(self, work: Work) -> Answer:
+        """Count the rows of all tables."""
+        database = targets.load(work.target).database
+        if not _loaded(database, self.side):
+            return _not_there(self.side)
+        with database.connect(self.side) as session:
+            now = count_rows(session)
+        wrong = [
+            f"{table}: {now.get(table, 'missing')} instead of {rows}"
+            for table, rows in sorted(self.tables.items())
+            if now.get(table) != rows
+        ]
+        if wrong:
+            more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+            return Answer(Verdict.NOT_HELD, "; ".join(wrong[:_SHOWN]) + more)
+        total = sum(self.tables.values())
+        return Answer(
+            Verdict.HELD,
+            f"{len(self.tables)} tables, {total:,} rows, as counted in {self.counted_in}",
+        )
+
+
+class ConstraintsAreValid(Check):
+    """No constraint and no index of the copy waits to be validated.
+
+    Args:
+        side: Name of the copy.
+    """
+
+    kind: ClassVar[str] = "database.constraints_are_valid"
+
+    side: str
+
+    @property
+    def title(self) -> str:
+        """The claim."""
+        return f"every constraint and index of {self.side} is valid"
+
+    def ask(self, work: Work) -> Answer:
+        """Look for those that are not in the catalogue; validate what is only not validated."""
+        database = targets.load(work.target).database
+        if not _loaded(database, self.side):
+            return _not_there(self.side)
+        with database.connect(self.side, default_transaction_read_only="off") as session:
+            invalid = _invalid(session)
+            total = session.execute("SELECT count(*) AS n FROM pg_constraint").fetchone() or {}
+        if invalid:
+            return Answer(Verdict.NOT_HELD, "; ".join(invalid[:_SHOWN]))
+        return Answer(Verdict.HELD, f"{total['n']} constraints, none is invalid; no index either")
+
+
+def _invalid(session: Connection) -> list[str]:
+    rows = session.execute(
+        """SELECT conname AS name, conrelid::regclass::text AS relation FROM pg_constraint
+           WHERE NOT convalidated
+           UNION ALL
+           SELECT indexrelid::regclass::text, indrelid::regclass::text FROM pg_index
+           WHERE NOT indisvalid OR NOT indisready"""
+    ).fetchall()
+    return [f"{row['name']} of {row['relation']}" for row in rows]
+
+
+class IndexesAreSound(Check):
+    """amcheck finds no fault in the B-tree indexes of the copy.
+
+    Args:
+        side: Name of the copy.
+    """
+
+    kind: ClassVar[str] = "database.indexes_are_sound"
+
+    side: str
+
+    @property
+    def title(self) -> str:
+        """The claim."""
+        return f"the indexes of {self.side} are sound (amcheck)"
+
+    def ask(self, work: Work) -> Answer:
+        """Check each in a transaction that is rolled back, so that no extension stays behind."""
+        database = targets.load(work.target).database
+        if not _loaded(database, self.side):
+            return _not_there(self.side)
+        with database.connect(self.side, autocommit=False, jit="off") as session:
+            try:
+                session.execute("CREATE EXTENSION IF NOT EXISTS amcheck WITH SCHEMA pg_catalog")
+            except RemediationError as error:
+                return Answer(Verdict.NOT_ASKED, f"amcheck cannot be used: {error.found}")
+            rows = session.execute(
+                """SELECT c.oid::regclass::text AS name, c.oid::bigint AS oid
+                   FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
+                   JOIN pg_am a ON a.oid = c.relam
+                   WHERE a.amname = 'btree' AND c.oid >= 16384 AND c.relkind = 'i'
+                     AND c.relpersistence <> 't' AND i.indisvalid"""
+            ).fetchall()
+            try:
+                for row in rows:
+                    session.execute("SELECT bt_index_check(%s::oid::regclass)", (row["oid"],))
+            except RemediationError as error:
+                return Answer(Verdict.NOT_HELD, error.found)
+            finally:
+                session.rollback()
+        return Answer(Verdict.HELD, f"{len(rows)} indexes were checked")
+
+
+class RestoredDatabaseIsLive(Check):
+    """The restored database answers under live's name, table by table.
+
+    Args:
+        live: Name of the live database.
+        side_oid: OID of the restored one.
+        tables: Tables that have to be readable.
+    """
+
+    kind: ClassVar[str] = "database.restored_database_is_live"
+
+    live: str
+    side_oid: int
+    tables: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The claim."""
+        return f"{self.live} is the restored database, and every table of it can be read"
+
+    def ask(self, work: Work) -> Answer:
+        """Connect by name and read every table."""
+        database = targets.load(work.target).database
+        try:
+            with database.connect(self.live) as session:
+                if name_of(session, self.side_oid) != self.live:
+                    return Answer(Verdict.NOT_HELD, f"{self.live} is another database")
+                counts = count_rows(session)
+        except RemediationError as error:
+            return Answer(Verdict.NOT_HELD, error.found)
+        if missing := sorted(set(self.tables) - set(counts)):
+            return Answer(Verdict.NOT_HELD, f"missing: {', '.join(missing[:_SHOWN])}")
+        return Answer(Verdict.HELD, f"{len(counts)} tables, {sum(counts.values()):,} rows are read")

@@ -1,0 +1,93 @@
+"""Keep writers out of a database while it is restored, so that no acknowledged write is lost."""
+
+from typing import ClassVar
+
+from psycopg import sql
+
+from tasks.database.catalogue import elsewhere, name_of
+from tasks.database.sessions import wait_until_empty
+from tasks.database.settings import READ_ONLY, inspect_settings
+from tasks.guardrails.plan import Change, Observed, Standing, Work
+from tasks.platforms import targets
+from tasks.platforms.protocols import Connection
+
+_GONE_SECONDS = 5.0
+
+
+class SetReadOnly(Change):
+    """Make new transactions in the live database read-only, and let its sessions begin anew.
+
+    Args:
+        live: Name of the live database.
+        live_oid: Its OID: the setting follows it through a cut-over.
+        before: The database's own setting before, '' where there was none.
+    """
+
+    kind: ClassVar[str] = "database.set_read_only"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "postgresql:MEMBER OF owner",
+        "postgresql:pg_signal_backend",
+    )
+
+    live: str
+    live_oid: int
+    before: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the change does."""
+        return f"make {self.live} read-only"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What it touches."""
+        return (f"database {self.live}",)
+
+    @property
+    def before_and_after(self) -> tuple[str, str]:
+        """Both states in words."""
+        return f"{READ_ONLY} {self.before or 'not set'}", f"{READ_ONLY} on; its sessions end once"
+
+    def observe(self, work: Work) -> Observed:
+        """Read the database's own setting."""
+        database = targets.load(work.target).database
+        with database.connect(elsewhere(database)) as session:
+            name = name_of(session, self.live_oid)
+            now = self._now(session, name)
+        if not name:
+            return Observed(Standing.OTHER, f"the database with OID {self.live_oid} is gone")
+        if now == "on":
+            return Observed(Standing.AFTER, f"{name}: {READ_ONLY} is on")
+        if now == self.before:
+            return Observed(Standing.BEFORE, f"{name}: {READ_ONLY} is {now or 'not set'}")
+        return Observed(Standing.OTHER, f"{name}: {READ_ONLY} is {now}")
+
+    def apply(self, work: Work) -> None:
+        """Set it, and end the sessions that would not read it otherwise."""
+        self._set(work, "on")
+
+    def revert(self, work: Work) -> None:
+        """Set what was there before, on the database itself, whatever its name is now."""
+        self._set(work, self.before)
+
+    def _set(self, work: Work, value: str) -> None:
+        database = targets.load(work.target).database
+        with database.connect(elsewhere(database)) as session:
+            name = name_of(session, self.live_oid)
+            if not name:
+                return
+            changed = self._now(session, name) != value
+            what = sql.SQL("SET {} = {}" if value else "RESET {}")
+            setting = sql.Identifier(READ_ONLY)
+            session.execute(
+                sql.SQL("ALTER DATABASE {} {}").format(
+                    sql.Identifier(name), what.format(*((setting, value) if value else (setting,)))
+                )
+            )
+            if changed:
+                wait_until_empty(session, self.live_oid, 0 if value == "" else _GONE_SECONDS)
+
+    @staticmethod
+    def _now(session: Connection, name: str) -> str:
+        settings = inspect_settings(session, name).settings
+        return next((v for role, n, v in settings if n == READ_ONLY and not role), "")

@@ -1,0 +1,178 @@
+"""A database beside the live one: made like it, found again by its mark, dropped while ours."""
+
+from typing import ClassVar
+
+from psycopg import sql
+
+from tasks.database.catalogue import DatabaseShape, elsewhere, find_database, name_of
+from tasks.database.marks import Mark, read_mark, write_mark
+from tasks.guardrails.errors import UndoFailed, WorldMoved
+from tasks.guardrails.plan import Change, Observed, Standing, Work
+from tasks.platforms import targets
+from tasks.platforms.protocols import Connection, Database
+
+_ICU_RULES_SINCE = 160000
+
+
+def create_database(session: Connection, name: str, shape: DatabaseShape) -> None:
+    """Create an empty database of a given shape from template0.
+
+    Args:
+        session: A session outside a transaction.
+        name: Name of the new database.
+        shape: What it has to be like.
+    """
+    options = [
+        sql.SQL("OWNER {}").format(sql.Identifier(shape.owner)),
+        sql.SQL("TEMPLATE template0"),
+        sql.SQL("ENCODING {}").format(shape.encoding),
+        sql.SQL("LC_COLLATE {}").format(shape.collate),
+        sql.SQL("LC_CTYPE {}").format(shape.ctype),
+        sql.SQL("CONNECTION LIMIT {}").format(shape.connection_limit),
+    ]
+    if shape.tablespace != "pg_default":
+        options.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(shape.tablespace)))
+    if shape.provider:
+        options.append(sql.SQL("LOCALE_PROVIDER {}").format(sql.Identifier(shape.provider)))
+    if shape.locale:
+        word = "ICU_LOCALE" if shape.provider == "icu" else "BUILTIN_LOCALE"
+        options.append(sql.SQL(f"{word} {{}}").format(shape.locale))
+    if shape.rules and session.info.server_version >= _ICU_RULES_SINCE:
+        options.append(sql.SQL("ICU_RULES {}").format(shape.rules))
+    session.execute(
+        sql.SQL("CREATE DATABASE {} WITH {}").format(
+            sql.Identifier(name), sql.SQL(" ").join(options)
+        )
+    )
+    # Until it takes the place of live nobody but its owner and us has any business in it.
+    session.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+
+
+def drop_database(session: Connection, name: str, remediation: str) -> None:
+    """Drop a database that a remediation made, with the sessions in it; missing is fine.
+
+    Args:
+        session: A session outside a transaction, in another database.
+        name: Name of the database.
+        remediation: Id of the remediation whose it has to be.
+
+    Raises:
+        UndoFailed: Its comment says that it is not ours, or not ours any more.
+    """
+    facts = find_database(session, name)
+    if facts is None:
+        return
+    mark = read_mark(facts.comment)
+    # A kill between CREATE DATABASE and COMMENT leaves none; the name carries the id then.
+    ours = mark.remediation == remediation if mark else name.endswith(f"_{remediation}")
+    if not ours or (facts.comment and mark is None):
+        raise UndoFailed(
+            expected=f"database {name} to carry the mark of remediation {remediation}.",
+            found=f"its comment is {facts.comment!r}.",
+            state=f"Database {name} is left as it is.",
+            todo=f"Look whose it is; if nobody's: DROP DATABASE {name}.",
+        )
+    session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def recreate_database(database: Database, name: str, remediation: str) -> None:
+    """Empty a database of ours by making it anew, with the shape it has.
+
+    Args:
+        database: The database under care.
+        name: Name of the side database.
+        remediation: Id of the remediation whose it has to be.
+    """
+    with database.connect(elsewhere(database)) as session:
+        facts = find_database(session, name)
+        if facts is None:
+            raise WorldMoved(
+                expected=f"the side database {name}.",
+                found="none of that name.",
+                state="The live database is untouched.",
+                todo="Undo this remediation and run it again.",
+            )
+        drop_database(session, name, remediation)
+        create_database(session, name, facts.shape)
+        write_mark(session, name, Mark(remediation, "created"), "being restored; drop by an undo")
+
+
+class CreateSideDatabase(Change):
+    """Create an empty database beside the live one.
+
+    Args:
+        name: Name of the new database; ends with the remediation's id.
+        live: Name of the live database.
+        live_oid: OID of the live database, which it is made like.
+        shape: Owner, encoding, locale, tablespace and limit.
+    """
+
+    kind: ClassVar[str] = "database.create_side_database"
+    permissions: ClassVar[tuple[str, ...]] = ("postgresql:CREATEDB", "postgresql:MEMBER OF owner")
+
+    name: str
+    live: str
+    live_oid: int
+    shape: DatabaseShape
+
+    @property
+    def title(self) -> str:
+        """What the change does."""
+        return f"create database {self.name} beside {self.live}"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What it touches."""
+        return (f"database {self.name}",)
+
+    @property
+    def before_and_after(self) -> tuple[str, str]:
+        """Both states in words."""
+        shape = self.shape
+        return (
+            f"no database {self.name}",
+            (
+                f"empty database {self.name}: owner {shape.owner}, {shape.encoding}, "
+                f"{shape.collate}, tablespace {shape.tablespace}, limit {shape.connection_limit}"
+            ),
+        )
+
+    def observe(self, work: Work) -> Observed:
+        """Look the name, its shape and its mark up."""
+        database = targets.load(work.target).database
+        with database.connect(elsewhere(database)) as session:
+            if name_of(session, self.live_oid) != self.live:
+                found = name_of(session, self.live_oid) or "gone"
+                return Observed(
+                    Standing.OTHER, f"the database with OID {self.live_oid} is {found} now"
+                )
+            facts = find_database(session, self.name)
+        if facts is None:
+            return Observed(Standing.BEFORE, f"there is no database {self.name}")
+        mark = read_mark(facts.comment)
+        if mark is None and not facts.comment:
+            return Observed(Standing.HALF, f"{self.name} is there without our mark")
+        if mark is None or mark.remediation != work.remediation:
+            return Observed(Standing.OTHER, f"{self.name} is another's: {facts.comment!r}")
+        if facts.shape != self.shape:
+            return Observed(Standing.OTHER, f"{self.name} is {facts.shape}, not {self.shape}")
+        return Observed(Standing.AFTER, f"{self.name} is there ({mark.state}), OID {facts.oid}")
+
+    def apply(self, work: Work) -> None:
+        """Create it, and mark it as ours."""
+        database = targets.load(work.target).database
+        with database.connect(elsewhere(database)) as session:
+            drop_database(session, self.name, work.remediation)
+            create_database(session, self.name, self.shape)
+            write_mark(
+                session,
+                self.name,
+                Mark(work.remediation, "created"),
+                f"copy of {self.live} being restored; goes with an undo",
+            )
+
+    def revert(self, work: Work) -> None:
+        """Drop it while it is ours; after a cut-over its name is gone and it is not touched."""
+        database = targets.load(work.target).database
+        with database.connect(elsewhere(database)) as session:
+            drop_database(session, self.name, work.remediation)

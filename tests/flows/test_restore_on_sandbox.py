@@ -1,0 +1,122 @@
+"""restore_from_backup through the engine, on a sandbox that was broken for real."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.client.schemas.objects import FlowRun, State
+
+from flows.database.back_up_database import back_up_database
+from flows.database.restore_from_backup import restore_from_backup
+from flows.help.undo_remediation import undo_remediation
+from infra.sandbox.damage import Damage, damage
+from infra.sandbox.services import Sandbox
+from tasks.guardrails.case import Case
+from tasks.guardrails.holders import holders
+from tasks.guardrails.ledger import Ledger
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests.approving import Approvers
+from tests.prefect_fixtures import Runs
+from tests.snapshots import Snapshot, databases, snapshot
+
+
+@pytest.fixture
+def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
+    """Give a fresh sandbox, known as a target."""
+    assert home
+    targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
+    return fresh_sandbox
+
+
+def name_of(sandbox: Sandbox) -> str:
+    """Give the target's name."""
+    return sandbox.settings.name
+
+
+def back_up(runs: Runs, sandbox: Sandbox) -> None:
+    """Take a backup by the remediation that does."""
+    _, state = runs.start(back_up_database, target=name_of(sandbox))
+    assert state is not None
+    assert state.name == "Remediated", state.message
+
+
+def restore(runs: Runs, sandbox: Sandbox, ledger: Ledger) -> tuple[FlowRun, State[object]]:
+    """Restore, with as many approvals as are asked for."""
+    run, state = runs.start(restore_from_backup, target=name_of(sandbox))
+    if state is None:
+        state = Approvers(ledger).approve_until_it_ends(runs, run)
+    return run, state
+
+
+def log_in(sandbox: Sandbox) -> int:
+    """Log in as a user does, and give the status."""
+    accounts = sandbox.settings.accounts
+    answer = httpx.post(
+        f"{sandbox.url}/api/v1/auth/login",
+        json={"username": "admin", "password": accounts["admin"]},
+        timeout=20,
+        trust_env=False,
+    )
+    return answer.status_code
+
+
+@pytest.mark.parametrize("kind", list(Damage))
+def test_each_damage_is_repaired(runs: Runs, sandbox: Sandbox, kind: Damage) -> None:
+    """After the restore all rows are as they were in the backup, and a user can log in."""
+    ledger = Ledger()
+    original = snapshot(sandbox)
+    back_up(runs, sandbox)
+    damage(sandbox, kind)
+    run, state = restore(runs, sandbox, ledger)
+    assert state.name == "Remediated", state.message
+    assert snapshot(sandbox) == original
+    assert log_in(sandbox) == httpx.codes.OK
+    case = Case.read(ledger, runs.id_of(run))
+    assert case.outcome == "remediated"
+    assert not any(holder.is_live for holder in holders(ledger))
+
+
+def test_undo_gives_the_original_back(runs: Runs, sandbox: Sandbox) -> None:
+    """The undo of a restore leaves schema and rows as they were before it."""
+    ledger = Ledger()
+    back_up(runs, sandbox)
+    damage(sandbox, Damage.ROWS_DELETED)
+    broken: Snapshot = snapshot(sandbox)
+    run, state = restore(runs, sandbox, ledger)
+    assert state.name == "Remediated", state.message
+    assert snapshot(sandbox) != broken
+    undo, undone = runs.start(
+        undo_remediation, target=name_of(sandbox), remediation=runs.id_of(run)
+    )
+    if undone is None:
+        undone = Approvers(ledger).approve_until_it_ends(runs, undo)
+    assert undone.name == "Remediated", undone.message
+    assert snapshot(sandbox) == broken
+
+
+def test_dry_run_changes_nothing(runs: Runs, sandbox: Sandbox) -> None:
+    """A dry run leaves catalogue and data as they were."""
+    back_up(runs, sandbox)
+    damage(sandbox, Damage.ROWS_DELETED)
+    before, names = snapshot(sandbox), databases(sandbox)
+    _, state = runs.start(restore_from_backup, target=name_of(sandbox), dry_run=True)
+    assert state is not None
+    assert state.name == "Planned", state.message
+    assert snapshot(sandbox) == before
+    assert databases(sandbox) == names
+
+
+def test_refused_cut_over_leaves_nothing(runs: Runs, sandbox: Sandbox) -> None:
+    """When the cut-over is refused the copy is removed, and live was never touched."""
+    ledger = Ledger()
+    back_up(runs, sandbox)
+    damage(sandbox, Damage.ROWS_DELETED)
+    before, names = snapshot(sandbox), databases(sandbox)
+    run, state = runs.start(restore_from_backup, target=name_of(sandbox))
+    assert state is None
+    assert databases(sandbox) != names
+    refused = Approvers(ledger).refuse(runs, run)
+    assert refused.name == "Refused", refused.message
+    assert databases(sandbox) == names
+    assert snapshot(sandbox) == before

@@ -1,0 +1,195 @@
+"""The platform: up, down, status, and what is left of it when parts are killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from deployments.services import environment
+from deployments.services.platform import Platform
+from deployments.services.settings import PlatformSettings
+from tasks.guardrails.errors import PreconditionFailed
+from tests.integration.test_services_fixtures import (
+    REMEDY,
+    clean_environment,
+    data,
+    live_home,
+    new_home,
+    remedy,
+)
+
+OURS = ("postgresql", "prefect-server", "worker")
+
+
+@pytest.fixture
+def live() -> Path:
+    """Give the home of the platform that is up, repaired from the test before."""
+    home = live_home()
+    if remedy(home, "status").returncode:
+        assert remedy(home, "up").returncode == 0
+    return home
+
+
+def pids(home: Path) -> dict[str, int]:
+    """Give the processes of all services."""
+    states: list[dict[str, Any]] = data(home, "status")
+    return {state["name"]: state["pid"] for state in states}
+
+
+def test_up_again_leaves_what_runs_alone(live: Path) -> None:
+    """The second `up` starts nothing."""
+    before = pids(live)
+    assert remedy(live, "up").returncode == 0
+    assert pids(live) == before
+
+
+@pytest.mark.parametrize("name", [*OURS, "sandbox/proxy", "sandbox/postgresql"])
+def test_up_repairs_what_was_killed(live: Path, name: str) -> None:
+    """Whatever is killed, the next `up` has it back, and everything answers."""
+    before = pids(live)
+    os.kill(before[name], signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(before[name]) and time.monotonic() < deadline:
+        if psutil.Process(before[name]).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.1)
+    done = remedy(live, "up")
+    assert done.returncode == 0, done.stderr
+    after = pids(live)
+    assert after[name] != before[name]
+    assert data(live, "target", "check", "sandbox")
+
+
+def test_two_ups_at_once_start_each_service_once(live: Path) -> None:
+    """The second waits for the first, and finds all of it done."""
+    for name in ("worker", "prefect-server"):
+        os.kill(pids(live)[name], signal.SIGKILL)
+    both = [
+        subprocess.Popen(
+            [REMEDY, "up"],
+            env=clean_environment(live),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [one.communicate(timeout=200)[1] for one in both]
+    assert [one.returncode for one in both] == [0, 0], told
+    assert sum("the worker started" in one for one in told) == 1
+
+
+def test_up_is_taken_up_after_it_was_killed() -> None:
+    """A first `up`, killed at several moments, is finished by the next one."""
+    home = new_home()
+    try:
+        for seconds in (0.5, 1.5, 4.0):
+            child = subprocess.Popen(
+                [REMEDY, "up", "--no-sandbox"],
+                env=clean_environment(home),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            time.sleep(seconds)
+            child.kill()
+            child.wait()
+        done = remedy(home, "up", "--no-sandbox")
+        assert done.returncode == 0, done.stderr
+        assert all(state["running"] for state in data(home, "status"))
+    finally:
+        assert remedy(home, "down").returncode == 0
+    assert not [state for state in data(home, "status", expected=11) if state["running"]]
+
+
+def test_down_leaves_a_stranger_with_our_pid_alone(tmp_path: Path) -> None:
+    """A pid in a record that another process has by now is not killed."""
+    settings = PlatformSettings(api_port=1, database_port=2, database="sqlite")
+    settings.save(environment.settings_file(tmp_path))
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        (tmp_path / "run").mkdir()
+        record = tmp_path / "run" / "worker.pid"
+        record.write_text(f"{stranger.pid} {time.time() - 3600:.2f}\n")
+        Platform(tmp_path).down()
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_port_that_somebody_took_is_given_up(tmp_path: Path) -> None:
+    """While our server is down another program may take its port: ours moves."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = PlatformSettings(api_port=port, database_port=port, database="sqlite")
+        settings.save(environment.settings_file(tmp_path))
+        moved = Platform(tmp_path)._settings()  # noqa: SLF001 - without starting a server
+    assert moved.api_port != port
+    assert PlatformSettings.load(environment.settings_file(tmp_path)) == moved
+
+
+def test_the_environment_keeps_a_remote_api(tmp_path: Path) -> None:
+    """PREFECT_API_URL goes before the platform under the home; without both it is said."""
+    with pytest.raises(PreconditionFailed, match="remedy up"):
+        environment.environment(tmp_path, {})
+    settings = PlatformSettings(api_port=4321, database_port=2, database="sqlite")
+    settings.save(environment.settings_file(tmp_path))
+    local = environment.environment(tmp_path, {})
+    assert local["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
+    remote = environment.environment(tmp_path, {"PREFECT_API_URL": "https://elsewhere/api"})
+    assert "PREFECT_API_URL" not in remote
+    assert remote["PREFECT_HOME"] == str(tmp_path / "prefect")
+
+
+def test_settings_are_readable_by_their_owner_only(live: Path) -> None:
+    """The file holds the password of Prefect's database."""
+    assert environment.settings_file(live).stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_listens_beyond_loopback(live: Path) -> None:
+    """No service of the platform is served to the network."""
+    ours = {
+        child.pid
+        for pid in pids(live).values()
+        for child in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))
+    }
+    places = {
+        one.laddr.ip
+        for one in psutil.net_connections("inet")
+        if one.pid in ours and one.status == psutil.CONN_LISTEN
+    }
+    assert places == {"127.0.0.1"}
+
+
+def test_down_while_a_remediation_acts_asks_for_force(tmp_path: Path) -> None:
+    """Stopping the worker kills what it runs: that is said first."""
+    from tasks.guardrails.leases import held  # noqa: PLC0415
+    from tasks.guardrails.ledger import Ledger  # noqa: PLC0415
+    from tasks.guardrails.settings import Settings  # noqa: PLC0415
+
+    ledger = Ledger(Settings(home=tmp_path))
+    with held(ledger, "target:x", "abc", "run"):
+        done = remedy(tmp_path, "down")
+    assert done.returncode == 8
+    assert "remediation abc holds it" in done.stderr
+    assert "--force" in done.stderr
+
+
+def test_nothing_is_written_to_the_users_home(live: Path, tmp_path: Path) -> None:
+    """What Prefect and the platform keep lies under REMEDY_HOME."""
+    os.kill(pids(live)["worker"], signal.SIGKILL)
+    assert remedy(live, "up", HOME=str(tmp_path)).returncode == 0
+    done = remedy(
+        live, "run", "back-up-database", "--target", "sandbox", "--dry-run", "--wait",
+        "--timeout", "60", HOME=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
