@@ -60,3 +60,9 @@ def fresh_sandbox(sandbox_system: Sandbox) -> Sandbox:
 def sandbox_target(fresh_sandbox: Sandbox) -> SandboxTarget:
     """The fresh sandbox as a target."""
     return SandboxTarget(**fresh_sandbox.target_settings())
+
+
+@pytest.fixture
+def limited_target(fresh_sandbox: Sandbox) -> SandboxTarget:
+    """The fresh sandbox as a target whose maintenance user is no superuser."""
+    return SandboxTarget(**fresh_sandbox.target_settings(limited=True))

@@ -124,17 +124,29 @@ def test_settings_and_blocks_describe_every_field() -> None:
     assert bare == []
 
 
+def without_reason(text: str) -> list[int]:
+    """Give the numbers of lines that switch a rule off, with no reason beside or above them."""
+    found, above = [], ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = NO_REASON.search(line) and not above.lstrip().startswith("#")
+        if bare or re.match(r"#\s*(ruff|flake8):\s*noqa|#\s*mypy:", line):
+            found.append(number)
+        if not NO_REASON.search(line) or bare:  # else a reason goes for the lines below as well
+            above = line
+    return found
+
+
 def test_every_exception_from_a_rule_has_its_reason() -> None:
-    """A `noqa` or `type: ignore` says why, beside it; a whole file is never excepted."""
+    """A `noqa` or `type: ignore` says why, beside or above; a whole file is never excepted."""
+    rule = "x  # no" + "qa: S101"
+    assert without_reason(f"{rule}\n# why\n{rule}\n{rule}\n\n{rule}\n{rule} - why") == [1, 6]
+    assert without_reason("# ruff: no" + "qa: S101") == [1]
     found = [
         f"{name_of(path)}:{number}"
         for path in (*SOURCES, *TESTS)
-        for number, line in enumerate(path.read_text().splitlines(), start=1)
-        if NO_REASON.search(line) or re.match(r"#\s*(ruff|flake8):\s*noqa|#\s*mypy:", line)
+        for number in without_reason(path.read_text())
     ]
     assert found == []
-    assert NO_REASON.search("x  # no" + "qa: S101")
-    assert not NO_REASON.search("x  # no" + "qa: S101 - a reason")
 
 
 def test_contracts_name_modules_that_exist() -> None:

@@ -16,6 +16,9 @@ from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessWorker
 
 from deployments.services.settings import POOL
+from flows.help.reap_remediations import start_recovery
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.recovery import reap
 
 TYPE = ProcessWorker.type
 
@@ -36,17 +39,12 @@ def pool_template() -> dict[str, Any]:
 
 
 def reap_once() -> None:
-    """Look for remediations that nobody carries on; what was lost while we were down."""
-    from flows.help.reap_remediations import start_recovery  # noqa: PLC0415 - imports all flows
-    from tasks.guardrails.errors import RemediationError  # noqa: PLC0415
-    from tasks.guardrails.ledger import Ledger  # noqa: PLC0415
-    from tasks.guardrails.recovery import reap  # noqa: PLC0415
-
+    """Look for remediations that nobody carries on: what was lost while we were down."""
     log = logging.getLogger(__name__)
     try:
         started = reap(Ledger(), start_recovery)
-    except RemediationError as error:
-        log.warning("the reaper at the start did not work; it runs each minute: %s", error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the worker has to start
+        log.warning("the reaper at the start failed; it runs each minute: %s", error)
         return
     if started:
         log.warning("recovery started of: %s", ", ".join(started))

@@ -86,9 +86,9 @@ class Sandbox:
             "LOG_LEVEL": "WARNING",
         }
 
-    def target_settings(self) -> dict[str, Any]:
+    def target_settings(self, *, limited: bool = False) -> dict[str, Any]:
         """Give the fields of the SandboxTarget block that stands for this sandbox."""
-        return target_settings(self)
+        return target_settings(self, limited=limited)
 
     def services(self) -> dict[str, Service]:
         """Give the services in the order in which they start."""

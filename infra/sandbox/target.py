@@ -15,24 +15,29 @@ if TYPE_CHECKING:
 SECRET = {"SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD"}
 
 
-def target_settings(sandbox: "Sandbox") -> dict[str, Any]:
+def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, Any]:
     """Give the fields of a sandbox's block.
 
     Args:
         sandbox: The sandbox; need not be up.
+        limited: Whether remediations connect as a role that is no superuser, as on a managed
+            server; else as the guide does, as postgres, who may prove more (amcheck).
 
     Returns:
         Plain values, for `SandboxTarget(**fields)`.
     """
     settings = sandbox.settings
     environment = sandbox.application_environment()
+    user, password = settings.superuser, settings.superuser_password
+    if limited:
+        user, password = settings.maintenance_user, settings.maintenance_password
     return {
         "known_as": settings.name,
         "host": HOST,
         "port": settings.ports["postgresql"],
         "database_name": settings.database,
-        "maintenance_user": settings.maintenance_user,
-        "maintenance_password": settings.maintenance_password,
+        "maintenance_user": user,
+        "maintenance_password": password,
         "maintenance_database": "postgres",
         "programs": str(sandbox.cluster.programs),
         "data_directory": str(sandbox.cluster.data),

@@ -55,7 +55,7 @@ class DatabaseFacts(BaseModel):
 
 def elsewhere(database: Database) -> str:
     """Name the database in which commands run that name the one under care."""
-    return str(getattr(database, "maintenance_database", "postgres"))
+    return database.maintenance_database
 
 
 def connect_with(database: Database, name: str, settings: Mapping[str, str]) -> Connection:

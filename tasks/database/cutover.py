@@ -13,6 +13,7 @@ from tasks.database.marks import Mark, comment_on, horizon_text, mark_text
 from tasks.database.sequences import raise_sequences, read_sequences
 from tasks.database.sessions import Ender, wait_until_empty
 from tasks.database.written import count_written, loss_sentence
+from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.platforms import targets
@@ -205,6 +206,7 @@ def _attempt(
         row = session.execute("SELECT txid_current() % 4294967296 AS xid").fetchone() or {"xid": 0}
         first, *others = steps(int(row["xid"]))
         session.execute(first)
+        faults.point("database.swap_databases:first-rename")
         ender.stop()  # the lock of the first RENAME holds newcomers from here on
         for statement in others:
             session.execute(statement)

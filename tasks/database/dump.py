@@ -179,9 +179,12 @@ class BackUpDatabase(Change):
             )
             version = session.info.server_version
         try:
-            load_as = facts.shape.owner if is_superuser(database) else ""
+            superuser = is_superuser(database)
             entries = read_head(database, path).entries
-            leave_out = () if load_as else find_diagnostic(entries)
+            diagnostic = find_diagnostic(entries)
+            # Extensions for diagnosis take a superuser; anything else is loaded as the owner.
+            load_as = facts.shape.owner if superuser and not diagnostic else ""
+            leave_out = () if superuser else diagnostic
             options = ("--exit-on-error", "--no-publications", "--no-subscriptions", "--jobs=2")
             with loading_list(database, path, leave_out) as listed:
                 programs.run(

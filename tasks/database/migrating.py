@@ -127,9 +127,13 @@ class MigrateSideDatabase(Change):
     def _prepare(self, database: Database, role: str, password: str) -> None:
         self._clear(database, role)
         with database.connect(elsewhere(database)) as session:
+            # Hashed here: the password itself reaches neither the server's log nor its views.
+            verifier = session.pgconn.encrypt_password(
+                password.encode(), role.encode(), b"scram-sha-256"
+            ).decode()
             session.execute(
                 sql.SQL("CREATE ROLE {} LOGIN NOINHERIT CONNECTION LIMIT 5 PASSWORD {}").format(
-                    sql.Identifier(role), password
+                    sql.Identifier(role), verifier
                 )
             )
             session.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))

@@ -17,7 +17,7 @@ from tasks.database.choosing import Choice, Wanted, choose_backup
 from tasks.database.differences import SETTINGS
 from tasks.database.limits import forecast_disk
 from tasks.database.migrating import require_migration
-from tasks.database.revision import read_revision
+from tasks.database.revision import is_older, read_revision
 from tasks.database.rights import (
     Rights,
     inspect_rights,
@@ -88,6 +88,8 @@ class Found:
     expected_bytes: int
     disk_needed: int
     disk_free: int | None
+    is_older: bool
+    loads_as_owner: bool
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -206,11 +208,6 @@ def measure_disk(target: str, live: Live, backup: Backup) -> tuple[int, int, int
     return size, needed, free
 
 
-def needs_migration(live: str, backup: str) -> bool:
-    """Say whether a backup's schema is another than live's, as far as both are known."""
-    return bool(backup and live and backup != live)
-
-
 def look(request: Request) -> Found:
     """Look at everything that the first plan is made from.
 
@@ -229,10 +226,11 @@ def look(request: Request) -> Found:
     backup = choice.chosen
     system = targets.load(request.target)
     database = system.database
-    if needs_migration(live.revision, backup.revision):
+    older = is_older(system, backup.revision, live.revision)
+    if older:
         require_migration(system, live.rights, backup.revision, live.revision)
     with database.connect(elsewhere(database)) as session:
-        require_fit(session, backup, live.rights)
+        needing = require_fit(session, backup, live.rights)
         known = {row["name"] for row in session.execute("SELECT name FROM pg_settings").fetchall()}
     size, needed, free = measure_disk(request.target, live, backup)
     leave_out = tuple(
@@ -250,4 +248,11 @@ def look(request: Request) -> Found:
         notes.append(f"left out, a superuser has to create them again: extensions {names}")
     if live.attached:
         notes.append(f"stay behind with the old database: {', '.join(live.attached)}")
-    return Found(live, choice, leave_out, size, needed, free, tuple(notes))
+    if needing:
+        notes.append(f"loaded as a superuser, for the extensions {', '.join(needing)}")
+    if backup.revision != live.revision and not older:
+        notes.append(
+            f"the copy keeps the backup's schema {backup.revision or 'unknown'}; "
+            f"live is at {live.revision or 'unknown'}"
+        )
+    return Found(live, choice, leave_out, size, needed, free, older, not needing, tuple(notes))

@@ -7,7 +7,7 @@ from tasks.database.marks import name_beside
 from tasks.database.migrating import MigrateSideDatabase
 from tasks.database.proof import ConstraintsAreValid, CopyIsComplete, IndexesAreSound
 from tasks.database.read_only import SetReadOnly
-from tasks.database.restore import Found, Request, needs_migration
+from tasks.database.restore import Found, Request
 from tasks.database.settings import READ_ONLY, CopyDatabaseSettings
 from tasks.database.side_database import CreateSideDatabase
 from tasks.guardrails.plan import Change, Check, Effects, Finding, Limit
@@ -85,11 +85,13 @@ def plan_copy(request: Request, found: Found) -> tuple[Change, ...]:
             expected_bytes=found.expected_bytes,
             leave_out=found.leave_out,
             without=() if live.rights.superuser else backup.diagnostic,
-            load_as=live.facts.shape.owner if live.rights.superuser else "",
+            load_as=(
+                live.facts.shape.owner if live.rights.superuser and found.loads_as_owner else ""
+            ),
             tables=backup.tables,
         ),
     ]
-    if needs_migration(found.facts.revision, found.chosen.revision):
+    if found.is_older:
         changes.append(
             MigrateSideDatabase(
                 side=side,
@@ -111,7 +113,7 @@ def plan_proof(request: Request, found: Found) -> tuple[Check, ...]:
     side = side_name(request, found)
     backup = found.chosen
     counted: tuple[Check, ...] = ()
-    if not needs_migration(found.facts.revision, found.chosen.revision):
+    if not found.is_older:
         counted_in = "the manifest" if backup.manifest else "the backup"
         counted = (CopyIsComplete(side=side, tables=backup.tables, counted_in=counted_in),)
     return (*counted, ConstraintsAreValid(side=side), IndexesAreSound(side=side))

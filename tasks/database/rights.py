@@ -77,13 +77,16 @@ def require_rights(rights: Rights) -> None:
         )
 
 
-def require_fit(session: Connection, backup: Backup, rights: Rights) -> None:
+def require_fit(session: Connection, backup: Backup, rights: Rights) -> tuple[str, ...]:
     """Refuse a backup that this server cannot take: version, roles, extensions.
 
     Args:
         session: A session in any database of the server.
         backup: The backup, read.
         rights: What the maintenance user may do.
+
+    Returns:
+        Extensions for which it has to be loaded as a superuser.
 
     Raises:
         PreconditionFailed: Names what does not fit.
@@ -123,14 +126,14 @@ def require_fit(session: Connection, backup: Backup, rights: Rights) -> None:
             found=f"{backup.name} creates {', '.join(absent)}, which the server has not.",
             todo="Install their packages on the server's host.",
         )
-    if rights.superuser:
-        return
-    if needing := [name for name in wanted if available[name]["superuser"]]:
+    needing = [name for name in wanted if available[name]["superuser"]]
+    if needing and not rights.superuser:
         raise PreconditionFailed(
             expected="a backup that can be loaded without a superuser.",
             found=f"{backup.name} creates {', '.join(needing)}: only a superuser may.",
             todo="Give the target a superuser as maintenance user for this restore.",
         )
+    return tuple(needing)
 
 
 def require_no_other_restore(session: Connection, live: str, remediation: str) -> None:

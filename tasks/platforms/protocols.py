@@ -53,6 +53,7 @@ class Database(Protocol):
     """A PostgreSQL database under care."""
 
     name: str
+    maintenance_database: str
 
     def connect(
         self, database: str | None = None, *, autocommit: bool = True, **settings: str
@@ -157,6 +158,10 @@ class MigrationSettings(BaseModel):
     upgrade: list[str] = Field(
         default=["alembic", "upgrade", "{revision}"],
         description="Command that brings a database to {revision}.",
+    )
+    history: list[str] = Field(
+        default=["alembic", "history"],
+        description="Command that prints the revisions as lines of `older -> newer`.",
     )
     show_database: list[str] = Field(
         default_factory=list,

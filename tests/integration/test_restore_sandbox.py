@@ -90,20 +90,22 @@ def test_the_application_works_again(
     assert until_it_answers(ApplicationAnswers(), sandbox_work).verdict is Verdict.NOT_HELD
 
 
-def test_an_older_schema_is_migrated(fresh_sandbox: Sandbox, sandbox_target: SandboxTarget) -> None:
+def test_an_older_schema_is_migrated(
+    fresh_sandbox: Sandbox, limited_target: SandboxTarget
+) -> None:
     """The application's own Alembic brings the copy to live's revision, as a role of its own."""
-    targets.give(sandbox_target)
-    application, database = sandbox_target.application, sandbox_target.database
+    targets.give(limited_target)
+    application, database = limited_target.application, limited_target.database
     assert application.run(["alembic", "downgrade", "-1"], {}).status == 0
-    work = Work(target=sandbox_target.name, remediation=ID)
+    work = Work(target=limited_target.name, remediation=ID)
     with planning_for(ID):
-        carry_out(back_up_database.planner(sandbox_target.name), work)
+        carry_out(back_up_database.planner(limited_target.name), work)
     assert application.run(["alembic", "upgrade", "head"], {}).status == 0
     with planning_for(ID), pytest.raises(PreconditionFailed, match="CREATEROLE for"):
-        restore_from_backup.planner(sandbox_target.name)
+        restore_from_backup.planner(limited_target.name)
     with fresh_sandbox.connect("postgres") as session:
         session.autocommit = True
-        session.execute(f"ALTER ROLE {sandbox_target.maintenance_user} CREATEROLE".encode())
+        session.execute(f"ALTER ROLE {limited_target.maintenance_user} CREATEROLE".encode())
     plan = prepare(work)
     kinds = [change.kind for change in plan.changes]
     assert "database.migrate_side_database" in kinds
@@ -114,7 +116,7 @@ def test_an_older_schema_is_migrated(fresh_sandbox: Sandbox, sandbox_target: San
     assert answers[1].verdict is Verdict.HELD, answers
     with fresh_sandbox.connect("postgres") as session:
         session.autocommit = True
-        session.execute(f"ALTER ROLE {sandbox_target.maintenance_user} NOCREATEROLE".encode())
+        session.execute(f"ALTER ROLE {limited_target.maintenance_user} NOCREATEROLE".encode())
 
 
 def test_a_missing_probe_account_is_said(sandbox_target: SandboxTarget) -> None:

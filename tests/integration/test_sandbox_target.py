@@ -74,9 +74,9 @@ def test_older_sessions_are_ended(sandbox_target: SandboxTarget) -> None:
     older.close()
 
 
-def test_the_maintenance_user_is_no_superuser(sandbox_target: SandboxTarget) -> None:
+def test_the_maintenance_user_is_no_superuser(limited_target: SandboxTarget) -> None:
     """It makes and renames databases, and reads none of the server's files."""
-    with sandbox_target.database.connect("postgres") as session:
+    with limited_target.database.connect("postgres") as session:
         session.execute("CREATE DATABASE side OWNER planner TEMPLATE template0")
         session.execute("ALTER DATABASE side ALLOW_CONNECTIONS false")
         session.execute("ALTER DATABASE side RENAME TO side_too")

@@ -68,8 +68,9 @@ def test_up_repairs_what_was_killed(live: Path, name: str) -> None:
 
 def test_two_ups_at_once_start_each_service_once(live: Path) -> None:
     """The second waits for the first, and finds all of it done."""
+    before = pids(live)
     for name in ("worker", "prefect-server"):
-        os.kill(pids(live)[name], signal.SIGKILL)
+        os.kill(before[name], signal.SIGKILL)
     both = [
         subprocess.Popen(
             [REMEDY, "up"],
@@ -164,7 +165,7 @@ def test_nothing_listens_beyond_loopback(live: Path) -> None:
     places = {
         one.laddr.ip
         for one in psutil.net_connections("inet")
-        if one.pid in ours and one.status == psutil.CONN_LISTEN
+        if one.pid in ours and one.laddr and one.status == psutil.CONN_LISTEN
     }
     assert places == {"127.0.0.1"}
 

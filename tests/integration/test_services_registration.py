@@ -1,9 +1,8 @@
-"""Deployments: `prefect deploy --all` and `remedy up` give the same ones, and they are scheduled."""
+"""Deployments: `prefect deploy --all` and `remedy up` give the same; schedules make runs."""
 
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,12 @@ _COMPARED = (
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[dict[str, str]]:
+def api() -> dict[str, str]:
     """Give the environment of a client of the platform that is up."""
     home = live_home()
     settings = (home / "services.json").read_text()
     port = int(settings.split('"api_port": ')[1].split(",")[0])
-    yield clean_environment(
+    return clean_environment(
         home, PREFECT_API_URL=f"http://127.0.0.1:{port}/api", PREFECT_HOME=str(home / "prefect")
     )
 

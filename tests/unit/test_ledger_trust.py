@@ -43,7 +43,10 @@ import sys
 from pathlib import Path
 from tasks.guardrails.keys import load_keys
 from tasks.guardrails.settings import Settings
-print(load_keys(Settings(home=Path(sys.argv[1]))).fingerprint("x"))
+print("ready", flush=True)
+sys.stdin.readline()
+for home in sys.argv[1:]:
+    print(load_keys(Settings(home=Path(home))).fingerprint("x"), flush=True)
 """
 
 
@@ -127,14 +130,27 @@ def test_key_of_the_environment_goes_first(home: Path) -> None:
 
 def test_processes_that_make_the_key_at_once_use_the_same(home: Path) -> None:
     """Of several first uses at the same time one makes the key, and all use it."""
+    homes = [str(home / str(number)) for number in range(30)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", LOADER, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", LOADER, *homes],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for _ in range(4)
     ]
-    fingerprints = {process.communicate(timeout=60)[0] for process in processes}
-    assert fingerprints == {load_keys(Settings(home=home)).fingerprint("x") + "\n"}
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    loaded = {process.communicate(timeout=60)[0] for process in processes}
+    kept = [load_keys(Settings(home=Path(one))).fingerprint("x") for one in homes]
+    assert loaded == {"".join(f"{one}\n" for one in kept)}
 
 
 def test_signatures_and_secrets_belong_to_one_key() -> None:
