@@ -12,7 +12,7 @@ UV := $(shell command -v uv || echo $(REMEDY_HOME)/uv/bin/uv)
 READY := $(UV_PROJECT_ENVIRONMENT)/.ready
 RUN := $(UV) run --no-sync
 
-.PHONY: help demo test check bench up down docs lock clean
+.PHONY: help demo test check bench up down docs pictures lock clean
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -36,6 +36,9 @@ check: $(READY) ## Lint, types, import contracts, docs
 	$(RUN) mypy
 	$(RUN) lint-imports
 	$(RUN) python -m deployments.docs --check
+
+pictures: $(READY) ## Take the pictures of the docs in a real browser
+	$(RUN) python -m tests.e2e.pictures
 
 docs: $(READY) ## Write the pages that are generated from the code
 	$(RUN) python -m deployments.docs

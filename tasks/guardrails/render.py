@@ -97,18 +97,16 @@ def _finding(finding: Finding) -> str:
 
 
 def _changes(stage: Stage) -> str:
-    undo = {
-        "exact": "exact",
-        "pointless": "stays (no point)",
-        "impossible": "**impossible**",
-    }
-    return table(
-        ("#", "change", "before", "after", "undo"),
-        (
-            (str(number), change.title, *change.before_and_after, undo[change.reverts])
-            for number, change in enumerate(stage.changes, 1)
-        ),
-    )
+    """List the changes; not as a table, whose wide cells the UI cuts off."""
+    undo = {"exact": "exact", "pointless": "stays (no point)", "impossible": "**impossible**"}
+    lines = []
+    for number, change in enumerate(stage.changes, 1):
+        before, after = change.before_and_after
+        lines.append(
+            f"{number}. **{escape(change.title)}** <br>before: {escape(before)} "
+            f"<br>after: {escape(after)} <br>undo: {undo[change.reverts]}"
+        )
+    return "\n".join(lines)
 
 
 def _limits(stage: Stage) -> str:
