@@ -30,7 +30,7 @@ class Runs:
         """Know the flows by the runs that were created of them."""
         self._flows: dict[UUID, Flow[..., Any]] = {}
 
-    def create(self, flow: Flow[..., Any], *, ticket: str = "", **parameters: Any) -> FlowRun:  # noqa: ANN401
+    def create(self, flow: Flow[..., Any], *, ticket: str = "", **parameters: Any) -> FlowRun:  # noqa: ANN401 - any flow's parameters
         """Create a run of the flow's deployment."""
         with get_client(sync_client=True) as client:
             flow_id = client.create_flow(flow)
@@ -53,7 +53,7 @@ class Runs:
         assert isinstance(state, State)
         return None if state.is_paused() else state
 
-    def start(self, flow: Flow[..., Any], **parameters: Any) -> tuple[FlowRun, State[Any] | None]:  # noqa: ANN401
+    def start(self, flow: Flow[..., Any], **parameters: Any) -> tuple[FlowRun, State[Any] | None]:  # noqa: ANN401 - the same
         """Create a run and execute it."""
         run = self.create(flow, **parameters)
         return run, self.execute(run)

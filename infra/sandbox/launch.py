@@ -42,7 +42,7 @@ def started(pid: int) -> str:
     """
     try:
         with open("/proc/sys/kernel/random/boot_id") as boot:  # noqa: PTH123 - see above: bare
-            tick = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[19]  # noqa: PTH123, SIM115
+            tick = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[19]  # noqa: PTH123, SIM115 - the same
             return f"{boot.read().strip()}:{tick}"
     except FileNotFoundError:
         with os.popen(f"ps -o lstart= -p {int(pid)}") as answer:  # noqa: S605 - a number only

@@ -235,12 +235,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     settings = SandboxSettings.model_validate_json((given.home / "sandbox.json").read_text())
-    load = Load(
-        f"http://{HOST}:{settings.ports['proxy']}",
-        settings.accounts[USER],
-        rate=given.rate,
-        seconds=given.seconds,
-    )
+    url = f"http://{HOST}:{settings.ports['proxy']}"
+    load = Load(url, settings.accounts[USER], given.rate, given.seconds)
     signal.signal(signal.SIGTERM, lambda *_: load.end())
     signal.signal(signal.SIGINT, lambda *_: load.end())
     load.start()

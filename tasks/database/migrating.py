@@ -7,13 +7,13 @@ from psycopg import sql
 
 from tasks.database.catalogue import elsewhere, find_database
 from tasks.database.marks import Mark, read_mark, write_mark
+from tasks.database.migration_settings import environment_of, insist_on, settings_of
 from tasks.database.ownership import give_all_to
 from tasks.database.revision import read_revision
-from tasks.database.rights import Rights
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
-from tasks.platforms.protocols import Connection, Database, MigrationSettings, System
+from tasks.platforms.protocols import Connection, Database
 
 _DONE = {"migrated", "frozen", "kept", "undone"}
 _TAIL = 1500
@@ -75,13 +75,13 @@ class MigrateSideDatabase(Change):
     def apply(self, work: Work) -> str:
         """Migrate as a role made for it, prove where it lands first, give the copy back."""
         system = targets.load(work.target)
-        database, settings = system.database, _settings(system)
+        database, settings = system.database, settings_of(system)
         password = secrets.token_urlsafe(24)
         role = self._role(work)
         try:
             self._prepare(database, role, password)
-            environment = _environment(database, settings, self.side, role, password)
-            _insist_on(system, settings, environment, self.side)
+            environment = environment_of(database, settings, self.side, role, password)
+            insist_on(system, settings, environment, self.side)
             command = [part.replace("{revision}", self.after) for part in settings.upgrade]
             done = system.application.run(command, environment)
             output = f"{done.output[-_TAIL:]}{done.errors[-_TAIL:]}".strip()
@@ -193,83 +193,6 @@ class MigrateSideDatabase(Change):
             )
 
 
-def require_migration(system: System, rights: Rights, backup: str, live: str) -> None:
-    """Refuse a backup of another schema where its migration could not be carried out.
-
-    Args:
-        system: The target.
-        rights: What the maintenance user may do.
-        backup: Revision of the backup's schema.
-        live: Revision of live's schema.
-
-    Raises:
-        PreconditionFailed: A right or a setting is missing.
-    """
-    settings = _settings(system)
-    missing = []
-    if not rights.may_create_roles:
-        missing.append(f"CREATEROLE for {rights.user}, to run them without any right in live")
-    if not settings.show_database:
-        missing.append("`migrations.show_database` in the target, to prove where they land")
-    if missing:
-        raise PreconditionFailed(
-            expected=f"to bring the backup's schema {backup} to live's {live} by migrations.",
-            found=f"missing: {'; '.join(missing)}.",
-            todo="Give what is missing, or choose a backup of the present schema.",
-        )
-
-
 def _role_exists(session: Connection, role: str) -> bool:
     row = session.execute("SELECT 1 AS one FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
     return row is not None
-
-
-def _settings(system: System) -> MigrationSettings:
-    if system.migrations is None:
-        raise PreconditionFailed(
-            expected="to know how the application migrates its schema.",
-            found="the target does not say.",
-            todo="Add `migrations` to the target, or choose a backup of the present schema.",
-        )
-    return system.migrations
-
-
-def _environment(
-    database: Database, settings: MigrationSettings, side: str, role: str, password: str
-) -> dict[str, str]:
-    address = database.environment(side)
-    known = {
-        "{host}": address["PGHOST"],
-        "{port}": address["PGPORT"],
-        "{database}": side,
-        "{user}": role,
-        "{password}": password,
-    }
-    filled = {"PGAPPNAME": address["PGAPPNAME"]}
-    for name, given in settings.environment.items():
-        value = given
-        for placeholder, text in known.items():
-            value = value.replace(placeholder, text)
-        filled[name] = value
-    return filled
-
-
-def _insist_on(
-    system: System, settings: MigrationSettings, environment: dict[str, str], side: str
-) -> None:
-    """Prove that the application, so configured, speaks to the copy and not to live."""
-    if not settings.show_database:
-        raise PreconditionFailed(
-            expected="a command that shows which database the application's settings lead to.",
-            found="the target does not name one.",
-            todo="Add `migrations.show_database` to the target.",
-        )
-    shown = system.application.run(settings.show_database, environment)
-    if shown.status != 0 or shown.output.strip() != side:
-        raise PreconditionFailed(
-            expected=f"the application to speak to {side} with the settings given.",
-            found=f"{' '.join(settings.show_database)} gave {shown.output.strip()!r}, "
-            f"status {shown.status} {shown.errors[-300:].strip()}",
-            state="No migration was run.",
-            todo="Correct `migrations.environment` of the target.",
-        )

@@ -162,9 +162,10 @@ def _give_up(work: recording.Recorder, error: RemediationError) -> Ending:
     said_no = isinstance(error, (ApprovalRefused, ApprovalExpired))
     if work.case.has_reverted and not (said_no and not work.case.was_cancelled):
         return Ending(Outcome.UNDONE, str(error))
-    undone = " What earlier stages did was taken back." if work.case.has_reverted else ""
+    if work.case.has_reverted:
+        error.state = "What earlier stages did was taken back."
     expired = isinstance(error, ApprovalExpired)
-    return Ending(Outcome.EXPIRED if expired else Outcome.REFUSED, str(error) + undone)
+    return Ending(Outcome.EXPIRED if expired else Outcome.REFUSED, str(error))
 
 
 @contextmanager

@@ -24,8 +24,15 @@ class RemediationError(Exception):
         state: str = "Nothing was changed.",
     ) -> None:
         """Keep the four parts, and make the message of them."""
+        super().__init__()
         self.expected, self.found, self.state, self.todo = expected, found, state, todo
-        super().__init__(f"Expected: {expected} Found: {found} State: {state} Do next: {todo}")
+
+    def __str__(self) -> str:
+        """Tell all four parts."""
+        return (
+            f"Expected: {self.expected} Found: {self.found} State: {self.state} "
+            f"Do next: {self.todo}"
+        )
 
     def facts(self) -> dict[str, str]:
         """Give the parts as they go into the ledger.

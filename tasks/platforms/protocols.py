@@ -187,19 +187,32 @@ class System(Protocol):
     name: str
 
     @property
-    def database(self) -> Database: ...  # noqa: D102 - named by its type
+    def database(self) -> Database:
+        """The database under care."""
+
     @property
-    def application(self) -> Application: ...  # noqa: D102
+    def application(self) -> Application:
+        """The web application that uses it."""
+
     @property
-    def backups(self) -> Backups: ...  # noqa: D102
+    def backups(self) -> Backups:
+        """Where its backups are."""
+
     @property
-    def cache(self) -> Cache: ...  # noqa: D102
+    def cache(self) -> Cache:
+        """The application's cache and queues."""
+
     @property
-    def probe_account(self) -> ProbeAccount | None: ...  # noqa: D102
+    def probe_account(self) -> ProbeAccount | None:
+        """The account and requests that prove it from outside, if there are any."""
+
     @property
-    def probe_password(self) -> str: ...  # noqa: D102
+    def probe_password(self) -> str:
+        """The probe account's password."""
+
     @property
-    def migrations(self) -> MigrationSettings | None: ...  # noqa: D102
+    def migrations(self) -> MigrationSettings | None:
+        """How the application migrates its schema, if it does."""
 
     def fingerprint(self) -> str:
         """Hash what the target resolves to, without secrets' values."""

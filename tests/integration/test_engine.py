@@ -272,7 +272,8 @@ def test_refused_second_stage_reverts_the_first(runs: Runs, folder: Path, ledger
     approve(ledger, case, "ada", secrets["ada"], "refuse")
     state = runs.wake(run)
     assert state is not None
-    assert state.name == "Undone", state.message
+    assert state.name == "Refused", state.message
+    assert "What earlier stages did was taken back" in (state.message or "")
     assert (folder / "copy").read_text() == ""
     assert not (folder / "live").exists()
 

@@ -214,7 +214,7 @@ def test_kill_between_create_and_mark(planner: Cluster, planner_system: PlannerS
     plan = plan_restore()
     create = plan.changes[0]
     with planner_system.database.connect("postgres") as session:
-        create_database(session, create.name, create.shape)  # type: ignore[attr-defined]
+        create_database(session, create.name, create.shape)  # type: ignore[attr-defined] # it is a CreateSideDatabase
     assert create.observe(WORK).standing is Standing.HALF
     create.apply(WORK)
     assert create.observe(WORK).standing is Standing.AFTER

@@ -90,9 +90,7 @@ def test_the_application_works_again(
     assert until_it_answers(ApplicationAnswers(), sandbox_work).verdict is Verdict.NOT_HELD
 
 
-def test_an_older_schema_is_migrated(
-    fresh_sandbox: Sandbox, limited_target: SandboxTarget
-) -> None:
+def test_an_older_schema_is_migrated(fresh_sandbox: Sandbox, limited_target: SandboxTarget) -> None:
     """The application's own Alembic brings the copy to live's revision, as a role of its own."""
     targets.give(limited_target)
     application, database = limited_target.application, limited_target.database

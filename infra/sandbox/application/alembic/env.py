@@ -1,4 +1,4 @@
-"""Alembic's environment: migrations run where the application's settings lead."""  # noqa: INP001
+"""Alembic's environment: migrations run where the application's settings lead."""
 
 from logging.config import fileConfig
 

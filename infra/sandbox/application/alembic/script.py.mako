@@ -2,7 +2,7 @@
 
 Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
-"""  # noqa: INP001
+"""
 
 import sqlalchemy as sa
 from alembic import op

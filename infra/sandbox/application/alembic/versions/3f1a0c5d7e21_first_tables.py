@@ -2,7 +2,7 @@
 
 Revision ID: 3f1a0c5d7e21
 Revises:
-"""  # noqa: INP001
+"""
 
 from typing import Any
 

@@ -2,7 +2,7 @@
 
 Revision ID: 8b2e64f09c13
 Revises: 3f1a0c5d7e21
-"""  # noqa: INP001
+"""
 
 import sqlalchemy as sa
 from alembic import op

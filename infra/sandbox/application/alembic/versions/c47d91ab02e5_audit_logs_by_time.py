@@ -2,7 +2,7 @@
 
 Revision ID: c47d91ab02e5
 Revises: 8b2e64f09c13
-"""  # noqa: INP001
+"""
 
 from alembic import op
 

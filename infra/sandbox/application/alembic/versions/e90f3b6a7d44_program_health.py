@@ -2,7 +2,7 @@
 
 Revision ID: e90f3b6a7d44
 Revises: c47d91ab02e5
-"""  # noqa: INP001
+"""
 
 import sqlalchemy as sa
 from alembic import op

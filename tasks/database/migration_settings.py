@@ -1,0 +1,84 @@
+"""How a target's application migrates its schema, and where it lands when it is told to."""
+
+from tasks.database.rights import Rights
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.protocols import Database, MigrationSettings, System
+
+
+def require_migration(system: System, rights: Rights, backup: str, live: str) -> None:
+    """Refuse a backup of another schema where its migration could not be carried out.
+
+    Args:
+        system: The target.
+        rights: What the maintenance user may do.
+        backup: Revision of the backup's schema.
+        live: Revision of live's schema.
+
+    Raises:
+        PreconditionFailed: A right or a setting is missing.
+    """
+    settings = settings_of(system)
+    missing = []
+    if not rights.may_create_roles:
+        missing.append(f"CREATEROLE for {rights.user}, to run them without any right in live")
+    if not settings.show_database:
+        missing.append("`migrations.show_database` in the target, to prove where they land")
+    if missing:
+        raise PreconditionFailed(
+            expected=f"to bring the backup's schema {backup} to live's {live} by migrations.",
+            found=f"missing: {'; '.join(missing)}.",
+            todo="Give what is missing, or choose a backup of the present schema.",
+        )
+
+
+def settings_of(system: System) -> MigrationSettings:
+    """Give a target's settings of migrations, which it has to have."""
+    if system.migrations is None:
+        raise PreconditionFailed(
+            expected="to know how the application migrates its schema.",
+            found="the target does not say.",
+            todo="Add `migrations` to the target, or choose a backup of the present schema.",
+        )
+    return system.migrations
+
+
+def environment_of(
+    database: Database, settings: MigrationSettings, side: str, role: str, password: str
+) -> dict[str, str]:
+    """Give the variables that lead the application to the copy, as the role made for it."""
+    address = database.environment(side)
+    known = {
+        "{host}": address["PGHOST"],
+        "{port}": address["PGPORT"],
+        "{database}": side,
+        "{user}": role,
+        "{password}": password,
+    }
+    filled = {"PGAPPNAME": address["PGAPPNAME"]}
+    for name, given in settings.environment.items():
+        value = given
+        for placeholder, text in known.items():
+            value = value.replace(placeholder, text)
+        filled[name] = value
+    return filled
+
+
+def insist_on(
+    system: System, settings: MigrationSettings, environment: dict[str, str], side: str
+) -> None:
+    """Prove that the application, so configured, speaks to the copy and not to live."""
+    if not settings.show_database:
+        raise PreconditionFailed(
+            expected="a command that shows which database the application's settings lead to.",
+            found="the target does not name one.",
+            todo="Add `migrations.show_database` to the target.",
+        )
+    shown = system.application.run(settings.show_database, environment)
+    if shown.status != 0 or shown.output.strip() != side:
+        raise PreconditionFailed(
+            expected=f"the application to speak to {side} with the settings given.",
+            found=f"{' '.join(settings.show_database)} gave {shown.output.strip()!r}, "
+            f"status {shown.status} {shown.errors[-300:].strip()}",
+            state="No migration was run.",
+            todo="Correct `migrations.environment` of the target.",
+        )
