@@ -114,7 +114,7 @@ def _backups(system: System) -> str:
     found = system.backups.list()
     if not found:
         return "none yet"
-    return f"{len(found)}, newest {found[0].name} of {found[0].modified:%F %R}"
+    return f"{len(found)} files, newest {found[0].name} of {found[0].modified:%F %R}"
 
 
 def _migrations(system: System) -> str:

@@ -9,6 +9,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
+from tasks.guardrails import surface
+from tasks.guardrails.approval import count, waiting_gate
 from tasks.guardrails.case import Case, open_cases
 from tasks.guardrails.errors import ApprovalRefused
 from tasks.guardrails.holders import holders, remediation_resource
@@ -79,8 +81,22 @@ def _still_waits(ledger: Ledger, case: Case) -> bool:
     return state not in (StateType.CANCELLED.value, StateType.CANCELLING.value, "deleted")
 
 
+def _decided_and_asleep(ledger: Ledger) -> list[Case]:
+    """Find runs that wait although all is decided: whoever decided could not wake them."""
+    found = []
+    for remediation in open_cases(ledger):
+        case = Case.read(ledger, remediation)
+        decided = case.of_kind("decided")
+        if case.open_gate is None or not decided or not _still_waits(ledger, case):
+            continue
+        is_late = datetime.now(UTC) - decided[-1].when > _GRACE
+        if is_late and not count(ledger, case, waiting_gate(case)).is_open:
+            found.append(case)
+    return found
+
+
 def reap(ledger: Ledger, start: Callable[[str, str], Any]) -> list[str]:
-    """Start a recovery for each abandoned remediation.
+    """Start a recovery for each abandoned remediation, and wake runs that nobody woke.
 
     Args:
         ledger: The ledger.
@@ -89,6 +105,8 @@ def reap(ledger: Ledger, start: Callable[[str, str], Any]) -> list[str]:
     Returns:
         The ids for which a recovery was started.
     """
+    for case in _decided_and_asleep(ledger):
+        surface.wake(case.runs[-1])
     started = []
     for case in abandoned(ledger):
         # The same key until the case moves: two reapers at once start one run.

@@ -202,6 +202,7 @@ def test_an_api_that_does_not_answer_is_said(home: Path) -> None:
 
 def test_targets_are_listed_and_checked(home: Path, tmp_path: Path) -> None:
     """Each capability answers; one that fails gives exit code 11."""
+    assert remedy(home, "sandbox", "reset").returncode == 0
     assert [one["name"] for one in data(home, "target", "list")] == ["sandbox"]
     found = data(home, "target", "check", "sandbox")
     assert {one["answer"] for one in found} == {"works"}

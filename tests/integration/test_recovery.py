@@ -126,6 +126,33 @@ def test_cancelled_run_is_taken_back(runs: Runs, folder: Path, ledger: Ledger) -
     assert (folder / "copy").read_text() == ""
 
 
+def test_decided_run_that_nobody_woke_is_woken(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """Where the command line could not wake a run after the decision, the reaper does."""
+    secrets = {n: approvers.add(ledger, n, ("approve",), "test").secret for n in ("ada", "bob")}
+    run, state = runs.start(toy.toy_one_stage, target="toy", risk="disruptive")
+    assert state is None
+    case = Case.read(ledger, runs.id_of(run))
+    for name, secret in secrets.items():
+        assert recovery.reap(ledger, lambda _id, _key: None) == []
+        decide(
+            ledger,
+            case,
+            waiting_gate(case),
+            approver=name,
+            code=pyotp.TOTP(secret).now(),
+            decision="approve",
+            comment="",
+            source=codes.HOST,
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "_GRACE", timedelta(0))
+        assert recovery.reap(ledger, lambda _id, _key: None) == []
+    state = runs.execute(run)
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    assert (folder / "a").exists()
+
+
 def test_expired_gate_is_reverted(runs: Runs, folder: Path, ledger: Ledger) -> None:
     """A gate that nobody answers ends expired, with the stages before it taken back."""
     with ledger.writing() as chain:

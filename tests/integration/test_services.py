@@ -1,6 +1,7 @@
 """The platform: up, down, status, and what is left of it when parts are killed."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -106,6 +107,7 @@ def test_up_is_taken_up_after_it_was_killed() -> None:
     finally:
         assert remedy(home, "down").returncode == 0
     assert not [state for state in data(home, "status", expected=11) if state["running"]]
+    shutil.rmtree(home)
 
 
 def test_down_leaves_a_stranger_with_our_pid_alone(tmp_path: Path) -> None:
