@@ -138,6 +138,7 @@ def cut_over(
             RowsLost(
                 live=ready.live.name,
                 side=ready.side.name,
+                since=ready.baseline,
                 # What the approver sees may grow by as much again until it is carried out.
                 at_most=max_rows_lost + (lost if lost > max_rows_lost else 0),
                 unit="rows",

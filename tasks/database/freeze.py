@@ -1,6 +1,8 @@
 """Vacuum and analyse a freshly loaded database, so that it is quick from its first query."""
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import ClassVar
 
 from psycopg import sql
@@ -19,6 +21,9 @@ _SETTINGS = {
     "statement_timeout": "0",
     "default_transaction_read_only": "off",
 }
+_LARGEST_FIRST = """
+    SELECT n.nspname AS schema, c.relname AS name, pg_table_size(c.oid) AS size
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'"""
 
 
 class FreezeCopy(Change):
@@ -63,26 +68,28 @@ class FreezeCopy(Change):
         return Observed(Standing.BEFORE, f"{self.side} is {mark.state}")
 
     def apply(self, work: Work) -> None:
-        """Vacuum two tables at a time."""
+        """Vacuum two tables at a time, the largest first."""
         database = targets.load(work.target).database
         with database.connect(self.side) as session:
-            tables = find_tables(session)
-        done = 0
+            rows = session.execute(_LARGEST_FIRST).fetchall()
+            sizes = {(row["schema"], row["name"]): row["size"] for row in rows}
+            tables = sorted(find_tables(session), key=lambda one: -sizes.get(one, 0))
+        waiting = deque(tables)
 
-        def vacuum(session: Connection, some: list[tuple[str, str]]) -> None:
-            nonlocal done
-            with session:
-                for schema, name in some:
+        def vacuum(session: Connection) -> None:
+            with session, suppress(IndexError):  # nothing waits any more
+                while True:
+                    schema, name = waiting.popleft()
                     session.execute(
                         sql.SQL("VACUUM (FREEZE, ANALYZE) {}").format(sql.Identifier(schema, name))
                     )
-                    done += 1
-                    work.progress(done / (len(tables) + 1), f"{schema}.{name} is vacuumed")
+                    done = (len(tables) - len(waiting)) / (len(tables) + 2)
+                    work.progress(done, f"{schema}.{name} is vacuumed")
 
         # Connected here: in the pool's threads they would not carry the fencing token.
         sessions = [connect_with(database, self.side, _SETTINGS) for _ in range(2)]
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(vacuum, sessions, (tables[::2], tables[1::2])))
+            list(pool.map(vacuum, sessions))
         with database.connect(elsewhere(database)) as session:
             write_mark(
                 session,

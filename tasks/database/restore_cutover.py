@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from tasks.database.baseline import Baseline, compare_databases
 from tasks.database.blockers import (
     find_attached,
     require_no_blockers,
@@ -10,7 +11,7 @@ from tasks.database.blockers import (
 )
 from tasks.database.catalogue import DatabaseFacts, elsewhere, inspect_database
 from tasks.database.cutover import SwapDatabases
-from tasks.database.differences import TableDifference, measure_differences
+from tasks.database.differences import TableDifference
 from tasks.database.marks import name_beside
 from tasks.database.privileges import find_privilege_differences
 from tasks.database.proof import count_rows
@@ -31,6 +32,7 @@ class Ready:
         side: The copy.
         rows: Rows of the copy by 'schema.table'.
         differences: Tables that differ between both.
+        baseline: What they are counted from again right before the swap.
         kept_until: Until when the old database will be kept.
         findings: What else the approver sees.
         notes: What stays unproved or behind.
@@ -40,15 +42,18 @@ class Ready:
     side: DatabaseFacts
     rows: dict[str, int]
     differences: tuple[TableDifference, ...]
+    baseline: Baseline
     kept_until: datetime
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
 
 
 @probe
-def find_differences(target: str, live: str, side: str) -> tuple[TableDifference, ...]:
-    """Compare live and the copy by primary key; see measure_differences."""
-    return measure_differences(targets.load(target).database, live, side)
+def find_differences(
+    target: str, live: str, side: str
+) -> tuple[tuple[TableDifference, ...], Baseline]:
+    """Compare live and the copy by primary key; see compare_databases."""
+    return compare_databases(targets.load(target).database, live, side)
 
 
 def look_at_copy(target: str, prepared: Stage, *, keep_days: int, leave_attached: bool) -> Ready:
@@ -86,13 +91,14 @@ def look_at_copy(target: str, prepared: Stage, *, keep_days: int, leave_attached
         require_nothing_attached(attached)
     with database.connect(side.name) as session:
         rows = count_rows(session)
-    differences = find_differences(target, live.name, side.name)
+    differences, baseline = find_differences(target, live.name, side.name)
     notes = [f"stays behind with the old database: {one}" for one in attached]
     return Ready(
         live=live,
         side=side,
         rows=rows,
         differences=differences,
+        baseline=baseline,
         kept_until=(datetime.now(UTC) + timedelta(days=keep_days)).replace(microsecond=0),
         findings=(find_privilege_differences(database, live.name, side.name),),
         notes=tuple(notes),

@@ -1,15 +1,11 @@
 """Both databases compared by their rows, and compared again from what was known already."""
 
-import io
-
 import pytest
 
-from tasks.database import archive_load
 from tasks.database.baseline import Baseline, compare_databases, lost_since
 from tasks.database.differences import measure_differences
 from tasks.database.limits import RowsLost
-from tasks.guardrails.errors import PreconditionFailed
-from tests.postgres_fixtures import WORK, Cluster, PlannerSystem, carry_out, plan_restore, take
+from tests.postgres_fixtures import WORK, Cluster, PlannerSystem
 
 COPY = "copy_of_planner"
 
@@ -152,48 +148,3 @@ def test_another_server_makes_a_baseline_void(
     copied.stop()
     copied.start()
     assert lost_since(planner_system.database, "planner", COPY, then) is None
-
-
-@pytest.mark.parametrize("options", [("-Fc",), ("-Fc", "--inserts"), ("-Fd",)])
-def test_tables_that_are_copied_one_by_one_arrive_whole(
-    planner: Cluster,
-    planner_system: PlannerSystem,
-    monkeypatch: pytest.MonkeyPatch,
-    options: tuple[str, ...],
-) -> None:
-    """Odd names and bytes, empty tables and INSERTs as well; COPY leaves the rows frozen."""
-    monkeypatch.setattr(archive_load, "_LARGE_ROWS", 0)
-    planner.run(
-        r"""SET ROLE planner; CREATE SCHEMA "odd one"; CREATE TABLE "odd one"."a ""b"" (c)"
-              ("x ) FROM stdin;" text, "End" text);
-            INSERT INTO "odd one"."a ""b"" (c)" VALUES (E'\\.', E'\n\\.\n'), (NULL, E'\\.\t');
-            CREATE TABLE nothing (id int)""",
-        "planner",
-    )
-    odd = r"""SELECT string_agg(o::text, '|' ORDER BY o::text) FROM "odd one"."a ""b"" (c)" o"""
-    rows = planner.one(odd, "planner")
-    take(planner, planner_system, "backup-20261124-120000", *options)
-    plan = plan_restore()
-    answers = carry_out(plan, WORK, keep=lambda kind: kind != "database.freeze_copy")
-    # Not amcheck's: no superuser made it here.
-    assert [one.verdict for one in answers] == ["held", "held", "not_asked"]
-    side = plan.changes[0].objects[0].removeprefix("database ")
-    assert planner.one(odd, side) == rows
-    planner.run('DROP SCHEMA "odd one" CASCADE', side)
-    planner.run('DROP SCHEMA "odd one" CASCADE', "planner")
-    assert planner.checksums(side) == planner.checksums("planner")
-    frozen = "SELECT relpages > 0 AND relallvisible = relpages FROM pg_class WHERE relname = %s"
-    assert planner.one(frozen, side, "projects") is ("--inserts" not in options)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 1000])
-def test_the_end_of_the_data_is_found_across_pieces(
-    monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    r"""Wherever a piece ends: `\.` counts on a line of its own only."""
-    monkeypatch.setattr(archive_load, "_CHUNK", size)
-    for rows in (b"", b"a\tb\n", b"\\\\.\n.\n", b"x" * 50 + b"\n\\\\.x\n"):
-        read = b"".join(archive_load.data_of(io.BytesIO(rows + b"\\.\n\n\n--\n")))
-        assert read == rows
-    with pytest.raises(PreconditionFailed, match="in the middle"):
-        list(archive_load.data_of(io.BytesIO(b"a\nb")))

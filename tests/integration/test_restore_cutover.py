@@ -119,11 +119,11 @@ KILLED = """
     from tasks.guardrails.plan import Change, Work
     from tasks.database import cutover
     from tasks.database.catalogue import elsewhere
-    from tests.postgres_fixtures import Cluster, make_system
+    from tests.postgres_fixtures import ID, Cluster, make_system
     cluster = Cluster(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
     system = make_system(cluster, Path(sys.argv[4]))
     change = Change.from_json(__import__("json").loads(sys.argv[5]))
-    work = Work(target="planner-test", remediation="k3f9q2ab7x")
+    work = Work(target="planner-test", remediation=ID)
     if sys.argv[6] == "between":
         rename = cutover._rename
         def steps_killed(session, ender, leaving, coming, steps):
