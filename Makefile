@@ -28,7 +28,7 @@ demo: $(READY) ## Break the sandbox's database under load, restore it, prove it 
 	$(RUN) python -m deployments.demo --approve=$(or $(APPROVE),auto)
 
 test: $(READY) ## Run every test against real components
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest $(or $(ARGS),-n 2 --dist loadfile)
 
 check: $(READY) ## Lint, types, import contracts, docs
 	$(RUN) ruff check .

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from deployments.demo.people import People
+from tasks.guardrails import approvers
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.settings import Settings
 from tests.integration.test_services_fixtures import (
     ROOT,
     clean_environment,
@@ -109,12 +114,6 @@ def test_its_secrets_are_readable_by_their_owner_only(home: Path) -> None:
 
 def test_it_adds_nobody_to_a_ledger_in_use(tmp_path: Path) -> None:
     """A ledger with approvers of its own is not the demo's to play with."""
-    from deployments.demo.people import People  # noqa: PLC0415
-    from tasks.guardrails import approvers  # noqa: PLC0415
-    from tasks.guardrails.errors import PreconditionFailed  # noqa: PLC0415
-    from tasks.guardrails.ledger import Ledger  # noqa: PLC0415
-    from tasks.guardrails.settings import Settings  # noqa: PLC0415
-
     ledger = Ledger(Settings(home=tmp_path))
     approvers.add(ledger, "somebody", ("approve",), "host")
     with pytest.raises(PreconditionFailed, match="home of its own"):

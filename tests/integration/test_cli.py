@@ -45,7 +45,9 @@ class Command:
 
 
 @pytest.fixture
-def command(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> Command:  # noqa: ANN401
+def command(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
     """Give the command with a home of its own, and no Prefect anywhere."""
     assert home
     monkeypatch.delenv("PREFECT_API_URL", raising=False)

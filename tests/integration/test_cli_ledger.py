@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.guardrails.entries import Entry, hash_of
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.settings import Settings
 from tasks.guardrails.verify import verify
@@ -73,8 +74,6 @@ def test_the_first_bad_entry_is_named(
 
 def test_an_entry_signed_elsewhere_does_not_fit_in(ledger: Ledger, home: Path) -> None:
     """Even with the key, an entry made for another place in the chain does not follow."""
-    from tasks.guardrails.entries import hash_of  # noqa: PLC0415
-
     parts = (13, "2026-01-01T00:00:00.000000+00:00", "noted", "abc", "", "x", "{}", "f" * 64)
     digest = hash_of(*parts)
     values = ", ".join(repr(part) for part in (*parts, digest, ledger.keys.sign(digest)))
@@ -158,8 +157,6 @@ def test_the_command_tells_it_and_exits_with_nine(ledger: Ledger, home: Path) ->
 
 def test_what_is_exported_is_the_chain(ledger: Ledger, home: Path) -> None:
     """Each line holds all that was hashed: it can be verified without the database."""
-    from tasks.guardrails.entries import Entry  # noqa: PLC0415
-
     assert ledger.head()
     file = home / "export.jsonl"
     assert remedy(home, "ledger", "export", str(file)).returncode == 0

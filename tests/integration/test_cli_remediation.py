@@ -8,6 +8,7 @@ from typing import Any
 import pyotp
 import pytest
 
+from infra.sandbox.services import Sandbox
 from tests.integration.test_services_fixtures import data, live_home, remedy
 
 
@@ -98,8 +99,6 @@ def start(home: Path, *words: str) -> str:
 
 def rows(home: Path) -> int:
     """Count the projects."""
-    from infra.sandbox.services import Sandbox  # noqa: PLC0415
-
     with Sandbox(home / "sandbox").connect() as session:
         row = session.execute("SELECT count(*) FROM projects").fetchone()
     assert row
@@ -208,7 +207,6 @@ def test_targets_are_listed_and_checked(home: Path, tmp_path: Path) -> None:
     assert {one["answer"] for one in found} == {"works"}
     missing = remedy(home, "target", "check", "nothing")
     assert missing.returncode == 7
-    from infra.sandbox.services import Sandbox  # noqa: PLC0415
 
     fields = Sandbox(home / "sandbox").target_settings() | {"port": 9}
     file = tmp_path / "broken.json"

@@ -16,6 +16,9 @@ from deployments.services import environment
 from deployments.services.platform import Platform
 from deployments.services.settings import PlatformSettings
 from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.leases import held
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.settings import Settings
 from tests.integration.test_services_fixtures import (
     REMEDY,
     clean_environment,
@@ -174,10 +177,6 @@ def test_nothing_listens_beyond_loopback(live: Path) -> None:
 
 def test_down_while_a_remediation_acts_asks_for_force(tmp_path: Path) -> None:
     """Stopping the worker kills what it runs: that is said first."""
-    from tasks.guardrails.leases import held  # noqa: PLC0415
-    from tasks.guardrails.ledger import Ledger  # noqa: PLC0415
-    from tasks.guardrails.settings import Settings  # noqa: PLC0415
-
     ledger = Ledger(Settings(home=tmp_path))
     with held(ledger, "target:x", "abc", "run"):
         done = remedy(tmp_path, "down")

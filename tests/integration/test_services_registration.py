@@ -1,5 +1,6 @@
 """Deployments: `prefect deploy --all` and `remedy up` give the same; schedules make runs."""
 
+import json
 import subprocess
 import sys
 import time
@@ -51,7 +52,6 @@ def registered(api: dict[str, str]) -> dict[str, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-c", script], env=api, capture_output=True, text=True, check=True
     )
-    import json  # noqa: PLC0415
 
     return {one["name"]: one for one in json.loads(done.stdout)}
 

@@ -4,6 +4,8 @@ Revision ID: 8b2e64f09c13
 Revises: 3f1a0c5d7e21
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -14,7 +16,7 @@ branch_labels = None
 depends_on = None
 
 
-def _times() -> "list[sa.Column[object]]":
+def _times() -> "list[sa.Column[Any]]":  # Any: of several types
     return [
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("updated_at", sa.DateTime(), nullable=False),
