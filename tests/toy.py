@@ -89,6 +89,10 @@ class WriteFile(Change):
 
     def apply(self, work: Work) -> str | None:
         """Write it, unless a file says to fail."""
+        for spoilt in folder(work).glob("spoil-*"):  # somebody else is at work meanwhile
+            other = folder(work) / spoilt.name.removeprefix("spoil-")
+            if other.exists():
+                other.write_text("spoilt")
         if (folder(work) / f"fail-{self.name}").exists():
             message = "the disk is on fire"
             raise OSError(message)

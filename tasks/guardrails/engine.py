@@ -20,6 +20,7 @@ from tasks.guardrails.errors import (
     RemediationError,
     TargetBusy,
     UndoFailed,
+    WorldMoved,
 )
 from tasks.guardrails.holders import target_resource
 from tasks.guardrails.leases import Lease, take
@@ -109,37 +110,37 @@ def _proceed(work: recording.Recorder, planner: Planner) -> Ending:
         return Ending(Outcome.ADVISED if advised else Outcome.UNCHANGED, found)
     if work.case.request["dry_run"]:  # 3
         return Ending(Outcome.PLANNED, "A dry run ends with its plan; nothing was changed.")
-    unproved: list[str] = []
     for name in ("", *(outline.name for outline in plan.later)):
         while not work.is_stage_done(name):
             record = work.stage(planner, name)
             gates.approve(work, record)  # 4
             try:
-                unproved += _carry_out_stage(work, record)
+                _carry_out_stage(work, record)
             except recording.AskAgain as again:
                 work.supersede(record, str(again))
+    unproved = [one for entry in work.case.of_kind("stage_done") for one in entry.facts["unproved"]]
     return Ending(
         Outcome.REMEDIATED,
         "Done and proved." if not unproved else "Done; unproved: " + "; ".join(unproved),
     )
 
 
-def _carry_out_stage(work: recording.Recorder, record: StageRecord) -> list[str]:
-    """Act on a stage that is approved, under the target's lease; give what stays unproved."""
+def _carry_out_stage(work: recording.Recorder, record: StageRecord) -> None:
+    """Act on a stage that is approved, under the target's lease."""
     with lease_on_target(work) as lease:  # 5
         acting.recheck(work, record, lease)  # 6
         try:
             asked_before = proving.ask(work, record, lease, "before")
             acting.act(work, record, lease)  # 7
             unproved = proving.prove(work, record, lease, asked_before)  # 8
-        except (*_GOES_ON_ELSEWHERE, recording.AskAgain):
+        except (*_GOES_ON_ELSEWHERE, gates.Kept):
             raise
         except RemediationError as error:
             work.append("failed", error.facts())
             undoing.undo(work, lease, automatic=True)  # 9
             raise
-        work.append("stage_done", {"stage": record.stage.name, "digest": record.digest})
-        return unproved
+        done = {"stage": record.stage.name, "digest": record.digest, "unproved": unproved}
+        work.append("stage_done", done)
 
 
 def _give_up(work: recording.Recorder, error: RemediationError) -> Ending:
@@ -155,8 +156,8 @@ def _give_up(work: recording.Recorder, error: RemediationError) -> Ending:
                 undoing.undo(work, lease, automatic=True)
         except gates.Kept as kept:
             return Ending(Outcome.STUCK, str(kept))
-        except UndoFailed as failed:
-            error = failed
+        except (UndoFailed, WorldMoved) as failed:
+            return Ending(Outcome.STUCK, str(failed))
     if isinstance(error, UndoFailed):
         return Ending(Outcome.STUCK, str(error))
     said_no = isinstance(error, (ApprovalRefused, ApprovalExpired))
@@ -181,6 +182,7 @@ def lease_on_target(work: recording.Recorder) -> Iterator[Lease]:
     stuck = ""
     try:
         system = systems.load(case.target)
+        work.insist_on_same_system(system)
         ended = system.end_older(lease.token)
         if ended:
             work.append("fenced", {"token": lease.token, "ended": ended})
@@ -188,6 +190,10 @@ def lease_on_target(work: recording.Recorder) -> Iterator[Lease]:
             yield lease
     except UndoFailed as error:
         stuck = str(error)
+        raise
+    except WorldMoved as error:
+        # Until what stands is taken back nobody else may come in between.
+        stuck = str(error) if work.case.has_acted else ""
         raise
     except Pause:  # a question in the middle of the act: nobody else may come in between
         stuck = f"remediation {case.id} waits for a decision on how to go on"

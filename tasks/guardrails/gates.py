@@ -50,7 +50,10 @@ def ask_person(work: Recorder, record: StageRecord, topic: str, question: str) -
         question: The question with its figures; 'approve' must be an answer to it.
 
     Returns:
-        True for 'approve', False for 'refuse' or where nobody answered in time.
+        True for 'approve', False for 'refuse'.
+
+    Raises:
+        Kept: Nobody answered in time: things are left as they stand.
     """
     name = f"{record.stage.name}/{topic}"
     asked = [
@@ -65,8 +68,16 @@ def ask_person(work: Recorder, record: StageRecord, topic: str, question: str) -
     gate = Gate(name, digest, record.stage.risk, question, at_least=1)
     try:
         _pass(work, gate, f"## {question}\n\n{render.standing(work.case)}", record.digest)
-    except (ApprovalRefused, ApprovalExpired):
+    except ApprovalRefused:
         return False
+    except ApprovalExpired as error:
+        raise Kept(
+            expected=f"an answer: {question}",
+            found=error.found,
+            state="Things are left as they stand; no answer undoes nothing.",
+            todo=f"Look at it with `remedy show {work.case.id}`; to take it back: "
+            f"remedy undo {work.case.id}",
+        ) from error
     return True
 
 

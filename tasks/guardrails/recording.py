@@ -65,8 +65,9 @@ class Recorder:
         record = self._recorded(name)
         if record is not None and self._is_superseded(record):
             record = None
-        facts = self._facts()
-        self._insist_on_same_system(facts)
+        system = systems.load(case.target)
+        self.insist_on_same_system(system)
+        facts = self._facts(system)
         if record is not None and not self._is_stale(record, facts):
             self._insist_on_blast_radius(record.stage)
             return record
@@ -83,11 +84,9 @@ class Recorder:
             return stages[0] if stages else None
         return self.case.stage(name)
 
-    def _facts(self) -> Facts:
-        target = self.case.target
-        system = systems.load(target)
+    def _facts(self, system: systems.SystemFacts) -> Facts:
         return Facts(
-            policy_version=policy_of(self.ledger, target).version,
+            policy_version=policy_of(self.ledger, self.case.target).version,
             target_fingerprint=system.fingerprint(),
             code_version=code_version(),
             identity=system.identity(),
@@ -107,17 +106,22 @@ class Recorder:
         then = record.facts
         return (then.policy_version, then.code_version) != (now.policy_version, now.code_version)
 
-    def _insist_on_same_system(self, now: Facts) -> None:
+    def insist_on_same_system(self, system: systems.SystemFacts) -> None:
+        """Make sure that the target is the system that the first stage was planned for.
+
+        Raises:
+            WorldMoved: It says that it is another one, or its configuration was edited.
+        """
         stages = self.case.stages
         if not stages:
             return
-        then = stages[0].facts
+        then, identity = stages[0].facts, system.identity()
         moved = [
-            f"{key} was {value!r} and is {now.identity[key]!r}"
+            f"{key} was {value!r} and is {identity[key]!r}"
             for key, value in then.identity.items()
-            if key in now.identity and now.identity[key] != value
+            if key in identity and identity[key] != value
         ]
-        if then.target_fingerprint != now.target_fingerprint:
+        if then.target_fingerprint != system.fingerprint():
             moved.append("the target's configuration was edited")
         if moved:
             raise WorldMoved(

@@ -65,6 +65,9 @@ def _revert(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -
     told = work_on(recorder, record, lease, index)
     seen = change.observe(told)
     if seen.standing is not Standing.BEFORE:
+        was_done = recorder.case.steps(record)[index].done is not None
+        if was_done and seen.standing is Standing.OTHER:
+            raise _stands(recorder, change.title, f"somebody changed it since: {seen.detail}")
         if change.reverts == "impossible":
             raise _stands(recorder, change.title, "it cannot be taken back")
         faults.point(f"before-revert:{change.kind}")

@@ -242,6 +242,35 @@ def test_target_repointed_after_approval(runs: Runs, folder: Path, ledger: Ledge
     assert not (folder / "a").exists()
 
 
+def test_target_repointed_between_stages(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """Where the first stage's work stands on another system nothing is undone on this one."""
+    secrets = enrol(ledger, "ada", "bob")
+    run, state = runs.start(toy.toy_two_stages, target="toy")
+    assert state is None
+    (folder / "identity").write_text("another")
+    case = Case.read(ledger, runs.id_of(run))
+    for name, secret in secrets.items():
+        approve(ledger, case, name, secret)
+    state = runs.wake(run)
+    assert state is not None
+    assert state.name == "Stuck", state.message
+    assert (folder / "copy").read_text() == "new"
+    assert not (folder / "live").exists()
+    holder = holder_of(ledger, target_resource("toy"))
+    assert holder is not None
+    assert "is 'another'" in holder.stuck
+
+
+def test_undo_leaves_what_somebody_changed(runs: Runs, folder: Path) -> None:
+    """A change that was done and that somebody changed since is not overwritten by an undo."""
+    (folder / "spoil-a").touch()
+    (folder / "fail-b").touch()
+    _, state = runs.start(toy.toy_one_stage, target="toy")
+    assert state is not None
+    assert state.name == "Stuck", state.message
+    assert (folder / "a").read_text() == "spoilt"
+
+
 def test_limit_exceeded_asks_again(runs: Runs, folder: Path, ledger: Ledger) -> None:
     """An amount beyond what was approved opens the gate again, with the new amount."""
     secrets = enrol(ledger, "ada", "bob", "eve", "fay")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -166,12 +167,32 @@ def test_expired_gate_is_reverted(runs: Runs, folder: Path, ledger: Ledger) -> N
         patch.setattr(recovery, "_GRACE", timedelta(0))
         assert recovery.abandoned(ledger) == []
         while datetime.now(UTC) < gate.when + timedelta(seconds=10.5):
-            pass
+            time.sleep(0.5)
         assert [found.id for found in recovery.abandoned(ledger)] == [case.id]
     _, state = runs.start(recover_remediation, remediation=case.id)
     assert state is not None
     assert state.name == "Expired", state.message
     assert (folder / "copy").read_text() == ""
+
+
+def test_question_that_nobody_answers_undoes_nothing(
+    runs: Runs, folder: Path, ledger: Ledger
+) -> None:
+    """What could not be proved and nobody decided on is left as it stands, and said."""
+    with ledger.writing() as chain:
+        set_policy(chain, Policy(), "toy", {"expiry_seconds": 10}, "test")
+    (folder / "proof").write_text("broken")
+    run, state = runs.start(toy.toy_one_stage, target="toy", names=["a"], check="ok")
+    assert state is None
+    gate = Case.read(ledger, runs.id_of(run)).open_gate
+    assert gate is not None
+    while datetime.now(UTC) < gate.when + timedelta(seconds=10.5):
+        time.sleep(0.5)
+    _, state = runs.start(recover_remediation, remediation=runs.id_of(run))
+    assert state is not None
+    assert state.name == "Stuck", state.message
+    assert (folder / "a").read_text() == "new a"
+    assert "no answer undoes nothing" in (state.message or "")
 
 
 def test_message_is_not_sent_twice(runs: Runs, folder: Path, ledger: Ledger) -> None:
