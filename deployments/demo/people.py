@@ -84,7 +84,7 @@ class People:
         said = self._read()[name]
         while True:
             now = int(time.time()) // _STEP
-            fresh = [step for step in (now, now + 1, now - 1) if step not in said["used"]]
+            fresh = [step for step in (now, now + 1) if step not in said["used"]]
             if fresh:
                 break
             time.sleep(1)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from tasks.database.backing_up import inspect_source
 from tasks.database.dump import BackUpDatabase
 from tasks.guardrails.plan import Effects, Plan, Risk
-from tasks.guardrails.remediation import remediation
+from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.platforms.targets import TargetName
 
 
@@ -36,7 +36,7 @@ def back_up_database(target: TargetName) -> Plan:
             BackUpDatabase(
                 live=source.name,
                 live_oid=source.oid,
-                name=f"backup-{datetime.now(UTC):%Y%m%d-%H%M%S}.dump",
+                name=f"backup-{datetime.now(UTC):%Y%m%d-%H%M%S}-{remediation_id()}.dump",
                 compression=source.compression,
             ),
         ),

@@ -114,10 +114,12 @@ def cut_over(
         target, earlier[0], keep_days=keep_days, leave_attached=attached is Attached.LEAVE
     )
     lost = sum(one.lost for one in ready.differences)
+    # More than was outlined takes the approvers of what can't be had back.
+    risk = Risk.DISRUPTIVE if lost <= max_rows_lost else Risk.DESTRUCTIVE
     return Stage(
         name="cut_over",
         title=f"Swap {ready.live.name} with {ready.side.name}",
-        risk=Risk.DISRUPTIVE,
+        risk=risk,
         findings=(
             *describe_differences(ready),
             *ready.findings,
@@ -142,6 +144,7 @@ def cut_over(
                 # What the approver sees may grow by as much again until it is carried out.
                 at_most=max_rows_lost + (lost if lost > max_rows_lost else 0),
                 unit="rows",
+                guards=SwapDatabases.kind,
             ),
         ),
         effects=Effects(

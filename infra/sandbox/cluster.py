@@ -22,6 +22,7 @@ from tasks.platforms.postgresql import find_programs
 
 NOBODY = 65534  # initdb and postgres refuse root
 UP_WITHIN_SECONDS = 60.0
+STARTS = 5
 # Extensions that the maintenance user may use but not create: none is trusted.
 EXTENSIONS = ("amcheck", "pg_stat_statements")
 # Predefined roles of the maintenance user; pg_checkpoint came with version 15.
@@ -155,12 +156,18 @@ class Cluster:
         """
         self.service.start()
         deadline = time.monotonic() + UP_WITHIN_SECONDS
+        starts = 1
         while True:
             try:
                 self.connect("postgres").close()
             except psycopg.OperationalError as error:
-                if time.monotonic() > deadline or self.service.process() is None:
+                ended = self.service.process() is None
+                if time.monotonic() > deadline or (ended and starts == STARTS):
                     raise self.service.failed("answer") from error
+                if ended:  # the processes of one that was killed are still ending
+                    time.sleep(1)
+                    starts += 1
+                    self.service.start()
                 time.sleep(0.05)
             else:
                 return

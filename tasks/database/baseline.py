@@ -20,7 +20,7 @@ from tasks.database.differences import (
     paired,
     read_rows,
 )
-from tasks.guardrails.errors import RemediationError
+from tasks.guardrails.errors import RemediationError, Transient
 from tasks.platforms.protocols import Connection, Database
 
 _FAR = 1_000_000_000  # transactions; half the circle within which older and newer are told apart
@@ -150,6 +150,8 @@ def _lost_of(pair: Pair, then: Baseline, schema: str, name: str) -> int:
         if here["newer"] or here["n"] != then.rows[shown]:
             return compare_table(pair, schema, name).lost
         return before + (_lost_among(pair, schema, name, newer) if there["newer"] else 0)
+    except Transient:
+        raise
     except RemediationError:  # a page that was damaged meanwhile
         return max(before, compare_table(pair, schema, name).lost)
 

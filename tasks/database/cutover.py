@@ -17,7 +17,7 @@ from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.platforms import targets
-from tasks.platforms.protocols import Connection, System
+from tasks.platforms.protocols import Connection, Database, System
 
 # RENAME waits 5 s for other sessions by itself and lock_timeout does not bound that.
 _STATEMENT_MS = 250
@@ -170,7 +170,9 @@ def swap(
         PreconditionFailed: Somebody stayed in it through every attempt.
     """
     database = system.database
-    failure = ""
+    failure, began = "", time.monotonic()
+    with database.connect(elsewhere(database)) as session:
+        before = name_of(session, leaving)
     for attempt in range(_TRIES):
         try:
             with (
@@ -181,6 +183,8 @@ def swap(
                 return _attempt(session, ender, leaving, coming, steps)
         except Transient as error:
             failure = error.found
+            if _is_swapped(database, leaving, coming, before):
+                return time.monotonic() - began  # the answer to the COMMIT was lost, not the swap
         time.sleep(_BETWEEN_TRIES * (1 + attempt / 4))
     raise PreconditionFailed(
         expected=f"all sessions to leave the database within {_TRIES} attempts.",
@@ -188,6 +192,11 @@ def swap(
         state="Every attempt was rolled back: both databases have their names as before.",
         todo="Find who stays with pg_stat_activity, end it or stop its program, and run again.",
     )
+
+
+def _is_swapped(database: Database, leaving: int, coming: int, name: str) -> bool:
+    with database.connect(elsewhere(database)) as session:
+        return name_of(session, coming) == name and name_of(session, leaving) != name
 
 
 def _attempt(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.database.catalogue import connect_with, find_tables
 from tasks.database.row_hashes import Hashes, make_hashes, read_columns
-from tasks.guardrails.errors import RemediationError
+from tasks.guardrails.errors import RemediationError, Transient
 from tasks.platforms.protocols import Connection, Database
 
 _NAMED = 20
@@ -161,6 +161,8 @@ def compare_table(pair: Pair, schema: str, name: str) -> TableDifference:
         if (schema, name) not in pair.in_side:
             return TableDifference(table=shown, added=_count(pair.live, table))
         return _compare(pair, schema, name)
+    except Transient:
+        raise  # a lock or a lost connection says nothing about the rows
     except RemediationError as error:
         return TableDifference(table=shown, unread=f"cannot be read: {error.found}")
 
@@ -187,7 +189,8 @@ def _compare(pair: Pair, schema: str, name: str) -> TableDifference:
         added=sum(added.values()),
         changed=sum(changed.values()),
         deleted=sum(gone.values()),
-        named=(*sorted(added), *sorted(changed))[:_NAMED],
+        # Without a key a row's name would be all of it, for ever in the ledger.
+        named=(*sorted(added), *sorted(changed))[:_NAMED] if hashes.keyed else (),
     )
 
 

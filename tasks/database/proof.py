@@ -187,10 +187,26 @@ class RestoredDatabaseIsLive(Check):
         try:
             with database.connect(self.live) as session:
                 if name_of(session, self.side_oid) != self.live:
-                    return Answer(Verdict.NOT_HELD, f"{self.live} is another database")
+                    return self._not_swapped(work)
                 counts = count_rows(session)
         except RemediationError as error:
-            return Answer(Verdict.NOT_HELD, error.found)
+            return self._not_swapped(work) if self._is_to_come(work) else _not_held(error)
         if missing := sorted(set(self.tables) - set(counts)):
             return Answer(Verdict.NOT_HELD, f"missing: {', '.join(missing[:_SHOWN])}")
         return Answer(Verdict.HELD, f"{len(counts)} tables, {sum(counts.values()):,} rows are read")
+
+    def _is_to_come(self, work: Work) -> bool:
+        """Say whether the restored database has another name than live's."""
+        database = targets.load(work.target).database
+        with database.connect(elsewhere(database)) as session:
+            return name_of(session, self.side_oid) != self.live
+
+    def _not_swapped(self, work: Work) -> Answer:
+        """Before the swap nothing can be said about afterwards."""
+        if self._is_to_come(work):
+            return Answer(Verdict.NOT_ASKED, f"{self.live} is not the restored database")
+        return Answer(Verdict.NOT_HELD, f"{self.live} is another database")
+
+
+def _not_held(error: RemediationError) -> Answer:
+    return Answer(Verdict.NOT_HELD, error.found)

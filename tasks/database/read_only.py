@@ -54,8 +54,11 @@ class SetReadOnly(Change):
         with database.connect(elsewhere(database)) as session:
             name = name_of(session, self.live_oid)
             now = self._now(session, name)
+            older = self._older_sessions(session, work)
         if not name:
             return Observed(Standing.OTHER, f"the database with OID {self.live_oid} is gone")
+        if now == "on" and older:
+            return Observed(Standing.HALF, f"{name}: on, but {older} sessions are older than it")
         if now == "on":
             return Observed(Standing.AFTER, f"{name}: {READ_ONLY} is on")
         if now == self.before:
@@ -84,8 +87,22 @@ class SetReadOnly(Change):
                     sql.Identifier(name), what.format(*((setting, value) if value else (setting,)))
                 )
             )
-            if changed:
+            if changed or self._older_sessions(session, work):
                 wait_until_empty(session, self.live_oid, 0 if value == "" else _GONE_SECONDS)
+
+    def _older_sessions(self, session: Connection, work: Work) -> int:
+        """Count sessions that began before this change: they have not read the setting.
+
+        A superuser's that we may not end is an administrator's, who may write anyway.
+        """
+        row = session.execute(
+            """SELECT count(*) AS n FROM pg_stat_activity WHERE datid = %s
+               AND backend_type = 'client backend' AND backend_start < %s
+               AND (NOT (SELECT rolsuper FROM pg_roles WHERE oid = usesysid)
+                    OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user))""",
+            (self.live_oid, work.begun_at),
+        ).fetchone()
+        return int(row["n"]) if row else 0
 
     @staticmethod
     def _now(session: Connection, name: str) -> str:

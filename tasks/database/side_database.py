@@ -141,12 +141,10 @@ class CreateSideDatabase(Change):
         """Look the name, its shape and its mark up."""
         database = targets.load(work.target).database
         with database.connect(elsewhere(database)) as session:
-            if name_of(session, self.live_oid) != self.live:
-                found = name_of(session, self.live_oid) or "gone"
-                return Observed(
-                    Standing.OTHER, f"the database with OID {self.live_oid} is {found} now"
-                )
+            found = name_of(session, self.live_oid) or "gone"
             facts = find_database(session, self.name)
+        if facts is None and found != self.live and work.begun_at is None:
+            return Observed(Standing.OTHER, f"the database with OID {self.live_oid} is {found} now")
         if facts is None:
             return Observed(Standing.BEFORE, f"there is no database {self.name}")
         mark = read_mark(facts.comment)

@@ -58,7 +58,9 @@ def count_written(
     """
     found = _XID.search(comment)
     xid = found[1] if found else "3"  # unknown: every row counts, and a person is asked
-    words = [probe_marker(remediation), *([probe.username] if probe else [])]
+    words = [re.compile(re.escape(probe_marker(remediation)))]
+    if probe:  # as a whole value only, not as part of somebody's text
+        words.append(re.compile(rf'(?<=[(,"]){re.escape(probe.username)}(?=[),"])'))
     changed = []
     with connect_with(database, database.name, SETTINGS) as session:
         for schema, name in find_tables(session):
@@ -70,7 +72,7 @@ def count_written(
 
 
 def _count(
-    session: Connection, schema: str, name: str, xid: str, words: list[str], before: int
+    session: Connection, schema: str, name: str, xid: str, words: list[re.Pattern[str]], before: int
 ) -> Written:
     table = sql.Identifier(schema, name)
     newer = sql.SQL("age(xmin) < age({}::xid)").format(xid)
@@ -84,7 +86,7 @@ def _count(
         texts = session.execute(
             sql.SQL("SELECT t::text AS text FROM ONLY {} t WHERE {}").format(table, newer)
         ).fetchall()
-        own = sum(any(word in one["text"] for word in words) for one in texts)
+        own = sum(any(word.search(one["text"]) for word in words) for one in texts)
         new, gone = new - own, max(0, gone - own) if gone > 0 else gone
     return Written(f"{schema}.{name}", new, max(0, gone))
 

@@ -11,7 +11,7 @@ from tasks.guardrails import faults, gates, surface
 from tasks.guardrails.case import StageRecord, Step
 from tasks.guardrails.errors import RemediationError, Transient, WorldMoved
 from tasks.guardrails.leases import Lease
-from tasks.guardrails.plan import Change, Observed, Standing, Work
+from tasks.guardrails.plan import Change, Limit, Observed, Standing, Work
 from tasks.guardrails.probe import is_transient
 from tasks.guardrails.recording import AskAgain, Recorder
 
@@ -65,13 +65,32 @@ def _is_built_upon(steps: list[Step], index: int) -> bool:
 
 def _measure_limits(recorder: Recorder, record: StageRecord, lease: Lease) -> None:
     for limit in record.stage.limits:
-        amount = limit.measure(work_on(recorder, record, lease))
-        recorder.append(
-            "measured", {"digest": record.digest, "limit": limit.title, "amount": amount}
-        )
-        if limit.exceeded(amount):
-            bound = limit.at_most if limit.at_most is not None else limit.at_least
-            raise AskAgain(f"{limit.title}: {amount:g} {limit.unit} now, approved were {bound:g}")
+        if beyond := _beyond(recorder, record, lease, limit):
+            raise AskAgain(beyond)
+
+
+def _beyond(recorder: Recorder, record: StageRecord, lease: Lease, limit: Limit) -> str:
+    """Measure a limit; say how it is exceeded, '' where it is not."""
+    amount = limit.measure(work_on(recorder, record, lease))
+    recorder.append("measured", {"digest": record.digest, "limit": limit.title, "amount": amount})
+    if not limit.exceeded(amount):
+        return ""
+    bound = limit.at_most if limit.at_most is not None else limit.at_least
+    return f"{limit.title}: {amount:g} {limit.unit} now, approved were {bound:g}"
+
+
+def _insist_on_guards(
+    recorder: Recorder, record: StageRecord, lease: Lease, change: Change
+) -> None:
+    """Measure what guards a change once more: hours may lie between the stage's start and it."""
+    for limit in record.stage.limits:
+        if limit.guards == change.kind and (beyond := _beyond(recorder, record, lease, limit)):
+            raise WorldMoved(
+                expected=f"'{change.title}' within what was approved.",
+                found=f"{beyond}.",
+                state="This change was not begun; what was begun before it is taken back.",
+                todo="Start the remediation again, with the new amount in its plan.",
+            )
 
 
 def _moved(change: Change, seen: Observed) -> WorldMoved:
@@ -122,6 +141,8 @@ def _carry_out(recorder: Recorder, record: StageRecord, lease: Lease, index: int
     if seen.standing is Standing.OTHER:
         raise _moved(change, seen)
     if seen.standing is not Standing.AFTER:
+        if seen.standing is Standing.BEFORE:
+            _insist_on_guards(recorder, record, lease, change)
         if recorder.case.steps(record)[index].done and change.at_most_once:
             return
         if not begun:

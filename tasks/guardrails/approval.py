@@ -87,13 +87,15 @@ def count(ledger: Ledger, case: Case, gate: Gate) -> Count:
     """
     policy = policy_of(ledger, case.target).policy
     now = Case.read(ledger, case.id)
-    active = {name for name, who in approvers.approvers(ledger).items() if not who.revoked}
+    people = approvers.approvers(ledger)
     approved: list[str] = []
     refused_by = refused_because = ""
     for entry in now.of_kind("decided"):
         facts = entry.facts
         who = facts["approver"]
-        if (facts["gate"], facts["digest"]) != (gate.name, gate.digest) or who not in active:
+        if (facts["gate"], facts["digest"]) != (gate.name, gate.digest):
+            continue
+        if not _counts(people.get(who), entry.at):
             continue
         if facts["decision"] == "refuse":
             refused_by, refused_because = who, facts["comment"]
@@ -105,6 +107,11 @@ def count(ledger: Ledger, case: Case, gate: Gate) -> Count:
     return Count(
         needed_approvals(policy, gate, case), tuple(approved), refused_by, refused_because, expires
     )
+
+
+def _counts(who: approvers.Approver | None, decided: str) -> bool:
+    """Say whether a decision is one of an approver who is one still, with the secret they have."""
+    return who is not None and not who.revoked and "approve" in who.roles and decided >= who.added
 
 
 def _may_approve(policy: Policy, case: Case, who: str, via: str, risk: Risk) -> str:

@@ -154,11 +154,14 @@ class Limit(Registered):
         at_most: The most that was approved, or None.
         at_least: The least that was approved, or None.
         unit: Unit of both, as 'rows' or 'bytes'.
+        guards: Kind of the change right before which it is measured once more, whatever was
+            begun before it (also after a crash); '' for the beginning of the stage only.
     """
 
     at_most: float | None = None
     at_least: float | None = None
     unit: str = ""
+    guards: str = ""
 
     @property
     def title(self) -> str:

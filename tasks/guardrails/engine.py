@@ -118,7 +118,8 @@ def _proceed(work: recording.Recorder, planner: Planner) -> Ending:
                 _carry_out_stage(work, record)
             except recording.AskAgain as again:
                 work.supersede(record, str(again))
-    unproved = [one for entry in work.case.of_kind("stage_done") for one in entry.facts["unproved"]]
+    done = work.case.of_kind("stage_done")
+    unproved = [one for entry in done for one in entry.facts.get("unproved", ())]
     return Ending(
         Outcome.REMEDIATED,
         "Done and proved." if not unproved else "Done; unproved: " + "; ".join(unproved),

@@ -175,6 +175,13 @@ class Recorder:
     def supersede(self, record: StageRecord, why: str) -> None:
         """Give a stage's plan up, so that it is planned and approved anew."""
         self.append("superseded", {"digest": record.digest, "why": why})
+        if (gate := self.case.open_gate) is not None:
+            closed = {
+                "gate": gate.facts["gate"],
+                "digest": gate.facts["digest"],
+                "how": "superseded",
+            }
+            self.append("gate_closed", closed)
         if len(self.case.of_kind("superseded")) > _MOST_PLANS:
             raise PreconditionFailed(
                 expected="amounts that stay within what was approved.",

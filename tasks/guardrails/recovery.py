@@ -105,10 +105,9 @@ def reap(ledger: Ledger, start: Callable[[str, str], Any]) -> list[str]:
     Returns:
         The ids for which a recovery was started.
     """
-    for case in _decided_and_asleep(ledger):
-        surface.wake(case.runs[-1])
+    dead = [case for case in _decided_and_asleep(ledger) if surface.wake(case.runs[-1])]
     started = []
-    for case in abandoned(ledger):
+    for case in (*dead, *abandoned(ledger)):
         # The same key until the case moves: two reapers at once start one run.
         key = f"recover-{case.id}-{case.entries[-1].seq}"
         start(case.id, key)

@@ -53,6 +53,7 @@ def opened(ledger: Ledger, name: str, run: str, parameters: dict[str, Any]) -> s
             "reason": reason,
             "requester": requester.model_dump(),
             "code_version": code_version(),
+            "ticket": _ticket_of(run),
         },
         remediation=remediation,
         run=run,
@@ -90,13 +91,24 @@ def ticket(ledger: Ledger, name: str, parameters: dict[str, Any], approver: str,
     return key
 
 
+def _ticket_of(run: str) -> str:
+    found = surface.flow_run() if run else None
+    key = (found.idempotency_key if found else "") or ""
+    return key if key.startswith(_TICKET) else ""
+
+
+def _is_used(ledger: Ledger, key: str) -> bool:
+    """Say whether a ticket has admitted a run: Prefect forgets its key with the run."""
+    return any(entry.facts.get("ticket") == key for entry in ledger.entries(kinds=("requested",)))
+
+
 def _requester(ledger: Ledger, name: str, parameters: dict[str, Any]) -> Requester:
     """Find out who asked: an authenticated person, a schedule, or nobody known."""
     run = surface.flow_run()
     if run is None:
         return Requester(name="a direct call", known=False, how="no Prefect run")
     key = run.idempotency_key or ""
-    if key.startswith(_TICKET):
+    if key.startswith(_TICKET) and not _is_used(ledger, key):
         for entry in ledger.entries(kinds=("ticket",)):
             facts = entry.facts
             asked = {key: parameters.get(key) for key in facts["parameters"]}

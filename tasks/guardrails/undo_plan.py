@@ -140,6 +140,12 @@ def undone_by(ledger: Ledger, remediation: str) -> str:
     return ""
 
 
+def _is_settled_undo(ledger: Ledger, later: Case, remediation: str) -> bool:
+    """Say whether a later one only took back this remediation, or one that is undone by it."""
+    undid = str(later.request["parameters"].get("remediation", ""))
+    return later.name == UNDO and (undid == remediation or bool(undone_by(ledger, undid)))
+
+
 def _in_turn(changes: list[Change]) -> list[Change]:
     """Let all but the first be looked at in their turn only: they build on one another."""
     kind = UndoChange.kind
@@ -184,7 +190,7 @@ def _insist_that_it_can_be_undone(ledger: Ledger, case: Case, target: str, own_i
         later = Case.read(ledger, other)
         if later.target != target or other in {case.id, own_id} or not later.has_acted:
             continue
-        if undone_by(ledger, other):
+        if undone_by(ledger, other) or _is_settled_undo(ledger, later, case.id):
             continue
         both = touched & {n for record in later.stages for n in record.stage.objects}
         if both:

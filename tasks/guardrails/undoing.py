@@ -3,9 +3,9 @@
 from tasks.guardrails import acting, faults, gates, surface
 from tasks.guardrails.acting import as_step, work_on
 from tasks.guardrails.case import StageRecord
-from tasks.guardrails.errors import RemediationError, UndoFailed
+from tasks.guardrails.errors import RemediationError, Transient, UndoFailed
 from tasks.guardrails.leases import Lease
-from tasks.guardrails.plan import Standing
+from tasks.guardrails.plan import Change, Standing, Work
 from tasks.guardrails.recording import Recorder
 
 
@@ -29,10 +29,22 @@ def undo(recorder: Recorder, lease: Lease, *, automatic: bool) -> None:
                 change = record.stage.changes[index]
                 if automatic:  # asked here: a task run cannot suspend
                     _ask_about_loss(recorder, record, lease, index)
-                as_step(
-                    f"undo: {change.title}",
-                    lambda r=record, i=index: _revert(recorder, r, lease, i),  # type: ignore[misc] # mypy cannot infer a lambda with a default
-                )
+                try:
+                    as_step(
+                        f"undo: {change.title}",
+                        lambda r=record, i=index: _revert(recorder, r, lease, i),  # type: ignore[misc] # mypy cannot infer a lambda with a default
+                    )
+                except Transient as error:  # after its retries
+                    raise _stands(recorder, change.title, error.found) from error
+
+
+def _loss(change: Change, told: Work) -> str:
+    try:
+        return change.undo_loss(told)
+    except Transient:
+        raise
+    except RemediationError as error:  # what cannot be counted is not nothing
+        return f"What others wrote since cannot be counted: {error.found}"
 
 
 def _ask_about_loss(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> None:
@@ -40,7 +52,7 @@ def _ask_about_loss(recorder: Recorder, record: StageRecord, lease: Lease, index
     told = work_on(recorder, record, lease, index)
     if change.reverts != "exact" or change.observe(told).standing is Standing.BEFORE:
         return
-    loss = change.undo_loss(told)
+    loss = _loss(change, told)
     if loss and not gates.ask_person(
         recorder,
         record,
@@ -85,7 +97,7 @@ def _revert_or_say(recorder: Recorder, record: StageRecord, lease: Lease, index:
     change = record.stage.changes[index]
     try:
         return acting.guarded(change.revert, work_on(recorder, record, lease, index)) or ""
-    except UndoFailed:
+    except (UndoFailed, Transient):
         raise
     except RemediationError as error:
         raise _stands(recorder, change.title, error.found) from error

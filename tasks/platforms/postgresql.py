@@ -241,7 +241,8 @@ class PostgreSQL:
             UndoFailed: A session would not end; nothing may be begun then.
         """
         query = """
-            SELECT pid, application_name AS name, datname AS database, left(query, 80) AS query
+            SELECT pid, application_name AS name, datname AS database,
+              split_part(left(query, 20), ' ', 1) AS query -- its first word: values stay unseen
             FROM pg_stat_activity
             WHERE application_name ~ ('^remedy:' || %s || ':[0-9]+$') AND pid <> pg_backend_pid()
               AND split_part(application_name, ':', 3)::bigint < %s"""
