@@ -13,7 +13,12 @@ os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 pytest_plugins = [
     name
-    for name in ("tests.prefect_fixtures", "tests.postgres_fixtures", "tests.sandbox_fixtures")
+    for name in (
+        "tests.prefect_fixtures",
+        "tests.postgres_fixtures",
+        "tests.sandbox_fixtures",
+        "tests.toy_fixtures",
+    )
     if (Path(__file__).parent.parent / (name.replace(".", "/") + ".py")).exists()
 ]
 

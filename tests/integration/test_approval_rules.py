@@ -10,7 +10,7 @@ from typing import Any
 import pyotp
 import pytest
 
-from tasks.guardrails import approvers, codes, systems
+from tasks.guardrails import approvers, codes
 from tasks.guardrails.approval import Count, Verb, count, decide, waiting_gate
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import ApprovalRefused
@@ -18,23 +18,6 @@ from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import Policy, policy_of, set_policy
 from tests import toy
 from tests.prefect_fixtures import Runs
-
-
-@pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a target named 'toy'."""
-    made = home / "toy"
-    made.mkdir()
-    monkeypatch.setattr(systems, "_loaders", [toy.SYSTEMS.__getitem__])
-    toy.SYSTEMS["toy"] = toy.FileSystem("toy", made)
-    return made
-
-
-@pytest.fixture
-def ledger(home: Path) -> Ledger:
-    """Open the test's ledger."""
-    assert home
-    return Ledger()
 
 
 class Person:

@@ -8,7 +8,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.states import Scheduled
 
-from tasks.guardrails import approvers, codes, systems
+from tasks.guardrails import approvers, codes
 from tasks.guardrails.approval import count, decide, waiting_gate
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import ApprovalRefused
@@ -17,23 +17,6 @@ from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.requests import ticket
 from tests import toy
 from tests.prefect_fixtures import Runs
-
-
-@pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a target named 'toy'."""
-    made = home / "toy"
-    made.mkdir()
-    monkeypatch.setattr(systems, "_loaders", [toy.SYSTEMS.__getitem__])
-    toy.SYSTEMS["toy"] = toy.FileSystem("toy", made)
-    return made
-
-
-@pytest.fixture
-def ledger(home: Path) -> Ledger:
-    """Open the test's ledger."""
-    assert home
-    return Ledger()
 
 
 def enrol(ledger: Ledger, *names: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from prefect.states import Cancelled
 
 from flows.help.recover_remediation import recover_remediation
 from flows.help.undo_remediation import undo_remediation
-from tasks.guardrails import approvers, codes, recovery, systems
+from tasks.guardrails import approvers, codes, recovery
 from tasks.guardrails.approval import decide, waiting_gate
 from tasks.guardrails.case import Case
 from tasks.guardrails.holders import holders
@@ -23,23 +23,6 @@ from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import Policy, set_policy
 from tests import toy
 from tests.prefect_fixtures import Runs
-
-
-@pytest.fixture
-def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a target named 'toy', found by every process of the test."""
-    made = home / "toy"
-    made.mkdir()
-    monkeypatch.setattr(systems, "_loaders", [toy.SYSTEMS.__getitem__])
-    toy.SYSTEMS["toy"] = toy.FileSystem("toy", made)
-    return made
-
-
-@pytest.fixture
-def ledger(home: Path) -> Ledger:
-    """Open the test's ledger."""
-    assert home
-    return Ledger()
 
 
 def run_and_die(run_id: str, flow: str, folder: Path, fault: str) -> int:
