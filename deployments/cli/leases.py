@@ -11,7 +11,7 @@ from rich.text import Text
 
 from deployments.cli.output import AsJson, console, emit, table
 from tasks.guardrails.holders import Holder, holders
-from tasks.guardrails.leases import force_release
+from tasks.guardrails.holders import force_release
 from tasks.guardrails.ledger import Ledger
 
 app = App(name="lease", help="Who works on a target right now.", help_format="markdown")

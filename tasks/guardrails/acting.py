@@ -134,6 +134,7 @@ def as_step(title: str, step: Callable[[], None]) -> None:
 def _carry_out(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> None:
     """Observe, begin, apply, observe, done: of one change."""
     change = record.stage.changes[index]
+    recorder.lease.insist()
     lease.insist()
     seen = _settled(recorder, record, lease, index)
     begun = recorder.case.steps(record)[index].begun

@@ -55,7 +55,7 @@ _GOES_ON_ELSEWHERE = (LeaseLost, LedgerBroken)
 _UNREACHABLE = (httpx.HTTPError, PrefectHTTPStatusError)
 
 
-def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str) -> Ending:
+def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str, lease: Lease) -> Ending:
     """Carry a recorded remediation out, from wherever the ledger says it stands.
 
     Args:
@@ -63,6 +63,7 @@ def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str) -> E
         remediation: Id of the remediation, requested before.
         planner: Its planning functions.
         run: Id of the Prefect run at work.
+        lease: The remediation's lease, held while this runs.
 
     Returns:
         How it ended.
@@ -72,7 +73,7 @@ def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str) -> E
         LedgerBroken: Nothing can be recorded.
         TargetBusy: Earlier stages have acted and the target is taken; the reaper tries again.
     """
-    work = recording.Recorder(ledger, remediation, run)
+    work = recording.Recorder(ledger, remediation, run, lease)
     if work.case.outcome:
         return Ending(Outcome(work.case.outcome), "It has ended before.")
     try:
@@ -187,7 +188,7 @@ def lease_on_target(work: recording.Recorder) -> Iterator[Lease]:
         ended = system.end_older(lease.token)
         if ended:
             work.append("fenced", {"token": lease.token, "ended": ended})
-        with systems.pin(system, lease.token):
+        with systems.pin(system, lease):
             yield lease
     except UndoFailed as error:
         stuck = str(error)

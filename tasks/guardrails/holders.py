@@ -6,18 +6,16 @@ import signal
 import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import sqlalchemy as sa
 
-from tasks.guardrails.errors import TargetBusy
+from tasks.guardrails.errors import BadInput, TargetBusy
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.ledger_schema import LEASES
 
 _GONE_SECONDS = 10
-
-# A process's start is told in wall-clock time, which moves when the clock is set.
-_CLOCK_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Holder:
     run: str
     host: str
     pid: int
-    started: float
+    started: str
     expires: float
     stuck: str
 
@@ -46,11 +44,9 @@ class Holder:
             return False
         try:
             process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) < _CLOCK_SECONDS and is_at_work(
-                process
-            )
         except psutil.NoSuchProcess:
             return False
+        return started(self.pid) == self.started and is_at_work(process)
 
     @property
     def is_dead(self) -> bool:
@@ -93,12 +89,24 @@ def holder_of(ledger: Ledger, resource: str) -> Holder | None:
     return next((holder for holder in holders(ledger) if holder.resource == resource), None)
 
 
-def started(pid: int) -> float:
-    """Give the time at which a process started, 0 where there is none."""
+def started(pid: int) -> str:
+    """Say when a process started, so that no other process with its number says the same.
+
+    Args:
+        pid: Number of a process.
+
+    Returns:
+        The boot and the clock tick in it (proc(5), stat, field 22), which setting the wall
+        clock does not move; where there is no /proc its start in wall-clock time; '' where
+        there is no such process.
+    """
     try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error:
-        return 0.0
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    except (FileNotFoundError, ProcessLookupError):
+        with contextlib.suppress(psutil.Error):
+            return str(psutil.Process(pid).create_time())
+    return ""
 
 
 def is_at_work(process: psutil.Process) -> bool:
@@ -131,3 +139,43 @@ def end_process(held: Holder) -> None:
                 todo="End it, or restart its host; then start again.",
             )
         time.sleep(0.02)
+
+
+def force_release(ledger: Ledger, resource: str, reason: str, actor: str) -> None:
+    """Release a marked or abandoned lease by hand.
+
+    Args:
+        ledger: Where leases are kept.
+        resource: The lease.
+        reason: Why; goes into the ledger.
+        actor: Who.
+
+    Raises:
+        BadInput: There is no such lease, or no reason.
+        TargetBusy: Its holder is alive.
+    """
+    now = holder_of(ledger, resource)
+    if now is None or not reason.strip():
+        raise BadInput(
+            expected="a lease that exists, and a reason.",
+            found=f"{resource!r}" + (", no reason." if now else ", which was never taken."),
+            todo="See `remedy lease show`.",
+        )
+    if now.is_live and not now.is_dead:
+        raise TargetBusy(
+            expected="a lease whose holder is gone.",
+            found=now.sentence(),
+            todo="Cancel the run first.",
+        )
+    if now.is_left_running:
+        end_process(now)
+    with ledger.writing() as chain:
+        chain.connection.execute(
+            LEASES.update().where(LEASES.c.resource == resource).values(expires=0, stuck="")
+        )
+        chain.append(
+            "lease_released",
+            {"resource": resource, "token": now.token, "by_hand": True, "reason": reason},
+            remediation=now.remediation,
+            actor=actor,
+        )

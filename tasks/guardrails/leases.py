@@ -18,23 +18,33 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from tasks.guardrails.errors import BadInput, LeaseLost, RemediationError, TargetBusy
+from tasks.guardrails.errors import LeaseLost, RemediationError, TargetBusy
 from tasks.guardrails.holders import Holder, end_process, holder_of, started
-from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.ledger import Ledger, Writing
 from tasks.guardrails.ledger_schema import LEASES
 
 _POLL_SECONDS = 0.5
 
 
+def _now() -> float:
+    """Give seconds on a clock that goes on while a process is stopped and a machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 @dataclass
 class Lease:
-    """A lease that we hold, renewed by a thread of its own."""
+    """A lease that we hold, renewed by a thread of its own.
+
+    Args:
+        fresh_until: Until when it holds without asking the ledger, on the clock of `_now`.
+    """
 
     ledger: Ledger
     resource: str
     remediation: str
     token: int
     previous: Holder | None
+    fresh_until: float
     _stop: threading.Event = field(default_factory=threading.Event)
     _lost: threading.Event = field(default_factory=threading.Event)
 
@@ -48,15 +58,40 @@ class Lease:
         if now is None or now.token != self.token or not now.is_live:
             self._lost.set()
         if self._lost.is_set():
-            raise LeaseLost(
-                expected=f"the lease on {self.resource} with token {self.token}.",
-                found="it ran out" if now is None or now.token == self.token else now.sentence(),
-                state="This process changes nothing any more; who holds the lease goes on.",
-                todo=f"Look at `remedy show {self.remediation}`.",
-            )
+            raise self._lost_to(now)
+
+    def insist_fresh(self) -> None:
+        """Make sure that nobody can have taken the lease over, without asking the ledger.
+
+        Raises:
+            LeaseLost: It was not renewed in time: the process was stopped, or the ledger away.
+        """
+        if self._lost.is_set() or _now() >= self.fresh_until:
+            raise self._lost_to(None)
+
+    def insist_in(self, chain: Writing) -> None:
+        """Make sure that nobody has taken the lease over, in a transaction on the ledger.
+
+        Raises:
+            LeaseLost: Somebody has; the transaction is to be rolled back.
+        """
+        query = sa.select(LEASES).where(LEASES.c.resource == self.resource)
+        row = chain.connection.execute(query).one()
+        if row.token != self.token:
+            self._lost.set()
+            raise self._lost_to(Holder(**row._mapping))  # noqa: SLF001 - SQLAlchemy's public name
+
+    def _lost_to(self, now: Holder | None) -> LeaseLost:
+        return LeaseLost(
+            expected=f"the lease on {self.resource} with token {self.token}.",
+            found="it ran out." if now is None or now.token == self.token else now.sentence(),
+            state="This process changes nothing any more; who holds the lease goes on.",
+            todo=f"Look at `remedy show {self.remediation}`.",
+        )
 
     def renew(self) -> bool:
         """Prolong the lease if it is still ours; says whether it was."""
+        fresh_until = _now() + self.ledger.config.lease_seconds
         mine = sa.and_(LEASES.c.resource == self.resource, LEASES.c.token == self.token)
         with self.ledger.writing() as chain:
             done = chain.connection.execute(
@@ -64,6 +99,8 @@ class Lease:
                 .where(mine, LEASES.c.expires > time.time())
                 .values(expires=time.time() + self.ledger.config.lease_seconds)
             )
+        if done.rowcount == 1:
+            self.fresh_until = fresh_until
         return done.rowcount == 1
 
     def keep_alive(self) -> Self:
@@ -139,6 +176,7 @@ def take(ledger: Ledger, resource: str, remediation: str, run: str, wait: float 
 
 
 def _try_to_take(ledger: Ledger, resource: str, remediation: str, run: str) -> Lease | Holder:
+    fresh_until = _now() + ledger.config.lease_seconds
     with ledger.writing() as chain:
         row = chain.connection.execute(
             sa.select(LEASES).where(LEASES.c.resource == resource)
@@ -170,13 +208,12 @@ def _try_to_take(ledger: Ledger, resource: str, remediation: str, run: str) -> L
             "token": values["token"],
             "host": values["host"],
             "pid": values["pid"],
-            "process_started": round(float(str(values["started"])), 2),
+            "process_started": values["started"],
             "over_from": held.remediation if held and over else "",
         }
         chain.append("lease_taken", body, remediation=remediation, run=run)
-        return Lease(
-            ledger, resource, remediation, int(str(values["token"])), held if over else None
-        )
+        token = int(str(values["token"]))
+        return Lease(ledger, resource, remediation, token, held if over else None, fresh_until)
 
 
 @contextmanager
@@ -189,43 +226,3 @@ def held(
         yield lease
     finally:
         lease.release()
-
-
-def force_release(ledger: Ledger, resource: str, reason: str, actor: str) -> None:
-    """Release a marked or abandoned lease by hand.
-
-    Args:
-        ledger: Where leases are kept.
-        resource: The lease.
-        reason: Why; goes into the ledger.
-        actor: Who.
-
-    Raises:
-        BadInput: There is no such lease, or no reason.
-        TargetBusy: Its holder is alive.
-    """
-    now = holder_of(ledger, resource)
-    if now is None or not reason.strip():
-        raise BadInput(
-            expected="a lease that exists, and a reason.",
-            found=f"{resource!r}" + (", no reason." if now else ", which was never taken."),
-            todo="See `remedy lease show`.",
-        )
-    if now.is_live and not now.is_dead:
-        raise TargetBusy(
-            expected="a lease whose holder is gone.",
-            found=now.sentence(),
-            todo="Cancel the run first.",
-        )
-    if now.is_left_running:
-        end_process(now)
-    with ledger.writing() as chain:
-        chain.connection.execute(
-            LEASES.update().where(LEASES.c.resource == resource).values(expires=0, stuck="")
-        )
-        chain.append(
-            "lease_released",
-            {"resource": resource, "token": now.token, "by_hand": True, "reason": reason},
-            remediation=now.remediation,
-            actor=actor,
-        )

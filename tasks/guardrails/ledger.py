@@ -7,7 +7,7 @@ lock, an advisory lock on PostgreSQL), so the chain never forks. An entry is dur
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -124,16 +124,31 @@ class Ledger:
                 logging.getLogger(__name__).warning("the ledger does not answer; waiting for it")
                 time.sleep(1)
 
-    def append(self, kind: str, body: Mapping[str, Any], **where: str) -> Entry:
+    def append(
+        self,
+        kind: str,
+        body: Mapping[str, Any],
+        *,
+        insist: Callable[[Writing], None] | None = None,
+        **where: str,
+    ) -> Entry:
         """Append one entry in a transaction of its own; see `Writing.append`.
 
         Where the database goes away it is waited for, up to two minutes.
+
+        Args:
+            kind: What happened.
+            body: The facts.
+            insist: Called in the transaction before the entry; nothing is written if it raises.
+            where: See `Writing.append`.
         """
         faults.point(f"before-entry:{kind}")
         give_up = time.monotonic() + _RETRY_SECONDS
         while True:
             try:
                 with self.writing() as chain:
+                    if insist is not None:
+                        insist(chain)
                     entry = chain.append(kind, body, **where)
             except LedgerBroken as error:
                 # What is done waits for its record; an entry that landed twice is harmless.

@@ -46,7 +46,7 @@ LEASES = Table(
     Column("run", String(40), nullable=False),
     Column("host", String(255), nullable=False),
     Column("pid", Integer, nullable=False),
-    Column("started", Float, nullable=False),
+    Column("started", String(80), nullable=False),
     Column("expires", Float, nullable=False),
     Column("stuck", Text, nullable=False, default=""),
 )

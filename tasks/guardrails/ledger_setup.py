@@ -12,8 +12,9 @@ from sqlalchemy.exc import OperationalError
 
 from tasks.guardrails.errors import LedgerBroken
 
-REVISION = "0001"
-_MIGRATIONS = Path(__file__).parent / "ledger_migrations"
+REVISION = "0002"
+_OLDER = ("0001",)
+MIGRATIONS = Path(__file__).parent / "ledger_migrations"
 _BESIDE = ("leases", "approvers", "used_codes", "wrong_codes")
 
 
@@ -79,7 +80,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         with engine.connect() as connection:
             connection.connection.execute("PRAGMA journal_mode=WAL")
             connection.rollback()
-        if revision(engine) is None:
+        if revision(engine) in {None, *_OLDER}:
             migrate(engine)
     return engine
 
@@ -96,7 +97,7 @@ def revision(engine: sa.Engine) -> str | None:
 def migrate(engine: sa.Engine) -> None:
     """Bring the database to this code's revision; of two at once the second finds it done."""
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS))
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7234306)"))

@@ -6,6 +6,7 @@ from typing import Any
 from tasks.guardrails import notify, render, report, surface, systems
 from tasks.guardrails.case import Case, Facts, StageRecord, stage_digest
 from tasks.guardrails.errors import PreconditionFailed, WorldMoved
+from tasks.guardrails.leases import Lease
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Plan, Risk, Stage, StageOutline
 from tasks.guardrails.planner import Planner
@@ -26,11 +27,12 @@ class Recorder:
         ledger: The ledger.
         remediation: Id of the remediation.
         run: Id of the Prefect run at work.
+        lease: The remediation's lease: who has lost it records nothing any more.
     """
 
-    def __init__(self, ledger: Ledger, remediation: str, run: str) -> None:
+    def __init__(self, ledger: Ledger, remediation: str, run: str, lease: Lease) -> None:
         """Read the case."""
-        self.ledger, self.run = ledger, run
+        self.ledger, self.run, self.lease = ledger, run, lease
         self._case = Case.read(ledger, remediation)
 
     @property
@@ -41,8 +43,19 @@ class Recorder:
         return self._case
 
     def append(self, kind: str, body: Mapping[str, Any], actor: str = "engine") -> None:
-        """Append an entry about this case."""
-        self.ledger.append(kind, body, remediation=self._case.id, run=self.run, actor=actor)
+        """Append an entry about this case.
+
+        Raises:
+            LeaseLost: Another process carries the case on; nothing was written.
+        """
+        self.ledger.append(
+            kind,
+            body,
+            insist=self.lease.insist_in,
+            remediation=self._case.id,
+            run=self.run,
+            actor=actor,
+        )
 
     def stage(self, planner: Planner, name: str) -> StageRecord:
         """Give a stage from the ledger, or plan and record it: a stage is planned once.

@@ -161,8 +161,8 @@ def catalogue() -> dict[str, Remediation]:
 
 def run_case(ledger: Ledger, planner: Remediation, remediation: str, run: str) -> State[Any]:
     """Carry a case on, as the one process that does, and give the run's final state."""
-    with held(ledger, remediation_resource(remediation), remediation, run):
-        ending = carry_out(ledger, remediation, planner, run)
+    with held(ledger, remediation_resource(remediation), remediation, run) as lease:
+        ending = carry_out(ledger, remediation, planner, run, lease)
     return final_state(ending)
 
 

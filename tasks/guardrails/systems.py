@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-_token: ContextVar[int] = ContextVar("remedy_token", default=0)
+_fence: ContextVar["Fence | None"] = ContextVar("remedy_fence", default=None)
 _pinned: ContextVar["SystemFacts | None"] = ContextVar("remedy_pinned_system", default=None)
 
 
@@ -22,6 +22,15 @@ class SystemFacts(Protocol):
 
     def end_older(self, token: int) -> list[str]:
         """End what sessions with a token below `token` still run; say what was ended."""
+
+
+class Fence(Protocol):
+    """The lease under which we work, as what opens sessions sees it."""
+
+    token: int
+
+    def insist_fresh(self) -> None:
+        """Raise LeaseLost where somebody else may hold the lease by now."""
 
 
 Loader = Callable[[str], SystemFacts]
@@ -50,16 +59,31 @@ def load(name: str) -> SystemFacts:
 
 
 @contextmanager
-def pin(system: SystemFacts, token: int) -> Iterator[None]:
-    """Make `load` give this system, and its sessions carry this fencing token."""
-    pinned, held = _pinned.set(system), _token.set(token)
+def pin(system: SystemFacts, fence: Fence) -> Iterator[None]:
+    """Make `load` give this system, and its sessions carry this lease's fencing token."""
+    pinned, held = _pinned.set(system), _fence.set(fence)
     try:
         yield
     finally:
         _pinned.reset(pinned)
-        _token.reset(held)
+        _fence.reset(held)
 
 
 def fencing_token() -> int:
     """Give the fencing token of the lease under which we work; 0 without one."""
-    return _token.get()
+    fence = _fence.get()
+    return fence.token if fence else 0
+
+
+def insist_on_fence() -> None:
+    """Make sure that what was just opened under our lease can be ended by its next holder.
+
+    A process that was stopped opens nothing any more once its lease ran out: whoever took it
+    over has ended what was open before.
+
+    Raises:
+        LeaseLost: The lease ran out.
+    """
+    fence = _fence.get()
+    if fence is not None:
+        fence.insist_fresh()

@@ -70,6 +70,7 @@ def _ask_about_loss(recorder: Recorder, record: StageRecord, lease: Lease, index
 def _revert(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> None:
     change = record.stage.changes[index]
     entry = {"digest": record.digest, "index": index, "title": change.title}
+    recorder.lease.insist()
     lease.insist()
     if change.reverts == "pointless":
         recorder.append("reverted", {**entry, "seen": "stays: taking it back has no point"})

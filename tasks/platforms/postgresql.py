@@ -17,8 +17,14 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.rows import dict_row
 
-from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient, UndoFailed
-from tasks.guardrails.systems import fencing_token
+from tasks.guardrails.errors import (
+    LeaseLost,
+    PreconditionFailed,
+    RemediationError,
+    Transient,
+    UndoFailed,
+)
+from tasks.guardrails.systems import fencing_token, insist_on_fence
 from tasks.platforms.protocols import Connection
 
 T = TypeVar("T")
@@ -150,6 +156,7 @@ class PostgreSQL:
         Raises:
             Transient: The server does not answer.
             PreconditionFailed: It answers and refuses.
+            LeaseLost: Our lease ran out meanwhile; the session is closed again.
         """
         name = database or self.name
         server = f"database {name} on {self.host}:{self.port}"
@@ -167,6 +174,11 @@ class PostgreSQL:
             )
         except psycopg.Error as error:
             raise told(error, server) from error
+        try:
+            insist_on_fence()  # behind the connect: from here on a successor sees the session
+        except LeaseLost:
+            session.close()
+            raise
         session.server = server
         if session.info.server_version >= _CHECK_INTERVAL_SINCE:
             # A killed client's backend goes on executing otherwise; not on Windows servers.

@@ -1,13 +1,15 @@
 """`make bench`: measures, and writes docs/benchmarks.md with machine, date and commit."""
 
 import argparse
-import json
 import os
 import platform
+import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,15 +24,16 @@ def main() -> None:
     """Run the benchmarks and write the page."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the sandbox")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each way")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md")
     given = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="remedy-bench-"))
     home.chmod(0o711)  # PostgreSQL runs as nobody
     try:
-        measured = restore.measure(home, given.rows)
+        measured = restore.measure(home, given.rows, given.rounds)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    page = "\n".join([*head(), *restore_table(measured)])
+    page = "\n".join([*head(), *restore_table(measured, given.rows)])
     given.out.write_text(page + "\n")
     sys.stdout.write(page + "\n")
 
@@ -59,49 +62,55 @@ def head() -> list[str]:
     ]
 
 
-def restore_table(measured: dict[str, object]) -> list[str]:
-    """Write both ways of restoring side by side."""
-    guide, ours = measured["guide"], measured["ours"]
-    assert isinstance(guide, restore.Measured)
-    assert isinstance(ours, restore.Measured)
-    changes = measured["changes"]
-    assert isinstance(changes, dict)
-    rows = [
-        ("wall time", f"{guide.seconds:.1f} s", f"{ours.seconds:.1f} s"),
-        ("outage", f"{guide.load.outage_seconds:.1f} s", f"{ours.load.outage_seconds:.1f} s"),
-        ("failed requests", str(guide.load.failed), str(ours.load.failed)),
-        ("slower than 1 s", str(guide.load.slow), str(ours.load.slow)),
-        (
-            "longest stall",
-            f"{guide.load.longest_stall_seconds:.2f} s",
-            f"{ours.load.longest_stall_seconds:.2f} s",
-        ),
-        (
-            "acknowledged writes missing afterwards",
-            str(len(guide.load.missing)),
-            str(len(ours.load.missing)),
-        ),
+def restore_table(rounds: list[restore.Round], rows: int) -> list[str]:
+    """Write both ways of restoring side by side, each figure as median (least-most)."""
+    figures: list[tuple[str, str, Callable[[restore.Measured], float]]] = [
+        ("wall time", ".1f s", lambda one: one.seconds),
+        ("outage", ".1f s", lambda one: one.load.outage_seconds),
+        ("failed requests", ".0f", lambda one: one.load.failed),
+        ("slower than 1 s", ".0f", lambda one: one.load.slow),
+        ("longest stall", ".2f s", lambda one: one.load.longest_stall_seconds),
+        ("acknowledged writes missing afterwards", ".0f", lambda one: len(one.load.missing)),
     ]
+    changes: dict[str, list[float]] = {}
+    for one in rounds:
+        for title, seconds in one.changes.items():
+            changes.setdefault(_without_ids(title), []).append(seconds)
     return [
         "",
-        f"## Restore of {measured['rows']:,} rows under load",
+        f"## Restore of {rows:,} rows under load",
         "",
         "Guide: stop the application, `psql < backup.sql` into an emptied database, start.",
         "Ours: restore_from_backup, approved at once; its wall time holds looking, planning,",
         "loading, the proof of the copy, the comparison of both databases and the cut-over.",
+        f"{len(rounds)} rounds on one database, each way first in turn; median (least-most).",
         "",
         "| | guide | ours |",
         "| --- | --- | --- |",
-        *(f"| {what} | {theirs} | {mine} |" for what, theirs, mine in rows),
+        *(
+            f"| {what} | {spread([of(one.guide) for one in rounds], form)} "
+            f"| {spread([of(one.ours) for one in rounds], form)} |"
+            for what, form, of in figures
+        ),
         "",
-        f"Ratio of wall times (ours / guide): {ours.seconds / guide.seconds:.2f}.",
+        f"Ratio of wall times (ours / guide): {spread([one.ratio for one in rounds], '.2f')}.",
         "",
-        "| change | seconds |",
+        "| change | time |",
         "| --- | --- |",
-        *(f"| {title} | {seconds:.1f} |" for title, seconds in changes.items()),
-        "",
-        f"<!-- {json.dumps({'ratio': round(ours.seconds / guide.seconds, 3)})} -->",
+        *(f"| {title} | {spread(seconds, '.1f s')} |" for title, seconds in changes.items()),
     ]
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Write a figure's median, least and most."""
+    number, _, unit = form.partition(" ")
+    low, middle, high = (format(of(values), number) for of in (min, statistics.median, max))
+    return f"{middle}{unit and ' ' + unit} ({low}-{high})"
+
+
+def _without_ids(title: str) -> str:
+    """Write a change's title without what differs from run to run."""
+    return re.sub(r"_(restore|before_restore|kept)_\w+", r"_\1_*", title)
 
 
 if __name__ == "__main__":

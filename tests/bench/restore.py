@@ -111,16 +111,38 @@ def steps(case: Case) -> dict[str, float]:
     return taken
 
 
-def measure(home: Path, rows: int) -> dict[str, object]:
-    """Measure both ways on one sandbox, one after the other.
+@dataclass(frozen=True)
+class Round:
+    """Both ways, one after the other on the same database.
+
+    Args:
+        guide: The guide's way.
+        ours: Our way.
+        changes: Seconds that each of our changes took, by title.
+    """
+
+    guide: Measured
+    ours: Measured
+    changes: dict[str, float]
+
+    @property
+    def ratio(self) -> float:
+        """Our wall time as a part of the guide's."""
+        return self.ours.seconds / self.guide.seconds
+
+
+def measure(home: Path, rows: int, rounds: int) -> list[Round]:
+    """Measure both ways on one sandbox; who comes first changes with each round.
 
     Args:
         home: An empty folder.
         rows: Rows to seed.
+        rounds: How often.
 
     Returns:
-        Both measurements, and how long our changes took each.
+        The rounds.
     """
+    measured = []
     os.environ["REMEDY_HOME"] = str(home / "remedy")
     sandbox = Sandbox(home / "sandbox")
     try:
@@ -138,8 +160,13 @@ def measure(home: Path, rows: int) -> dict[str, object]:
                 env=psql_environment(sandbox),
                 check=True,
             )
-            ours, changes = our_way(sandbox, runs, ledger)
-            guides = guides_way(sandbox, dump)
+            for number in range(rounds):
+                if number % 2:
+                    guides = guides_way(sandbox, dump)
+                ours, changes = our_way(sandbox, runs, ledger)
+                if not number % 2:
+                    guides = guides_way(sandbox, dump)
+                measured.append(Round(guides, ours, changes))
     finally:
         sandbox.down()
-    return {"rows": rows, "guide": guides, "ours": ours, "changes": changes}
+    return measured

@@ -1,25 +1,40 @@
 """The PostgreSQL capability on a real server."""
 
 import contextlib
+import time
 from pathlib import Path
 
 import pytest
 
-from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
+from tasks.guardrails.errors import LeaseLost, PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.systems import pin
 from tasks.platforms.postgresql import PostgreSQL, find_programs, sqlstate
+from tests.fences import Held
 from tests.postgres_fixtures import Cluster, PlannerSystem
 
 
 def test_sessions_carry_the_fencing_token(planner_system: PlannerSystem) -> None:
     """A session is named after target and token, and notices a dead client."""
-    with pin(planner_system, 7), planner_system.database.connect() as session:
+    with pin(planner_system, Held(7)), planner_system.database.connect() as session:
         row = session.execute(
             "SELECT current_setting('application_name') AS name, "
             "current_setting('client_connection_check_interval') AS interval"
         ).fetchone()
     assert row == {"name": "remedy:planner-test:7", "interval": "1s"}
     assert planner_system.database.environment()["PGAPPNAME"] == "remedy:planner-test:0"
+
+
+def test_no_session_is_opened_under_a_lease_that_ran_out(
+    planner_system: PlannerSystem, planner: Cluster
+) -> None:
+    """A process that was stopped and goes on finds its lease gone where it opens a session."""
+    with pin(planner_system, Held(4, lost=True)), pytest.raises(LeaseLost):
+        planner_system.database.connect()
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+    deadline = time.monotonic() + 10
+    while planner.one(count, "postgres", "remedy:planner-test:4") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert planner.one(count, "postgres", "remedy:planner-test:4") == 0
 
 
 def test_settings_hold_for_the_session(planner_system: PlannerSystem) -> None:
@@ -33,9 +48,9 @@ def test_settings_hold_for_the_session(planner_system: PlannerSystem) -> None:
 def test_older_sessions_end_and_newer_stay(planner_system: PlannerSystem, planner: Cluster) -> None:
     """end_older ends what carries a lower token and waits until it is gone."""
     database = planner_system.database
-    with pin(planner_system, 3):
+    with pin(planner_system, Held(3)):
         old = database.connect()
-    with pin(planner_system, 9):
+    with pin(planner_system, Held(9)):
         new = database.connect()
     said = database.end_older(9)
     assert len(said) == 1

@@ -18,6 +18,7 @@ from tasks.guardrails.errors import BadInput, PreconditionFailed, Transient
 from tasks.guardrails.systems import pin
 from tasks.platforms.protocols import System
 from tasks.platforms.sandbox.target import SandboxTarget
+from tests.fences import Held
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,9 +63,9 @@ def test_identity_is_the_servers(sandbox_target: SandboxTarget, fresh_sandbox: S
 
 def test_older_sessions_are_ended(sandbox_target: SandboxTarget) -> None:
     """A session of token 1 is ended by the holder of token 2, its own are not."""
-    with pin(sandbox_target, 1):
+    with pin(sandbox_target, Held(1)):
         older = sandbox_target.database.connect()
-    with pin(sandbox_target, 2), sandbox_target.database.connect() as ours:
+    with pin(sandbox_target, Held(2)), sandbox_target.database.connect() as ours:
         ended = sandbox_target.end_older(2)
         assert len(ended) == 1
         assert ended[0].startswith("session remedy:sandbox:1 in planner")

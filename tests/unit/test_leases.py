@@ -10,12 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.guardrails import leases
+from tasks.guardrails import holders, leases
 from tasks.guardrails.errors import BadInput, LeaseLost, TargetBusy
 from tasks.guardrails.holders import holder_of, is_at_work, target_resource
 from tasks.guardrails.leases import Lease, take
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.ledger_schema import LEASES
+from tasks.guardrails.recording import Recorder
 from tasks.guardrails.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +97,7 @@ def test_fencing_token_grows_at_each_taking(ledger: Ledger) -> None:
     last = take(ledger, RESOURCE, "c", "run")
     assert [*tokens, last.token] == [1, 2, 3, 5]
     last.release(stuck="half done")
-    leases.force_release(ledger, RESOURCE, "put right", "ann")
+    holders.force_release(ledger, RESOURCE, "put right", "ann")
     assert take(ledger, RESOURCE, "d", "run").token == 6
     taken = ledger.entries(kinds=("lease_taken",))
     assert [entry.facts["token"] for entry in taken] == [1, 2, 3, 4, 5, 6]
@@ -197,7 +198,7 @@ def test_release_by_hand_ends_what_a_lease_left_running(
     process, _, child = start_holder(1)
     process.send_signal(signal.SIGSTOP)
     time.sleep(1.2)
-    leases.force_release(ledger, RESOURCE, "abandoned", "ann")
+    holders.force_release(ledger, RESOURCE, "abandoned", "ann")
     assert not is_at_work(process)
     assert not is_at_work(child)
 
@@ -214,7 +215,7 @@ def test_holder_of_another_host_is_waited_for(ledger: Ledger) -> None:
     """What runs elsewhere cannot be looked at: only its expiry counts, and no process is ended."""
     forgotten(ledger, 600)
     with ledger.writing() as chain:
-        chain.connection.execute(LEASES.update().values(host="elsewhere", pid=1, started=1.0))
+        chain.connection.execute(LEASES.update().values(host="elsewhere", pid=1, started="another"))
     with pytest.raises(TargetBusy, match="process 1 on elsewhere"):
         take(ledger, RESOURCE, "second", "run-2")
     with ledger.writing() as chain:
@@ -237,15 +238,40 @@ def test_stuck_lease_is_for_its_own_remediation_only(ledger: Ledger) -> None:
 def test_release_by_hand_needs_a_reason_and_a_holder_that_is_gone(ledger: Ledger) -> None:
     """A person releases a marked or abandoned lease, never one at work, and says why."""
     with pytest.raises(BadInput, match="which was never taken"):
-        leases.force_release(ledger, RESOURCE, "because", "ann")
+        holders.force_release(ledger, RESOURCE, "because", "ann")
     lease = take(ledger, RESOURCE, "first", "run-1")
     with pytest.raises(TargetBusy, match="a lease whose holder is gone"):
-        leases.force_release(ledger, RESOURCE, "because", "ann")
+        holders.force_release(ledger, RESOURCE, "because", "ann")
     lease.release(stuck="half done")
     with pytest.raises(BadInput, match="no reason"):
-        leases.force_release(ledger, RESOURCE, "  ", "ann")
-    leases.force_release(ledger, RESOURCE, "renamed it back", "ann")
+        holders.force_release(ledger, RESOURCE, "  ", "ann")
+    holders.force_release(ledger, RESOURCE, "renamed it back", "ann")
     entry = ledger.entries()[-1]
     assert (entry.kind, entry.actor, entry.remediation) == ("lease_released", "ann", "first")
     assert entry.facts["reason"] == "renamed it back"
     assert take(ledger, RESOURCE, "second", "run-2").token == 2
+
+
+def test_fence_holds_without_the_ledger_until_the_lease_may_be_another_s(ledger: Ledger) -> None:
+    """What is opened under a lease asks no ledger: it only has to be sure that it was in time."""
+    lease = forgotten(ledger, 0.5)
+    lease.insist_fresh()
+    assert lease.renew()
+    lease.insist_fresh()
+    time.sleep(0.6)
+    with pytest.raises(LeaseLost, match="it ran out"):
+        lease.insist_fresh()
+
+
+def test_who_lost_a_remediation_records_nothing_more(ledger: Ledger) -> None:
+    """A process that comes back after its lease was taken over cannot end the case."""
+    stale = forgotten(ledger)
+    work = Recorder(ledger, "first", "run-1", stale)
+    work.append("failed", {"found": "while it holds the lease"})
+    time.sleep(0.3)
+    work.append("failed", {"found": "ran out, but nobody else has it"})
+    take(ledger, RESOURCE, "first", "run-2")
+    head = ledger.head()
+    with pytest.raises(LeaseLost, match="token 2"):
+        work.append("ended", {"outcome": "undone", "why": "too late"})
+    assert ledger.head() == head

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 
+from tasks.guardrails import ledger_setup
 from tasks.guardrails.entries import GENESIS, Entry
 from tasks.guardrails.errors import LedgerBroken
+from tasks.guardrails.leases import take
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.ledger_schema import ENTRIES
+from tasks.guardrails.settings import Settings
 from tests.postgres_fixtures import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,3 +233,22 @@ def test_two_processes_end_in_one_unbroken_chain(ledger: Ledger) -> None:
         assert numbers == list(range(MANY))
     turns = sum(one.actor != other.actor for one, other in pairwise(entries))
     assert turns > 10, "they were not at work at the same time"
+
+
+def test_older_database_is_brought_up_to_date(home: Path) -> None:
+    """A ledger of an earlier version is migrated where it is opened, with all that is in it."""
+    home.mkdir(parents=True, exist_ok=True)
+    config = Config()
+    config.set_main_option("script_location", str(ledger_setup.MIGRATIONS))
+    engine = sa.create_engine(f"sqlite:///{home / 'ledger.db'}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO leases VALUES ('target:demo', 7, 'abc', 'run', 'host', 1, 1.5, 0, '')"
+        )
+    engine.dispose()
+    ledger = Ledger(Settings(home=home))
+    assert ledger_setup.revision(ledger.engine) == ledger_setup.REVISION
+    assert take(ledger, "target:demo", "next", "run").token == 8
+    appended(ledger)
