@@ -1,16 +1,21 @@
 """A target made of files, so that the engine is tested apart from any real system."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tasks.guardrails import systems
+from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.plan import (
     Answer,
     Change,
     Check,
     Finding,
     Limit,
+    Loss,
     Observed,
     Plan,
     Reverts,
@@ -19,6 +24,7 @@ from tasks.guardrails.plan import (
     StageOutline,
     Standing,
     Verdict,
+    Watch,
     Work,
 )
 from tasks.guardrails.remediation import remediation
@@ -97,6 +103,8 @@ class WriteFile(Change):
             message = "the disk is on fire"
             raise OSError(message)
         (folder(work) / self.name).write_text(self.after)
+        if (folder(work) / f"slow-{self.name}").exists():
+            time.sleep(1)
         return None
 
     def revert(self, work: Work) -> str | None:
@@ -107,10 +115,12 @@ class WriteFile(Change):
         (folder(work) / self.name).write_text(self.before)
         return None
 
-    def undo_loss(self, work: Work) -> str:
-        """Lose what a file says others wrote."""
+    def undo_loss(self, work: Work) -> Loss | None:
+        """Lose as many rows as a file says that others wrote."""
         path = folder(work) / f"loss-{self.name}"
-        return path.read_text() if path.exists() else ""
+        if not path.exists():
+            return None
+        return Loss(float(path.read_text()), "rows", f"{path.read_text()} rows would be lost.")
 
 
 class RemoveForEver(WriteFile):
@@ -131,6 +141,32 @@ class SendMessage(WriteFile):
         path = folder(work) / self.name
         sent = path.exists() and path.read_text() == self.after
         return Observed(Standing.AFTER if sent else Standing.BEFORE, f"sent: {sent}")
+
+    def apply(self, work: Work) -> str | None:
+        """Send it, unless a file says that no answer comes."""
+        with (folder(work) / "attempts").open("a") as attempts:
+            attempts.write("x")
+        if (folder(work) / "no-answer").exists():
+            raise Transient(expected="an answer.", found="none came.", todo="Ask.")
+        return super().apply(work)
+
+
+class NothingIsDown(Watch):
+    """A system that serves nobody while there is a file named 'down'."""
+
+    kind: ClassVar[str] = "toy.nothing_is_down"
+
+    @property
+    def title(self) -> str:
+        """Whom it asks."""
+        return "the folder"
+
+    @contextmanager
+    def opened(self, work: Work) -> Iterator[Callable[[], str]]:
+        """Give a look for the file; without a folder named 'probe' it cannot be asked."""
+        if not (folder(work) / "probe").exists():
+            raise PreconditionFailed(expected="a probe.", found="there is none", todo="Make it.")
+        yield lambda: "it is down" if (folder(work) / "down").exists() else ""
 
 
 class FileReads(Check):
@@ -201,6 +237,7 @@ def toy_one_stage(
         findings=(Finding(what="files are missing", how="a look"),),
         changes=tuple(WriteFile(name=name, after=f"new {name}") for name in names),
         checks=(FileReads(name=check_file, text=check),) if check is not None else (),
+        watches=(NothingIsDown(),),
         limits=(
             (CountAtMost(at_most=float(count.read_text()), unit="rows"),) if count.exists() else ()
         ),

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
+from tasks.application.serves import ApplicationServes
 from tasks.cache.keys import ClearCache, inspect_queues
 from tasks.database import restore
 from tasks.database.cutover import SwapDatabases
@@ -83,6 +84,7 @@ def restore_from_backup(
         changes=plan_copy(request, found),
         checks=plan_proof(request, found),
         limits=plan_limits(found),
+        watches=(ApplicationServes(),),
         effects=forecast(request, found),
         notes=(*found.notes, *find_unproved(target)),
         later=(
@@ -147,6 +149,7 @@ def cut_over(
                 guards=SwapDatabases.kind,
             ),
         ),
+        watches=(ApplicationServes(),),
         effects=Effects(
             outage="at most 0.3 s; open sessions of the database end once",
             locks="the database's name, for the time of the swap",

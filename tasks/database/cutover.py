@@ -9,13 +9,14 @@ from typing import ClassVar
 from psycopg import sql
 
 from tasks.database.catalogue import elsewhere, find_database, name_of
+from tasks.database.left_behind import allow_connections, allowing, describe_left_behind
 from tasks.database.marks import Mark, comment_on, horizon_text, mark_text
 from tasks.database.sequences import raise_sequences, read_sequences
 from tasks.database.sessions import Ender, wait_until_empty
-from tasks.database.written import count_written, loss_sentence
+from tasks.database.written import count_written, loss_of
 from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
-from tasks.guardrails.plan import Change, Observed, Standing, Work
+from tasks.guardrails.plan import Change, Loss, Observed, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection, Database, System
 
@@ -40,6 +41,7 @@ class SwapDatabases(Change):
         rows: Rows of the copy by 'schema.table', from which writes are counted later.
         rows_lost: Rows of the old database that the copy has not, as approved.
         comment: The live database's own comment.
+        compared_at: The oldest transaction that was open when both were compared.
     """
 
     kind: ClassVar[str] = "database.swap_databases"
@@ -59,6 +61,7 @@ class SwapDatabases(Change):
     rows: dict[str, int]
     rows_lost: int
     comment: str = ""
+    compared_at: int | None = None
 
     @property
     def title(self) -> str:
@@ -91,8 +94,9 @@ class SwapDatabases(Change):
         if old == self.live and new in {self.side, self.undone}:
             return Observed(Standing.BEFORE, seen)
         if old == self.kept and new == self.live:
-            closed = kept is not None and not kept.allows_connections
-            return Observed(Standing.AFTER, f"{seen}, {'closed' if closed else 'open'}")
+            if kept is not None and kept.allows_connections:
+                return Observed(Standing.HALF, f"{seen}, which is open")
+            return Observed(Standing.AFTER, f"{seen}, closed")
         return Observed(Standing.OTHER, seen)
 
     def apply(self, work: Work) -> str:
@@ -101,6 +105,9 @@ class SwapDatabases(Change):
         database = system.database
         with database.connect(elsewhere(database)) as session:
             present = name_of(session, self.side_oid)
+            if present == self.live:  # a process died while it counted what was left behind
+                allow_connections(session, self.kept, allow=False)
+                return self._left_behind(database) or "swapped before"
         with database.connect(self.live) as there, database.connect(present) as here:
             raise_sequences(here, read_sequences(there))
         mark = Mark(work.remediation, "kept")
@@ -113,11 +120,17 @@ class SwapDatabases(Change):
                 _rename(present, self.live),
                 comment_on(self.live, self.comment),
                 comment_on(self.kept, mark_text(mark, text)),
-                _allow(self.kept, allow=False),
+                allowing(self.kept, allow=False),
             ]
 
         seconds = swap(system, self.live_oid, self.side_oid, steps)
-        return f"{self.live} was out of reach for {seconds * 1000:.0f} ms"
+        left = self._left_behind(database)
+        return f"{self.live} was out of reach for {seconds * 1000:.0f} ms" + (left and f"; {left}")
+
+    def _left_behind(self, database: Database) -> str:
+        if self.compared_at is None:
+            return ""
+        return describe_left_behind(database, self.kept, self.compared_at)
 
     def revert(self, work: Work) -> str:
         """Swap back; what was the copy is kept under a name of its own."""
@@ -132,24 +145,24 @@ class SwapDatabases(Change):
                 _rename(self.kept, self.live),
                 comment_on(self.live, self.comment),
                 comment_on(self.undone, mark_text(mark, text)),
-                _allow(self.undone, allow=False),
-                _allow(self.live, allow=True),
+                allowing(self.undone, allow=False),
+                allowing(self.live, allow=True),
             ]
 
         seconds = swap(targets.load(work.target), self.side_oid, self.live_oid, steps)
         return f"{self.live} was out of reach for {seconds * 1000:.0f} ms"
 
-    def undo_loss(self, work: Work) -> str:
+    def undo_loss(self, work: Work) -> Loss | None:
         """Count what others than our probe wrote since the cut-over."""
         system = targets.load(work.target)
         database = system.database
         with database.connect(elsewhere(database)) as session:
             kept = find_database(session, self.kept)
             if kept is None or name_of(session, self.side_oid) != self.live:
-                return ""
+                return None
         probe = system.probe_account
         written = count_written(database, kept.comment, self.rows, probe, work.remediation)
-        return loss_sentence(written, self.rows_lost)
+        return loss_of(written, self.rows_lost)
 
 
 def swap(
@@ -236,10 +249,4 @@ def _paused(system: System) -> Iterator[bool]:
 def _rename(old: str, new: str) -> sql.Composed:
     return sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
         sql.Identifier(old), sql.Identifier(new)
-    )
-
-
-def _allow(name: str, *, allow: bool) -> sql.Composed:
-    return sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
-        sql.Identifier(name), sql.SQL("true" if allow else "false")
     )

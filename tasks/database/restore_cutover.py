@@ -156,4 +156,5 @@ def plan_swap(ready: Ready, remediation: str) -> SwapDatabases:
         rows=ready.rows,
         rows_lost=sum(one.lost for one in ready.differences),
         comment=ready.live.comment,
+        compared_at=ready.baseline.oldest,
     )

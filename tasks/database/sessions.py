@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import datetime
 from typing import Any, Self
 
 from psycopg import sql
@@ -41,12 +42,13 @@ def find_sessions(session: Connection, oid: int) -> list[dict[str, Any]]:
     ).fetchall()
 
 
-def end_sessions(session: Connection, oid: int) -> int:
+def end_sessions(session: Connection, oid: int, before: datetime | None = None) -> int:
     """End the sessions in a database once, without waiting; superusers' only as a superuser.
 
     Args:
         session: A session of ours in another database.
         oid: OID of the database.
+        before: Only those that began before this moment; all by default.
 
     Returns:
         How many were told to end.
@@ -56,9 +58,10 @@ def end_sessions(session: Connection, oid: int) -> int:
             """SELECT count(pg_terminate_backend(a.pid)) AS n
                FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
                WHERE a.datid = %s AND a.pid <> pg_backend_pid() AND a.backend_type IN {}
-                 AND (current_setting('is_superuser') = 'on' OR r.rolsuper IS NOT TRUE)"""
+                 AND (current_setting('is_superuser') = 'on' OR r.rolsuper IS NOT TRUE)
+                 AND a.backend_start < coalesce(%s, 'infinity'::timestamptz)"""
         ).format(sql.SQL(_OURS_TO_END)),
-        (oid,),
+        (oid, before),
     ).fetchone()
     return int(row["n"]) if row else 0
 

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from tasks.database.catalogue import connect_with, find_tables
 from tasks.database.differences import SETTINGS
+from tasks.guardrails.plan import Loss
 from tasks.platforms.protocols import Connection, Database, ProbeAccount
 
 _XID = re.compile(r"swapped at xid (\d+)")
@@ -91,24 +92,26 @@ def _count(
     return Written(f"{schema}.{name}", new, max(0, gone))
 
 
-def loss_sentence(written: list[Written], rows_lost: int) -> str:
-    """Say both losses in figures, for a person who has to choose; '' where nothing was written.
+def loss_of(written: list[Written], rows_lost: int) -> Loss | None:
+    """Say both losses in figures, for a person who has to choose; None where nothing was written.
 
     Args:
         written: What was written since the cut-over.
         rows_lost: Rows that the old database has and the restored one has not.
 
     Returns:
-        A sentence.
+        The rows, with a sentence.
     """
     if not written:
-        return ""
+        return None
     each = ", ".join(
         f"{one.table} {one.new} new, {one.gone} replaced or deleted" for one in written
     )
     new, gone = sum(one.new for one in written), sum(one.gone for one in written)
-    return (
+    return Loss(
+        new + gone,
+        "rows",
         f"An undo takes back {new} rows written since the cut-over and brings back {gone} "
         f"replaced or deleted since ({each}); without it the {rows_lost} rows stay lost that "
-        "were written between the backup and the cut-over. The database that goes is kept."
+        "were written between the backup and the cut-over. The database that goes is kept.",
     )

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -76,7 +77,7 @@ def _beyond(recorder: Recorder, record: StageRecord, lease: Lease, limit: Limit)
     if not limit.exceeded(amount):
         return ""
     bound = limit.at_most if limit.at_most is not None else limit.at_least
-    return f"{limit.title}: {amount:g} {limit.unit} now, approved were {bound:g}"
+    return f"{limit.title}: {amount:,.0f} {limit.unit} now, approved were {bound:,.0f}"
 
 
 def _insist_on_guards(
@@ -112,17 +113,25 @@ def act(recorder: Recorder, record: StageRecord, lease: Lease) -> None:
     for index, change in enumerate(record.stage.changes):
         if _is_built_upon(recorder.case.steps(record), index):
             continue
-        if change.at_most_once:  # asked here: a task run cannot suspend
-            _ask_whether_done(recorder, record, lease, index)
-        as_step(change.title, lambda i=index: _carry_out(recorder, record, lease, i))  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        step = partial(_carry_out, recorder, record, lease, index)
+        if not change.at_most_once:
+            as_step(change.title, step)
+            continue
+        while True:
+            _ask_whether_done(recorder, record, lease, index)  # here: a task run cannot suspend
+            try:
+                as_step(change.title, step, retries=0)
+                break
+            except Transient as error:
+                surface.log(f"{change.title}: nobody knows whether it was done: {error.found}")
 
 
-def as_step(title: str, step: Callable[[], None]) -> None:
+def as_step(title: str, step: Callable[[], None], retries: int = 3) -> None:
     """Run a step as a task run with a readable name, retried only on `Transient`."""
     task(
         name="change",
         task_run_name=lambda: title,  # not a template: titles may hold braces
-        retries=3,
+        retries=retries,
         retry_delay_seconds=[1, 3, 10],
         retry_jitter_factor=0.5,
         retry_condition_fn=is_transient,
@@ -142,11 +151,11 @@ def _carry_out(recorder: Recorder, record: StageRecord, lease: Lease, index: int
     if seen.standing is Standing.OTHER:
         raise _moved(change, seen)
     if seen.standing is not Standing.AFTER:
-        if seen.standing is Standing.BEFORE:
+        if seen.standing is Standing.BEFORE or not begun:
             _insist_on_guards(recorder, record, lease, change)
         if recorder.case.steps(record)[index].done and change.at_most_once:
             return
-        if not begun:
+        if not begun or change.at_most_once:  # each attempt of such a one is asked about
             recorder.append("begun", {**entry, "kind": change.kind, "seen": seen.detail})
         faults.point(f"before-apply:{change.kind}")
         told = replace(
@@ -205,18 +214,22 @@ def _settled(recorder: Recorder, record: StageRecord, lease: Lease, index: int) 
 
 
 def _ask_whether_done(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> None:
-    """Ask about a change that leaves nothing to see, if a process died in the middle of it."""
+    """Ask about a change that leaves nothing to see, where an attempt at it had no clear end."""
     change = record.stage.changes[index]
     step = recorder.case.steps(record)[index]
     seen = change.observe(work_on(recorder, record, lease, index))
     if step.begun is None or step.done or seen.standing is Standing.AFTER:
         return
+    attempts = sum(
+        (entry.facts["digest"], entry.facts["index"]) == (record.digest, index)
+        for entry in recorder.case.of_kind("begun")
+    )
     if gates.ask_person(
         recorder,
         record,
-        f"repeat-{index}",
-        f"'{change.title}' was begun and the process died. Approve if it was done; "
-        "refuse to do it again.",
+        f"repeat-{index}-{attempts}",
+        f"'{change.title}' was begun, and whether it was done is not known. Approve if it was "
+        "done; refuse to do it again.",
     ):
         entry = {"digest": record.digest, "index": index, "title": change.title}
         recorder.append("done", {**entry, "seen": "a person says that it was done"})

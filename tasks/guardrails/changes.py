@@ -1,7 +1,9 @@
 """Changes, checks and limits: what subjects write, and the engine carries out."""
 
 import enum
+import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -74,6 +76,32 @@ class Work:
     progress: Callable[[float, str], None] = field(default=_no_progress, repr=False)
 
 
+# Users go on while an approver thinks: a loss may grow by as much again, or by so many.
+_MAY_GROW_BY = 1000
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What an undo now would lose that others made since.
+
+    Args:
+        amount: How much; infinite where it cannot be counted.
+        unit: Its unit, as 'rows'.
+        sentence: The loss in words with its figures, for a person who has to choose.
+    """
+
+    amount: float
+    unit: str
+    sentence: str
+
+    @property
+    def at_most(self) -> float | None:
+        """What it may have grown to when it is carried out; None where it cannot be counted."""
+        if math.isinf(self.amount):
+            return None
+        return self.amount + max(self.amount, _MAY_GROW_BY)
+
+
 class Change(Registered):
     """One step of a plan: it can say where the world stands, act, and take the act back.
 
@@ -125,13 +153,13 @@ class Change(Registered):
         """
         raise NotImplementedError
 
-    def undo_loss(self, work: Work) -> str:  # noqa: ARG002 - most changes lose nothing
-        """Say what an undo now would lose that others made since; '' where nothing.
+    def undo_loss(self, work: Work) -> Loss | None:  # noqa: ARG002 - most changes lose nothing
+        """Say what an undo now would lose that others made since; None where nothing.
 
-        The automatic undo goes no further than a change that answers with a sentence: a
-        person is asked, with the sentence in view.
+        The automatic undo goes no further than a change that answers with a loss: a person
+        is asked, with its sentence in view, and asked anew where it has doubled since.
         """
-        return ""
+        return None
 
 
 class Check(Registered):
@@ -144,6 +172,27 @@ class Check(Registered):
 
     def ask(self, work: Work) -> Answer:
         """Find out whether the claim holds."""
+        raise NotImplementedError
+
+
+class Watch(Registered):
+    """What users notice while a stage is carried out, asked from outside again and again."""
+
+    @property
+    def title(self) -> str:
+        """Whom it asks for what, as 'the application serves a read'."""
+        raise NotImplementedError
+
+    def opened(self, work: Work) -> AbstractContextManager[Callable[[], str]]:
+        """Get ready once (log in); gives the question.
+
+        Returns:
+            A context whose value asks once and answers '' where a user was served, else what
+            they met instead. It is called in a thread, several times a second.
+
+        Raises:
+            RemediationError: It cannot be asked: the reason goes into the report.
+        """
         raise NotImplementedError
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 from prefect.exceptions import Pause, PrefectHTTPStatusError
 
-from tasks.guardrails import acting, gates, proving, recording, systems, undoing
+from tasks.guardrails import acting, gates, proving, recording, systems, undoing, watching
 from tasks.guardrails.case import Case, StageRecord
 from tasks.guardrails.errors import (
     ApprovalExpired,
@@ -133,7 +133,8 @@ def _carry_out_stage(work: recording.Recorder, record: StageRecord) -> None:
         acting.recheck(work, record, lease)  # 6
         try:
             asked_before = proving.ask(work, record, lease, "before")
-            acting.act(work, record, lease)  # 7
+            with watching.watched(work, record, lease):
+                acting.act(work, record, lease)  # 7
             unproved = proving.prove(work, record, lease, asked_before)  # 8
         except (*_GOES_ON_ELSEWHERE, gates.Kept):
             raise

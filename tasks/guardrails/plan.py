@@ -13,10 +13,12 @@ from tasks.guardrails.changes import (
     Change,
     Check,
     Limit,
+    Loss,
     Observed,
     Reverts,
     Standing,
     Verdict,
+    Watch,
     Work,
 )
 from tasks.guardrails.registry import ByKind, reader
@@ -28,6 +30,7 @@ __all__ = [
     "Effects",
     "Finding",
     "Limit",
+    "Loss",
     "Observed",
     "Plan",
     "Reverts",
@@ -36,6 +39,7 @@ __all__ = [
     "StageOutline",
     "Standing",
     "Verdict",
+    "Watch",
     "Work",
     "canonical_json",
     "digest_of",
@@ -59,6 +63,7 @@ class Risk(enum.StrEnum):
 AnyChange = Annotated[ByKind[Change], reader(Change)]
 AnyCheck = Annotated[ByKind[Check], reader(Check)]
 AnyLimit = Annotated[ByKind[Limit], reader(Limit)]
+AnyWatch = Annotated[ByKind[Watch], reader(Watch)]
 
 
 class _Frozen(BaseModel):
@@ -116,6 +121,7 @@ class Stage(_Frozen):
         changes: What will be done, in order.
         checks: What is asked from outside afterwards.
         limits: Amounts measured again right before the act.
+        watches: What is asked from outside all the time meanwhile: the outage as users saw it.
         effects: What it costs.
         notes: What else the approver should know ('stays unproved: ...').
     """
@@ -127,6 +133,7 @@ class Stage(_Frozen):
     changes: tuple[AnyChange, ...] = ()
     checks: tuple[AnyCheck, ...] = ()
     limits: tuple[AnyLimit, ...] = ()
+    watches: tuple[AnyWatch, ...] = ()
     effects: Effects = Effects()
     notes: tuple[str, ...] = ()
 

@@ -56,6 +56,8 @@ def plan(case: Case, record: StageRecord) -> str:
     parts += ["## What it costs", _effects(stage.effects, len(stage.objects))]
     if stage.limits:
         parts += ["## Limits, measured again right before", _limits(stage)]
+    if stage.watches:
+        parts += ["## Watched meanwhile", *(f"- {escape(w.title)}" for w in stage.watches)]
     if stage.checks:
         parts += ["## Proof afterwards", *(f"- {escape(c.title)}" for c in stage.checks)]
     if stage.notes:

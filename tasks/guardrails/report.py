@@ -3,6 +3,7 @@
 import base64
 import html
 from collections.abc import Sequence
+from typing import Any
 
 from tasks.guardrails.approval import Gate
 from tasks.guardrails.case import Case
@@ -74,6 +75,9 @@ def report(case: Case) -> str:
     ]
     if checks:
         parts += ["## Proof", table(("check", "when", "answer", "evidence"), checks)]
+    watches = [(e.facts["title"], watch_sentence(e.facts)) for e in case.of_kind("watched")]
+    if watches:
+        parts += ["## As users saw it meanwhile", table(("watched", "what was seen"), watches)]
     if case.has_acted:
         parts += ["## Undo", f"`remedy undo {case.id}`"]
     for record in case.stages:
@@ -82,6 +86,28 @@ def report(case: Case) -> str:
             f"{plan(case, record)}\n\n</details>"
         )
     return "\n\n".join(parts)
+
+
+def watch_sentence(seen: dict[str, Any]) -> str:
+    """Say what a watch saw.
+
+    Args:
+        seen: The facts of a `watched` entry.
+
+    Returns:
+        A sentence with the figures.
+    """
+    if not seen["asked"]:
+        return f"could not be asked: {seen['problem'] or 'no time'}"
+    asked = f"asked {seen['asked']} times, slowest answer {seen['slowest_seconds']:.2f} s"
+    if seen["problem"]:
+        asked += f", until {seen['problem']}"
+    if not seen["failed"]:
+        return f"{asked}; served each time"
+    return (
+        f"{asked}; not served {seen['failed']} times, at most "
+        f"{seen['longest_outage_seconds']:.2f} s on end; the first time: {seen['first_problem']}"
+    )
 
 
 def _steps(case: Case) -> list[tuple[str, str, str]]:

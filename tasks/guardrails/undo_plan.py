@@ -1,5 +1,6 @@
 """The undo of an earlier remediation: itself a plan, made from what the ledger says."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from tasks.guardrails.case import Case, StageRecord
@@ -10,6 +11,8 @@ from tasks.guardrails.plan import (
     Change,
     Effects,
     Finding,
+    Limit,
+    Loss,
     Observed,
     Plan,
     Reverts,
@@ -53,13 +56,7 @@ class UndoChange(Change):
         return after, before
 
     def _as_then(self, work: Work) -> Work:
-        return Work(
-            target=work.target,
-            remediation=self.original_remediation,
-            token=work.token,
-            begun_at=work.begun_at,
-            progress=work.progress,
-        )
+        return replace(work, remediation=self.original_remediation)
 
     def observe(self, work: Work) -> Observed:
         """Look with the change's own eyes; its `after` is our `before`."""
@@ -72,6 +69,30 @@ class UndoChange(Change):
 
     def revert(self, work: Work) -> None:
         """Never called: what is impossible to revert stops an undo."""
+
+
+class UndoLoss(Limit):
+    """What the undo of a change loses that others made since.
+
+    Args:
+        original: The change.
+        original_remediation: Whose change it was.
+    """
+
+    kind: ClassVar[str] = "guardrails.undo_loss"
+
+    original: AnyChange
+    original_remediation: str
+
+    @property
+    def title(self) -> str:
+        """What is limited."""
+        return f"lost by the undo of '{self.original.title}'"
+
+    def measure(self, work: Work) -> float:
+        """Count it as the change does."""
+        loss = self.original.undo_loss(replace(work, remediation=self.original_remediation))
+        return loss.amount if loss else 0
 
 
 def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Plan:
@@ -93,7 +114,8 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
     case = Case.read(ledger, remediation)
     _insist_that_it_can_be_undone(ledger, case, target, own_id)
     changes: list[Change] = []
-    losses: list[str] = []
+    losses: list[Loss] = []
+    limits: list[Limit] = []
     findings: list[Finding] = []
     risk = Risk.HARMLESS
     for record in reversed(case.stages):
@@ -111,8 +133,17 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
                 )
             risk = max(risk, record.stage.risk, key=list(Risk).index)
             work = Work(target=target, remediation=remediation)
-            loss = change.undo_loss(work)
-            losses += [loss] if loss else []
+            if loss := change.undo_loss(work):
+                losses.append(loss)
+                limits.append(
+                    UndoLoss(
+                        original=change,
+                        original_remediation=remediation,
+                        at_most=loss.at_most,
+                        unit=loss.unit,
+                        guards=UndoChange.kind,
+                    )
+                )
             changes.append(UndoChange(original=change, original_remediation=remediation))
     return Plan(
         name="undo",
@@ -126,7 +157,12 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
             *findings,
         ),
         changes=tuple(_in_turn(changes)),
-        effects=Effects(lost=" ".join(losses) or "nothing", outage="as the change itself had"),
+        watches=tuple(dict.fromkeys(w for record in case.stages for w in record.stage.watches)),
+        limits=tuple(limits),
+        effects=Effects(
+            lost=" ".join(loss.sentence for loss in losses) or "nothing",
+            outage="as the change itself had",
+        ),
     )
 
 

@@ -1,11 +1,13 @@
 """Undoing: every change that was begun, in reverse order, each from its own `before`."""
 
+import math
+
 from tasks.guardrails import acting, faults, gates, surface
 from tasks.guardrails.acting import as_step, work_on
 from tasks.guardrails.case import StageRecord
 from tasks.guardrails.errors import RemediationError, Transient, UndoFailed
 from tasks.guardrails.leases import Lease
-from tasks.guardrails.plan import Change, Standing, Work
+from tasks.guardrails.plan import Change, Loss, Standing, Work
 from tasks.guardrails.recording import Recorder
 
 
@@ -38,13 +40,14 @@ def undo(recorder: Recorder, lease: Lease, *, automatic: bool) -> None:
                     raise _stands(recorder, change.title, error.found) from error
 
 
-def _loss(change: Change, told: Work) -> str:
+def _loss(change: Change, told: Work) -> Loss | None:
     try:
         return change.undo_loss(told)
     except Transient:
         raise
     except RemediationError as error:  # what cannot be counted is not nothing
-        return f"What others wrote since cannot be counted: {error.found}"
+        sentence = f"What others wrote since cannot be counted: {error.found}"
+        return Loss(math.inf, "", sentence)
 
 
 def _ask_about_loss(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> None:
@@ -52,19 +55,40 @@ def _ask_about_loss(recorder: Recorder, record: StageRecord, lease: Lease, index
     told = work_on(recorder, record, lease, index)
     if change.reverts != "exact" or change.observe(told).standing is Standing.BEFORE:
         return
-    loss = _loss(change, told)
-    if loss and not gates.ask_person(
-        recorder,
-        record,
-        f"undo-{index}",
-        f"Undo '{change.title}'? {loss} Approve to undo; refuse to leave it as it is.",
-    ):
+    if (loss := _loss(change, told)) is None:
+        return
+    number, question = _question(recorder, record, index, loss)
+    if not gates.ask_person(recorder, record, f"undo-{index}-{number}", question):
         raise gates.Kept(
             expected="a decision on the undo.",
             found="the decision to keep, or none in time.",
             state=f"'{change.title}' stands; nothing before it was taken back.",
             todo=f"When it is to be taken back: remedy undo {recorder.case.id}",
         )
+
+
+def _question(recorder: Recorder, record: StageRecord, index: int, loss: Loss) -> tuple[int, str]:
+    """Give the question about a loss, and its number: anew where more is lost than it says."""
+    asked = [
+        entry.facts
+        for entry in recorder.case.of_kind("loss_counted")
+        if (entry.facts["digest"], entry.facts["index"]) == (record.digest, index)
+    ]
+    if asked and (asked[-1]["at_most"] is None or loss.amount <= asked[-1]["at_most"]):
+        return len(asked), str(asked[-1]["question"])
+    bound = f" while it loses at most {loss.at_most:,.0f} {loss.unit}" if loss.at_most else ""
+    question = (
+        f"Undo '{record.stage.changes[index].title}'? {loss.sentence} "
+        f"Approve to undo{bound}; refuse to leave it as it is."
+    )
+    counted = {
+        "digest": record.digest,
+        "index": index,
+        "at_most": loss.at_most,
+        "question": question,
+    }
+    recorder.append("loss_counted", counted)
+    return len(asked) + 1, question
 
 
 def _revert(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> None:

@@ -109,6 +109,7 @@ def test_killed_in_the_middle_of_the_load(runs: Runs, sandbox: Sandbox) -> None:
     "fault",
     [
         "database.swap_databases:first-rename",
+        "database.swap_databases:counting",
         "after-apply:database.swap_databases",
         "before-entry:stage_done",
     ],

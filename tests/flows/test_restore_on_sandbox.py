@@ -74,6 +74,9 @@ def test_each_damage_is_repaired(runs: Runs, sandbox: Sandbox, kind: Damage) -> 
     assert log_in(sandbox) == httpx.codes.OK
     case = Case.read(ledger, runs.id_of(run))
     assert case.outcome == "remediated"
+    watched = case.of_kind("watched")
+    assert [bool(entry.facts["asked"]) for entry in watched] == [True, True]
+    assert watched[1].facts["problem"] == ""
     assert not any(holder.is_live for holder in holders(ledger))
 
 

@@ -14,6 +14,7 @@ from tasks.guardrails.case import Case
 from tasks.guardrails.errors import ApprovalRefused
 from tasks.guardrails.holders import holder_of, target_resource
 from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.report import report
 from tasks.guardrails.requests import ticket
 from tests import toy
 from tests.prefect_fixtures import Runs
@@ -57,6 +58,7 @@ def test_harmless_stage_acts_without_approval(runs: Runs, folder: Path, ledger: 
         "done",
         "begun",
         "done",
+        "watched",
         "stage_done",
         "ended",
     ]
@@ -290,6 +292,27 @@ def test_refused_second_stage_reverts_the_first(runs: Runs, folder: Path, ledger
     assert not (folder / "live").exists()
 
 
+@pytest.mark.parametrize(
+    ("probe", "seen"), [(True, "not served"), (False, "could not be asked: there is none")]
+)
+def test_outage_is_measured(
+    runs: Runs, folder: Path, ledger: Ledger, *, probe: bool, seen: str
+) -> None:
+    """What users meet while the changes are carried out is asked from outside, and reported."""
+    (folder / "slow-b").touch()
+    if probe:
+        (folder / "probe").mkdir()
+    run, state = runs.start(toy.toy_one_stage, target="toy", names=["down", "b"])
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    case = Case.read(ledger, runs.id_of(run))
+    (watched,) = case.of_kind("watched")
+    assert (watched.facts["failed"] > 0) is probe
+    assert (watched.facts["longest_outage_seconds"] > 0) is probe
+    assert seen in report(case)
+    assert ("the first time: it is down" in report(case)) is probe
+
+
 def test_second_stage_beyond_its_outline(runs: Runs, folder: Path, ledger: Ledger) -> None:
     """A stage that turned out riskier needs the approvers of the next higher risk."""
     assert folder
@@ -304,7 +327,7 @@ def test_second_stage_beyond_its_outline(runs: Runs, folder: Path, ledger: Ledge
 def test_undo_with_losses_asks(runs: Runs, folder: Path, ledger: Ledger, decision: str) -> None:
     """An automatic undo that would lose others' writes waits for a person, lease marked."""
     secrets = enrol(ledger, "ada", "bob", "eve", "fay")
-    (folder / "loss-live").write_text("12 rows written since would be lost.")
+    (folder / "loss-live").write_text("12")
     run, _ = runs.start(toy.toy_two_stages, target="toy", check_file="live", check="")
     case = Case.read(ledger, runs.id_of(run))
     for name in ("ada", "bob"):
@@ -312,7 +335,10 @@ def test_undo_with_losses_asks(runs: Runs, folder: Path, ledger: Ledger, decisio
     assert runs.wake(run) is None
     assert (folder / "live").read_text() == "swapped new"
     case = Case.read(ledger, runs.id_of(run))
-    assert "12 rows written since would be lost" in waiting_gate(case).question
+    assert (
+        "12 rows would be lost. Approve to undo while it loses at most 1,012 rows"
+        in waiting_gate(case).question
+    )
     for name in ("eve", "fay"):
         approve(ledger, case, name, secrets[name], decision)
         if decision == "refuse":
@@ -323,6 +349,51 @@ def test_undo_with_losses_asks(runs: Runs, folder: Path, ledger: Ledger, decisio
     assert state.name == ("Stuck" if kept else "Undone"), state.message
     assert (folder / "live").read_text() == ("swapped new" if kept else "")
     assert (folder / "copy").read_text() == ("new" if kept else "")
+
+
+def test_undo_asks_anew_where_the_loss_has_grown(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """Who approved the loss of twelve rows did not approve the loss of five thousand."""
+    secrets = enrol(ledger, "ada", "bob", "eve", "fay", "gil", "hal")
+    (folder / "loss-live").write_text("12")
+    run, _ = runs.start(toy.toy_two_stages, target="toy", check_file="live", check="")
+    for name in ("ada", "bob"):
+        approve(ledger, Case.read(ledger, runs.id_of(run)), name, secrets[name])
+    assert runs.wake(run) is None
+    for name in ("eve", "fay"):
+        approve(ledger, Case.read(ledger, runs.id_of(run)), name, secrets[name])
+    (folder / "loss-live").write_text("5000")
+    assert runs.wake(run) is None
+    assert (folder / "live").read_text() == "swapped new"
+    case = Case.read(ledger, runs.id_of(run))
+    assert "5000 rows would be lost. Approve to undo while it loses at most 10,000 rows" in (
+        waiting_gate(case).question
+    )
+    (folder / "loss-live").write_text("6000")
+    for name in ("gil", "hal"):
+        approve(ledger, case, name, secrets[name])
+    state = runs.wake(run)
+    assert state is not None
+    assert state.name == "Undone", state.message
+    assert (folder / "live").read_text() == ""
+
+
+def test_message_without_an_answer_is_asked_about(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """Nobody knows whether it was sent: each further attempt is a person's decision."""
+    secrets = enrol(ledger, "ada", "bob", "eve", "fay")
+    (folder / "no-answer").touch()
+    run, state = runs.start(toy.toy_message, target="toy")
+    assert state is None
+    assert (folder / "attempts").read_text() == "x"
+    approve(ledger, Case.read(ledger, runs.id_of(run)), "ada", secrets["ada"], "refuse")
+    assert runs.wake(run) is None
+    assert (folder / "attempts").read_text() == "xx"
+    (folder / "no-answer").unlink()
+    approve(ledger, Case.read(ledger, runs.id_of(run)), "bob", secrets["bob"], "refuse")
+    state = runs.wake(run)
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    assert (folder / "attempts").read_text() == "xxx"
+    assert (folder / "message").read_text() == "sent"
 
 
 def test_failing_revert_is_stuck(runs: Runs, folder: Path, ledger: Ledger) -> None:

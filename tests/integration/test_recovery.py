@@ -22,6 +22,7 @@ from tasks.guardrails.holders import holders
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import Policy, set_policy
 from tests import toy
+from tests.approving import Approvers
 from tests.prefect_fixtures import Runs
 
 
@@ -223,6 +224,26 @@ def test_undo_of_an_earlier_run(runs: Runs, folder: Path) -> None:
     _, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(second))
     assert state is not None
     assert f"({runs.id_of(third)}) touched file a later" in (state.message or "")
+
+
+def test_undo_asks_anew_where_its_loss_has_grown(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """What an approved undo loses is counted again right before it."""
+    first, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"])
+    (folder / "loss-a").write_text("12")
+    run, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(first))
+    assert state is None
+    people = Approvers(ledger)
+    people.approve_gate(Case.read(ledger, runs.id_of(run)))
+    (folder / "loss-a").write_text("5000")
+    assert runs.wake(run) is None
+    assert (folder / "a").read_text() == "new a"
+    case = Case.read(ledger, runs.id_of(run))
+    assert "5,000 rows now, approved were 1,012" in case.of_kind("superseded")[0].facts["why"]
+    people.approve_gate(case)
+    state = runs.wake(run)
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    assert (folder / "a").read_text() == ""
 
 
 def test_undo_refuses_a_world_that_moved(runs: Runs, folder: Path) -> None:

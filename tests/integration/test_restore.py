@@ -2,14 +2,17 @@
 
 import gzip
 import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 import zstandard
 
 from flows.database.restore_from_backup import Writes
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.guardrails.plan import Risk, Verdict
+from tasks.guardrails.plan import Risk, Standing, Verdict
 from tests.postgres_fixtures import (
     ID,
     WORK,
@@ -250,3 +253,24 @@ def test_a_copy_that_lacks_rows_is_not_proved(
     assert answer.verdict is Verdict.NOT_HELD
     assert answer.detail == "public.tickets: 99 instead of 100"
     shutil.rmtree(planner_system.backups.folder)
+
+
+def test_sessions_that_began_read_only_end_with_it(
+    planner: Cluster, planner_system: PlannerSystem
+) -> None:
+    """Killed after the setting was lifted, an undo still ends what had read it before."""
+    take(planner, planner_system, f"{NAME}.dump", "-Fc")
+    change = plan_restore(writes=Writes.REFUSE).changes[0]
+    work = replace(WORK, begun_at=datetime.now(UTC))
+    change.apply(work)
+    assert change.observe(work).standing is Standing.AFTER
+    with planner.connect("planner", user="planner") as pooled:
+        shown = pooled.execute("SHOW transaction_read_only").fetchone()
+        assert shown == {"transaction_read_only": "on"}
+        planner.run("ALTER DATABASE planner SET default_transaction_read_only = off")
+        assert change.observe(work).standing is Standing.HALF
+        change.revert(work)
+        with pytest.raises(psycopg.OperationalError):
+            pooled.execute("SHOW transaction_read_only")
+    assert change.observe(work).standing is Standing.BEFORE
+    assert planner.one("SHOW transaction_read_only", "planner") == "off"

@@ -220,6 +220,28 @@ def test_kill_between_create_and_mark(planner: Cluster, planner_system: PlannerS
     assert create.observe(WORK).standing is Standing.AFTER
 
 
+def test_what_was_written_until_the_swap_is_named(
+    planner: Cluster, planner_system: PlannerSystem
+) -> None:
+    """Rows that came after the approved comparison are counted in the old database, by key."""
+    _, swap = prepared(planner, planner_system)
+    planner.run(
+        "INSERT INTO tickets (id, title) VALUES (9001, 'late'); "
+        "UPDATE users SET version = 9 WHERE username = 'user1'",
+        "planner",
+    )
+    note = swap.apply(WORK)
+    assert note is not None
+    assert f"only in {swap.kept} now: public.tickets 1 rows: (9001); public.users 1 rows: (" in note
+    assert swap.observe(WORK).standing is Standing.AFTER
+    planner.run(f"ALTER DATABASE {swap.kept} ALLOW_CONNECTIONS true")  # as one killed there left it
+    assert swap.observe(WORK).standing is Standing.HALF
+    again = swap.apply(WORK)
+    assert again is not None
+    assert again in note
+    assert swap.observe(WORK).standing is Standing.AFTER
+
+
 def test_an_undo_says_what_it_would_lose(planner: Cluster, planner_system: PlannerSystem) -> None:
     """Nothing while nobody but the probe wrote; both losses in figures afterwards."""
     take(planner, planner_system, f"{NAME}.dump", "-Fc")
@@ -230,20 +252,23 @@ def test_an_undo_says_what_it_would_lose(planner: Cluster, planner_system: Plann
     stage = swap_only(plan_cut_over(plan))
     carry_out(stage, WORK)
     swap = stage.changes[0]
-    assert swap.undo_loss(WORK) == ""
+    assert swap.undo_loss(WORK) is None
     planner.run(f"INSERT INTO notes_without_key VALUES ('remedy-{ID}-1 by the probe')", "planner")
-    assert swap.undo_loss(WORK) == ""
+    assert swap.undo_loss(WORK) is None
     planner.run(
         "INSERT INTO tickets (title) VALUES ('after'); UPDATE users SET version = 2 "
         "WHERE username = 'user1'; DELETE FROM tickets WHERE id = 5",
         "planner",
     )
-    assert swap.undo_loss(WORK) == (
+    loss = swap.undo_loss(WORK)
+    assert loss is not None
+    assert (loss.amount, loss.unit) == (4, "rows")
+    assert loss.sentence == (
         "An undo takes back 2 rows written since the cut-over and brings back 2 replaced or "
         "deleted since (public.tickets 1 new, 1 replaced or deleted, public.users 1 new, "
         "1 replaced or deleted); without it the 1 rows stay lost that were written between the "
         "backup and the cut-over. The database that goes is kept."
     )
     undo(stage, WORK)
-    assert swap.undo_loss(WORK) == ""
+    assert swap.undo_loss(WORK) is None
     assert planner.checksums("planner") == before
