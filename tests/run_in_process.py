@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import signal
 import sys
 from pathlib import Path
 from uuid import UUID
@@ -11,7 +12,7 @@ from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 
 from infra.sandbox.services import Sandbox
-from tasks.guardrails import systems
+from tasks.guardrails import draining, systems
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests import toy
@@ -35,6 +36,7 @@ def main(run_id: str, flow_path: str, target: str) -> None:
         targets.give(SandboxTarget(**Sandbox(Path(path)).target_settings()))
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(run_id))
+    signal.signal(signal.SIGUSR1, lambda *_: draining.ask())  # as a worker that drains asks it
     with contextlib.suppress(Pause):
         run_flow(flow, flow_run=run, parameters=run.parameters, return_type="state")
 

@@ -8,7 +8,7 @@ from functools import partial
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.guardrails import faults, gates, surface
+from tasks.guardrails import draining, faults, gates, surface
 from tasks.guardrails.case import StageRecord, Step
 from tasks.guardrails.errors import RemediationError, Transient, WorldMoved
 from tasks.guardrails.leases import Lease
@@ -113,6 +113,7 @@ def act(recorder: Recorder, record: StageRecord, lease: Lease) -> None:
     for index, change in enumerate(record.stage.changes):
         if _is_built_upon(recorder.case.steps(record), index):
             continue
+        draining.end_here_if_asked()
         step = partial(_carry_out, recorder, record, lease, index)
         if not change.at_most_once:
             as_step(change.title, step)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
-from prefect.exceptions import Pause, PrefectHTTPStatusError
+from prefect.exceptions import Pause, PrefectHTTPStatusError, TerminationSignal
 
 from tasks.guardrails import acting, gates, proving, recording, systems, undoing, watching
 from tasks.guardrails.case import Case, StageRecord
@@ -200,6 +200,10 @@ def lease_on_target(work: recording.Recorder) -> Iterator[Lease]:
         raise
     except Pause:  # a question in the middle of the act: nobody else may come in between
         stuck = f"remediation {case.id} waits for a decision on how to go on"
+        raise
+    except TerminationSignal:  # the same, until a recovery goes on
+        stopped = f"remediation {case.id} was stopped; its recovery goes on"
+        stuck = stopped if work.case.has_acted else ""
         raise
     finally:
         lease.release(stuck=stuck)

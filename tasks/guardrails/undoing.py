@@ -2,7 +2,7 @@
 
 import math
 
-from tasks.guardrails import acting, faults, gates, surface
+from tasks.guardrails import acting, draining, faults, gates, surface
 from tasks.guardrails.acting import as_step, work_on
 from tasks.guardrails.case import StageRecord
 from tasks.guardrails.errors import RemediationError, Transient, UndoFailed
@@ -28,6 +28,7 @@ def undo(recorder: Recorder, lease: Lease, *, automatic: bool) -> None:
         steps = recorder.case.steps(record)
         for index in reversed(range(len(steps))):
             if steps[index].stands:
+                draining.end_here_if_asked()
                 change = record.stage.changes[index]
                 if automatic:  # asked here: a task run cannot suspend
                     _ask_about_loss(recorder, record, lease, index)

@@ -1,6 +1,7 @@
 """Recovery: whatever kills a run, the remediation ends done or undone."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from flows.help.undo_remediation import undo_remediation
 from tasks.guardrails import approvers, codes, recovery
 from tasks.guardrails.approval import decide, waiting_gate
 from tasks.guardrails.case import Case
-from tasks.guardrails.holders import holders
+from tasks.guardrails.holders import holder_of, holders, target_resource
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import Policy, set_policy
 from tests import toy
@@ -41,6 +42,38 @@ def run_and_die(run_id: str, flow: str, folder: Path, fault: str) -> int:
         timeout=120,
     )
     return done.returncode
+
+
+def test_drained_run_ends_between_two_changes(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """Asked to hand over, a run finishes the change it is at; a recovery goes on with the next."""
+    (folder / "slow-a").touch()
+    run = runs.create(toy.toy_one_stage, target="toy", names=["a", "b"])
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tests.run_in_process"),
+            *(str(run.id), "tests.toy:toy_one_stage", f"toy={folder}"),
+        ],
+        env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""},
+        stderr=subprocess.DEVNULL,
+    )
+    while not (folder / "a").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGUSR1)
+    process.wait(60)
+    case = Case.read(ledger, runs.id_of(run))
+    assert [e.facts["title"] for e in case.of_kind("done")] == ["write a"]
+    assert not case.of_kind("failed", "ended")
+    assert not (folder / "b").exists()
+    held = holder_of(ledger, target_resource("toy"))
+    assert held is not None
+    assert "its recovery goes on" in held.stuck
+    _, state = runs.start(recover_remediation, remediation=case.id)
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    titles = [e.facts["title"] for e in Case.read(ledger, case.id).of_kind("begun")]
+    assert titles == ["write a", "write b"]
+    assert no_lease_is_live(ledger)
 
 
 def no_lease_is_live(ledger: Ledger) -> bool:
