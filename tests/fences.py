@@ -16,3 +16,6 @@ class Held:
         """Refuse once it is lost."""
         if self.lost:
             raise LeaseLost(expected="the lease.", found="it ran out.", todo="Look.")
+
+    def note_child(self, pid: int, program: str) -> None:
+        """Forget it: there is no ledger."""

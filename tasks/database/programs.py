@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.guardrails.errors import PreconditionFailed, Transient
+from tasks.guardrails.systems import note_child
 from tasks.platforms.protocols import Database
 
 _PR_SET_PDEATHSIG = 1
@@ -80,6 +81,7 @@ def running(
             preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509
         )
         try:
+            note_child(process.pid, program)
             yield process
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:

@@ -22,7 +22,7 @@ from tasks.guardrails.errors import (
     UndoFailed,
     WorldMoved,
 )
-from tasks.guardrails.holders import target_resource
+from tasks.guardrails.holders import end_children, target_resource
 from tasks.guardrails.leases import Lease, take
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.planner import Planner
@@ -186,7 +186,8 @@ def lease_on_target(work: recording.Recorder) -> Iterator[Lease]:
     try:
         system = systems.load(case.target)
         work.insist_on_same_system(system)
-        ended = system.end_older(lease.token)
+        ended = end_children(work.ledger, lease.previous) if lease.previous else []
+        ended += system.end_older(lease.token)
         if ended:
             work.append("fenced", {"token": lease.token, "ended": ended})
         with systems.pin(system, lease):

@@ -125,8 +125,37 @@ def end_process(held: Holder) -> None:
     Raises:
         TargetBusy: It would not end.
     """
-    process = psutil.Process(held.pid)
-    family = [process, *process.children(recursive=True)]
+    _end_family(held.pid)
+
+
+def end_children(ledger: Ledger, before: Holder) -> list[str]:
+    """End programs that an earlier holder started on this host and that outlived it.
+
+    Args:
+        ledger: Where each of them was recorded when it was started.
+        before: The earlier holder.
+
+    Returns:
+        A sentence for each that was ended.
+
+    Raises:
+        TargetBusy: One would not end.
+    """
+    ended = []
+    for entry in ledger.entries(remediation=before.remediation, kinds=("child_started",)):
+        facts = entry.facts
+        if facts["host"] == socket.gethostname() and started(facts["pid"]) == facts["started"]:
+            _end_family(facts["pid"])
+            ended.append(f"process {facts['pid']}, {facts['program']}")
+    return ended
+
+
+def _end_family(pid: int) -> None:
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
     for one in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.send_signal(signal.SIGKILL)
@@ -134,7 +163,7 @@ def end_process(held: Holder) -> None:
     while any(is_at_work(one) for one in family):
         if time.monotonic() > give_up:
             raise TargetBusy(
-                expected=f"process {held.pid}, whose lease ran out, to end when it is killed.",
+                expected=f"process {pid}, whose lease ran out, to end when it is killed.",
                 found=f"it still runs after {_GONE_SECONDS} s.",
                 todo="End it, or restart its host; then start again.",
             )

@@ -81,6 +81,15 @@ class Lease:
             self._lost.set()
             raise self._lost_to(Holder(**row._mapping))  # noqa: SLF001 - SQLAlchemy's public name
 
+    def note_child(self, pid: int, program: str) -> None:
+        """Record a child process that works under the lease: who takes it over ends it."""
+        body = {"host": socket.gethostname(), "pid": pid, "started": started(pid)}
+        self.ledger.append(
+            "child_started",
+            {**body, "program": program, "token": self.token},
+            remediation=self.remediation,
+        )
+
     def _lost_to(self, now: Holder | None) -> LeaseLost:
         return LeaseLost(
             expected=f"the lease on {self.resource} with token {self.token}.",

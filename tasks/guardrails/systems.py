@@ -32,6 +32,9 @@ class Fence(Protocol):
     def insist_fresh(self) -> None:
         """Raise LeaseLost where somebody else may hold the lease by now."""
 
+    def note_child(self, pid: int, program: str) -> None:
+        """Record a child process that works under the lease."""
+
 
 Loader = Callable[[str], SystemFacts]
 _loaders: list[Loader] = []
@@ -87,3 +90,15 @@ def insist_on_fence() -> None:
     fence = _fence.get()
     if fence is not None:
         fence.insist_fresh()
+
+
+def note_child(pid: int, program: str) -> None:
+    """Record a child process that works under our lease, so that a successor can end it.
+
+    Args:
+        pid: Its number.
+        program: What it is, as 'pg_restore'.
+    """
+    fence = _fence.get()
+    if fence is not None:
+        fence.note_child(pid, program)

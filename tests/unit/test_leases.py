@@ -1,6 +1,7 @@
 """Leases: one at work on a target, and whoever takes over ends the one before first."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -275,3 +276,25 @@ def test_who_lost_a_remediation_records_nothing_more(ledger: Ledger) -> None:
     with pytest.raises(LeaseLost, match="token 2"):
         work.append("ended", {"outcome": "undone", "why": "too late"})
     assert ledger.head() == head
+
+
+def test_child_that_outlived_its_holder_is_ended(ledger: Ledger) -> None:
+    """A program that a killed process had started is known by number and start, and ended."""
+    lease = forgotten(ledger)
+    left, other = (psutil.Popen(["sleep", "600"]) for _ in range(2))
+    try:
+        lease.note_child(left.pid, "pg_restore")
+        with ledger.writing() as chain:  # a number that another process has by now
+            body = {"host": socket.gethostname(), "pid": other.pid, "started": "another boot:1"}
+            chain.append("child_started", {**body, "program": "psql"}, remediation="first")
+        time.sleep(0.3)
+        successor = take(ledger, RESOURCE, "second", "run-2")
+        assert successor.previous is not None
+        ended = holders.end_children(ledger, successor.previous)
+        assert ended == [f"process {left.pid}, pg_restore"]
+        assert not is_at_work(left)
+        assert is_at_work(other)
+    finally:
+        for one in (left, other):
+            one.kill()
+            one.wait()
