@@ -18,18 +18,22 @@ import yaml
 from prefect import Flow
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.utilities.callables import parameter_schema
 
 from deployments.services.environment import CODE
 from deployments.services.settings import POOL
-from deployments.services.worker import TYPE, pool_template
-from flows.catalogue import load_all, section_of
+from deployments.worker import pool
+from deployments.worker.installed import entrypoint_of
+from flows.catalogue import Catalogue, load, load_all, section_of
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.errors import BadInput
+from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Risk
+from tasks.guardrails.remediation import Remediation
+from tasks.guardrails.requests import register_schedule
 from tasks.platforms.sandbox.target import SandboxTarget
 from tasks.platforms.targets import PLATFORMS
 
@@ -41,10 +45,8 @@ RISKS = {
     "restore_from_backup": Risk.DISRUPTIVE,
     "undo_remediation": Risk.DESTRUCTIVE,
 }
-# The worker says where its code lies: it need not be where the deployment was made.
-PULL: list[dict[str, Any]] = [
-    {"prefect.deployments.steps.set_working_directory": {"directory": "{{ $REMEDY_CODE }}"}}
-]
+# Nothing is pulled: the worker runs what is installed with it, and refuses a run with steps.
+PULL: list[dict[str, Any]] = []
 PREFECT_YAML = CODE / "prefect.yaml"
 _HEAD = "# Written by `python -m deployments.registration`; `prefect deploy --all` deploys it.\n"
 
@@ -140,14 +142,20 @@ class Definition:
         )
 
 
-def definitions() -> list[Definition]:
-    """Give the deployment of every flow there is.
+def definitions(flows: Mapping[str, Flow[..., Any]]) -> list[Definition]:
+    """Give the deployments of flows.
+
+    Args:
+        flows: The flows by the names of their files.
+
+    Returns:
+        A definition for each.
 
     Raises:
         BadInput: A flow has no risk in RISKS.
     """
     found = []
-    for name, flow in load_all().items():
+    for name, flow in flows.items():
         if name not in RISKS:
             raise BadInput(
                 expected=f"the risk of {name} in deployments/registration.py.",
@@ -158,7 +166,7 @@ def definitions() -> list[Definition]:
         found.append(
             Definition(
                 flow=flow,
-                entrypoint=f"flows/{section}/{name}.py:{name}",
+                entrypoint=entrypoint_of(flow),
                 tags=(f"section:{section}", f"risk:{RISKS[name]}"),
                 timetable=TIMETABLES.get(name),
                 one_at_a_time=name in ONE_AT_A_TIME,
@@ -172,25 +180,30 @@ def prefect_yaml() -> str:
     text = {
         "name": "remedy",
         "pull": PULL,
-        "deployments": [definition.as_yaml() for definition in definitions()],
+        "deployments": [definition.as_yaml() for definition in definitions(load_all())],
     }
     return _HEAD + yaml.safe_dump(text, sort_keys=False, width=100)
 
 
-def register() -> list[str]:
+def register() -> Catalogue:
     """Make work pool, block types and deployments, or bring them to what they shall be.
 
+    Schedules are recorded in the ledger as well: their runs then have a known requester.
+
     Returns:
-        Names of the deployments.
+        What was registered; a flow file that cannot be imported keeps no other out.
     """
     register_blocks()
+    catalogue = load()
     with get_client(sync_client=True) as client:
-        pool = WorkPoolCreate(name=POOL, type=TYPE, base_job_template=pool_template())
-        client.create_work_pool(pool, overwrite=True)
-        found = definitions()
-        for definition in found:
+        pool.prepare(client, POOL)
+        for definition in definitions(catalogue.flows):
             definition.create(client)
-    return [definition.name for definition in found]
+    ledger = Ledger()
+    for name, timetable in TIMETABLES.items():
+        if isinstance(catalogue.flows.get(name), Remediation):
+            register_schedule(ledger, name, dict(timetable.parameters))
+    return catalogue
 
 
 def register_blocks() -> list[type[Block]]:

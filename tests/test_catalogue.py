@@ -2,17 +2,20 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from deployments import docs_guide
+from deployments import docs, docs_guide, registration
 from deployments.docs_flows import carried_out, sections_of
 from deployments.docs_kinds import kinds_of_change
-from flows.catalogue import guide_of, load_all, section_of
+from flows.catalogue import guide_of, load, load_all, section_of
+from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.remediation import Remediation
+from tests.broken_flows import make_section
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path for path in (ROOT / "flows").glob("*/*.py") if path.name != "__init__.py")
@@ -146,3 +149,44 @@ def test_pages_name_the_kinds_of_change() -> None:
     page = (PAGES / "restore_from_backup.md").read_text()
     assert set(re.findall(r"^\| `([\w.]+\.\w+)` \|", page, re.MULTILINE)) == kinds
     assert kinds_of_change(FLOWS["recover_remediation"]) == []
+
+
+@pytest.fixture
+def section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A section to put broken files in."""
+    return make_section(tmp_path, monkeypatch)
+
+
+def test_a_broken_file_keeps_no_other_out(section: Path) -> None:
+    """The others are loaded; of the broken ones it is said which, why, and where."""
+    (section / "no_python.py").write_text("def no_python(:\n")
+    (section / "no_module.py").write_text("import tasks.nothing\n")
+    (section / "half_done.py").write_text("\n\nprint(1 / 0)\n")
+    found = load()
+    assert found.flows == FLOWS
+    there = f"flows.{section.name}"
+    assert found.broken == {
+        "half_done": f"ZeroDivisionError: division by zero ({there}.half_done line 3)",
+        "no_module": "ModuleNotFoundError: No module named 'tasks.nothing' "
+        f"({there}.no_module line 1)",
+        "no_python": "SyntaxError: invalid syntax (no_python.py, line 1)",
+    }
+
+
+def test_a_broken_folder_is_said_of_each_of_its_files(section: Path) -> None:
+    """A section that cannot be imported as a whole breaks all that lies in it."""
+    (section / "__init__.py").write_text("raise OSError('no disk')\n")
+    (section / "sound.py").touch()
+    assert load().broken == {"sound": f"OSError: no disk (flows.{section.name} line 1)"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [load_all, registration.prefect_yaml, docs.pages],
+    ids=lambda make: str(make.__name__),
+)
+def test_nothing_is_made_while_a_file_is_broken(section: Path, make: Callable[[], object]) -> None:
+    """Registration, prefect.yaml and the pages refuse: a flow would be missing from them."""
+    (section / "half_done.py").write_text("raise RuntimeError('a stage is missing')\n")
+    with pytest.raises(PreconditionFailed, match="half_done: RuntimeError: a stage is missing"):
+        make()

@@ -50,7 +50,7 @@ _TREE = {
         "refuse": ("deciding:refuse", "Refuse what a remediation waits for."),
         "undo": ("starting:undo", "Take an earlier remediation back."),
         "recover": ("starting:recover", "Carry on a remediation whose process is gone."),
-        "cancel": ("starting:cancel", "Stop a remediation; what it began is taken back."),
+        "cancel": ("stopping:cancel", "Stop a remediation; what it began is taken back."),
     },
 }
 _TREES = {

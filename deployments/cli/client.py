@@ -3,22 +3,31 @@
 import os
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
 import stamina
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterName,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import BlockDocument, FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 
+from tasks.guardrails.case import id_of_run
 from tasks.guardrails.errors import BadInput, PreconditionFailed
 
 R = TypeVar("R")
 _BUSY = 503
+_NEWEST = 200  # the most that Prefect's API gives at once
 
 
 def _passes(error: Exception) -> bool:
@@ -70,6 +79,27 @@ def start(name: str, parameters: dict[str, Any], key: str) -> FlowRun:
     Raises:
         BadInput: There is no such deployment, or a parameter is unknown or not valid.
     """
+    deployment = deployment_for(name, parameters)
+    return ask(
+        lambda client: client.create_flow_run_from_deployment(
+            deployment, parameters=parameters, idempotency_key=key
+        )
+    )
+
+
+def deployment_for(name: str, parameters: dict[str, Any]) -> UUID:
+    """Find the deployment of a name that takes some parameters.
+
+    Args:
+        name: Its name.
+        parameters: The parameters.
+
+    Returns:
+        Its id.
+
+    Raises:
+        BadInput: There is no such deployment, or it does not know a parameter.
+    """
     deployment = ask(lambda client: _deployment(client, slug(name)))
     known = set(deployment.parameter_openapi_schema.get("properties", {}))
     # Prefect accepts an unknown parameter, and crashes the run with it.
@@ -79,11 +109,8 @@ def start(name: str, parameters: dict[str, Any], key: str) -> FlowRun:
             found=", ".join(sorted(unknown)) + ".",
             todo="Correct --param, then run the command again.",
         )
-    return ask(
-        lambda client: client.create_flow_run_from_deployment(
-            deployment.id, parameters=parameters, idempotency_key=key
-        )
-    )
+    found: UUID = deployment.id
+    return found
 
 
 def _deployment(client: SyncPrefectClient, name: str) -> Any:  # noqa: ANN401 - Prefect's response
@@ -111,6 +138,33 @@ def run_named(text: str) -> FlowRun | None:
     return found[0] if found else None
 
 
+def run_of(remediation: str) -> FlowRun | None:
+    """Find the run that is to begin a remediation, or that ended before it did.
+
+    The id of a remediation is made from that of its run, and does not lead back to it: the
+    newest runs that have not completed are looked through.
+
+    Args:
+        remediation: Id of the remediation, or the beginning of it.
+
+    Returns:
+        The run; None where there is none among them.
+    """
+    open_ = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=[StateType.COMPLETED])),
+        # Schedules have runs made hours ahead.
+        expected_start_time=FlowRunFilterExpectedStartTime(
+            before_=datetime.now(UTC) + timedelta(minutes=1)
+        ),
+    )
+    found = ask(
+        lambda client: client.read_flow_runs(
+            flow_run_filter=open_, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=_NEWEST
+        )
+    )
+    return next((run for run in found if id_of_run(str(run.id)).startswith(remediation)), None)
+
+
 def read(run: str) -> FlowRun | None:
     """Read a run; None where Prefect has none of that id."""
     try:
@@ -127,11 +181,21 @@ def cancel(run: FlowRun) -> str:
 
     Returns:
         Name of its state afterwards.
+
+    Raises:
+        PreconditionFailed: Prefect does not cancel it.
     """
     running = run.state is not None and run.state.type in (StateType.RUNNING, StateType.PENDING)
     state: State[None] = Cancelling() if running else Cancelled()
-    answer = ask(lambda client: client.set_flow_run_state(run.id, state))
-    return answer.state.name if answer.state and answer.state.name else answer.status.value
+    ask(lambda client: client.set_flow_run_state(run.id, state))
+    now = ask(lambda client: client.read_flow_run(run.id)).state
+    if now is None or not (now.is_cancelled() or now.is_cancelling()):
+        raise PreconditionFailed(
+            expected=f"Prefect to cancel run {run.name}.",
+            found=f"it is {now.name if now else 'in no state'}.",
+            todo="See what it does with `remedy show`, then try again.",
+        )
+    return str(now.name)
 
 
 def url_of(run: str) -> str:

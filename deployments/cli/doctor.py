@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,7 +16,8 @@ from deployments.cli.errors import Exit
 from deployments.cli.output import AsJson, emit, table
 from deployments.services.database import usable_programs
 from deployments.services.environment import home_folder, is_remote
-from deployments.services.settings import PREFERRED_PORT
+from deployments.services.settings import POOL, PREFERRED_PORT
+from deployments.worker.exposure import answers_anybody, reached_beyond_loopback
 from infra.sandbox.settings import is_free
 from tasks.guardrails import approvers
 from tasks.guardrails.errors import RemediationError
@@ -25,11 +25,10 @@ from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.settings import settings
 from tasks.platforms.postgresql import find_programs
 
-Word = Literal["fine", "missing", "warning"]
-_STYLES = {"fine": "green", "missing": "bold red", "warning": "yellow"}
+Word = Literal["fine", "missing", "fails", "warning"]
+_STYLES = {"fine": "green", "missing": "bold red", "fails": "bold red", "warning": "yellow"}
 _LEAST_FREE = 5_000_000_000
 _LEAST_MEMORY = 2_000_000_000
-_LOOPBACK = ("localhost", "127.", "::1")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Symptom:
 def doctor(*, as_json: AsJson = False) -> int:
     """Say what is missing on this machine and how to get it; starts and changes nothing.
 
-    Exit code 11 where something is missing that remedy needs.
+    Exit code 11 where something that remedy needs is missing or fails.
     """
     found = list(look())
     rows = [
@@ -61,8 +60,8 @@ def doctor(*, as_json: AsJson = False) -> int:
     ]
     columns = ("what", "answer", "seen", "how to get it")
     emit([asdict(one) for one in found], table(columns, rows), as_json=as_json)
-    missing = any(one.answer == "missing" for one in found)
-    return Exit.UNPROVED.value if missing else Exit.OK.value
+    bad = any(one.answer in ("missing", "fails") for one in found)
+    return Exit.UNPROVED.value if bad else Exit.OK.value
 
 
 def look() -> Iterator[Symptom]:
@@ -71,6 +70,7 @@ def look() -> Iterator[Symptom]:
     yield from _programs()
     yield from _optional()
     yield from _room()
+    yield from _remediations()
     yield from _ledger()
     yield from _api()
 
@@ -144,6 +144,16 @@ def _room() -> Iterator[Symptom]:
             )
 
 
+def _remediations() -> Iterator[Symptom]:
+    from flows.catalogue import load  # noqa: PLC0415 - imports Prefect
+
+    found = load()
+    for name, why in found.broken.items():
+        cure = "Mend what is named; until then it is neither started nor recovered."
+        yield Symptom(f"{name}.py", "fails", why, cure)
+    yield Symptom("remediations", "fine", f"{len(found.flows)} flows can be imported")
+
+
 def _ledger() -> Iterator[Symptom]:
     config = settings()
     if not config.ledger_url and not (config.home / "ledger.db").exists():
@@ -182,42 +192,41 @@ def _api() -> Iterator[Symptom]:
         return
     yield Symptom("Prefect API", "fine" if answer.is_success else "warning", url)
     yield from _exposure(url)
+    if answer.is_success:
+        yield from _other_workers()
 
 
 def _exposure(url: str) -> Iterator[Symptom]:
     """Say whether somebody elsewhere can use the API without a password."""
-    host = httpx.URL(url).host
-    beyond = not host.startswith(_LOOPBACK)
-    if not beyond:
-        port = httpx.URL(url).port or 80
-        beyond = any(_answers(address, port) for address in _addresses())
-    if not beyond:
-        return
+    beyond = next(reached_beyond_loopback(url), "")
     try:
-        open_ = httpx.post(f"{url}/flows/count", json={}, timeout=5, trust_env=False).is_success
+        is_open = bool(beyond) and answers_anybody(url)
     except httpx.HTTPError:
         return
-    if open_:
+    if is_open:
         yield Symptom(
             "API's protection",
             "warning",
-            "served beyond loopback, and anybody who reaches it may use it without a password: "
-            "on the worker, that is to run code",
+            f"served at {beyond}, and anybody who reaches it may use it without a password; our "
+            "worker does not start with it",
             "Set PREFECT_SERVER_API_AUTH_STRING on the server and PREFECT_API_AUTH_STRING here.",
         )
 
 
-def _addresses() -> list[str]:
-    found = psutil.net_if_addrs().values()
-    return [
-        one.address
-        for interface in found
-        for one in interface
-        if one.family == socket.AF_INET and not one.address.startswith("127.")
-    ]
+def _other_workers() -> Iterator[Symptom]:
+    """Say by which ways a worker that runs what the API says is offered remediations."""
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - takes seconds
+    from prefect.exceptions import ObjectNotFound  # noqa: PLC0415 - the same
 
+    from deployments.worker.pool import offered_elsewhere  # noqa: PLC0415 - the same
+    from flows.catalogue import load  # noqa: PLC0415 - the same
 
-def _answers(address: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((address, port)) == 0
+    names = {flow.name for flow in load().flows.values()}
+    try:
+        with get_client(sync_client=True) as client:
+            phrases = offered_elsewhere(client, POOL, names)
+    except ObjectNotFound:
+        yield Symptom("work pool", "missing", f"no pool {POOL!r}", "Run `remedy up`.")
+        return
+    for phrase in phrases:
+        yield Symptom("other workers", "warning", phrase, "Delete it, or run `remedy up`.")

@@ -10,8 +10,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from deployments.cli.output import AsJson, console, emit, table
-from tasks.guardrails.holders import Holder, holders
-from tasks.guardrails.holders import force_release
+from tasks.guardrails.holders import Holder, force_release, holders
 from tasks.guardrails.ledger import Ledger
 
 app = App(name="lease", help="Who works on a target right now.", help_format="markdown")

@@ -6,8 +6,9 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from deployments.cli.output import AsJson, emit, table
-from deployments.cli.proving import As, Code, prove
+from deployments.cli.proving import As, Code, authenticate
 from deployments.cli.starting import read_parameters
+from tasks.guardrails import codes
 from tasks.guardrails.errors import BadInput
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import EVERY_TARGET, Policy, policy_of, set_policy
@@ -48,7 +49,6 @@ def set_(
         )
     ledger = Ledger()
     values = read_parameters(fields)
-    before = policy_of(ledger, target).policy
     checked = Policy.model_fields.keys() & values.keys()
     if len(checked) != len(values):
         unknown = ", ".join(sorted(values.keys() - checked))
@@ -57,7 +57,9 @@ def set_(
             found=f"{unknown}.",
             todo="See `remedy policy show`.",
         )
-    actor = prove(ledger, as_, code)
+    who, mark = authenticate(ledger, as_, code)
     with ledger.writing() as chain:
-        after = set_policy(chain, before, target, values, actor)
+        codes.use_code(chain, who, mark, codes.HOST)
+        before = policy_of(ledger, target).policy  # nobody else sets one until this has ended
+        after = set_policy(chain, before, target, values, who)
     emit(after.model_dump(), Text(f"The policy of {target} is set."), as_json=as_json)

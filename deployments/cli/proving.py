@@ -28,6 +28,27 @@ def prove(ledger: Ledger, name: str, code: str) -> str:
         BadInput: No name was given.
         ApprovalRefused: The code is wrong, or they have not the role.
     """
+    who, mark = authenticate(ledger, name, code)
+    with ledger.writing() as chain:
+        codes.use_code(chain, who, mark, codes.HOST)
+    return who
+
+
+def authenticate(ledger: Ledger, name: str, code: str) -> tuple[str, str]:
+    """Authenticate somebody with the role `policy`; their code is used up where it counts.
+
+    Args:
+        ledger: The ledger.
+        name: Who they say they are.
+        code: Their code; asked for where it was not given.
+
+    Returns:
+        Their name, and the mark under which `codes.use_code` uses the code up.
+
+    Raises:
+        BadInput: No name was given.
+        ApprovalRefused: The code is wrong, or they have not the role.
+    """
     if not name:
         raise BadInput(
             expected="--as with the name of an approver who has the role policy.",
@@ -37,6 +58,4 @@ def prove(ledger: Ledger, name: str, code: str) -> str:
     who, mark = codes.authenticate(
         ledger, name, code_of(name, code), role="policy", source=codes.HOST
     )
-    with ledger.writing() as chain:
-        codes.use_code(chain, who.name, mark, codes.HOST)
-    return who.name
+    return who.name, mark

@@ -14,6 +14,7 @@ from infra.sandbox.damage import damage as break_it
 from infra.sandbox.load import RATE, USER, Load
 from infra.sandbox.load_report import LoadReport
 from infra.sandbox.seed import seed
+from infra.sandbox.settings import ProxyKind
 from tasks.guardrails.errors import PreconditionFailed
 
 app = App(name="sandbox", help="A system under care to try things on.", help_format="markdown")
@@ -23,10 +24,16 @@ app = App(name="sandbox", help="A system under care to try things on.", help_for
 def up(
     *,
     rows: Annotated[int, Parameter(help="Rows to fill an empty database with; 0 for none.")] = 0,
+    proxy: Annotated[
+        ProxyKind | None,
+        Parameter(help="Proxy from now on; only `own` can hold requests back."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Start the sandbox, and save it as target 'sandbox' where Prefect answers."""
     sandbox = Platform().sandbox
+    if proxy is not None:
+        sandbox.use_proxy(proxy)
     sandbox.up()
     filled = seed(sandbox, rows) if rows else {}
     if filled:

@@ -1,4 +1,4 @@
-"""`remedy run`, `undo`, `recover` and `cancel`."""
+"""`remedy run`, `undo` and `recover`."""
 
 import json
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from deployments.cli import client
-from deployments.cli.lookup import find_case, standing
+from deployments.cli.lookup import find_case
 from deployments.cli.output import AsJson, emit
 from deployments.cli.secrets import code_of
 from deployments.cli.waiting import NO_WAIT, Wait, wait_for
@@ -96,23 +96,6 @@ def recover(run: Run, /, *, wait: Wait = NO_WAIT, as_json: AsJson = False) -> in
     return _told(ledger, case.id, str(started.id), wait, as_json=as_json)
 
 
-def cancel(run: Run, /, *, wait: Wait = NO_WAIT, as_json: AsJson = False) -> int:
-    """Stop a remediation; the reaper then takes back what it began, within two minutes."""
-    ledger = Ledger()
-    case = find_case(ledger, run)
-    prefect_run = client.read(case.runs[-1]) if case.runs and not case.outcome else None
-    if prefect_run is None:
-        raise BadInput(
-            expected="a remediation with a run that can be cancelled.",
-            found=f"{case.id}: {standing(case)}.",
-            todo=f"See `remedy show {case.id}`.",
-        )
-    state = client.cancel(prefect_run)
-    said = {"remediation": case.id, "run": str(prefect_run.id), "state": state}
-    emit(said, Text(f"{case.name} ({case.id}): Prefect says {state}."), as_json=as_json)
-    return wait_for(ledger, case.id, wait, as_json=as_json)
-
-
 def read_parameters(given: tuple[str, ...]) -> dict[str, Any]:
     """Read `key=value` words; a value that is JSON is taken as such.
 
@@ -168,11 +151,13 @@ def start(
     Returns:
         Id of the run.
     """
+    given = {**parameters, **own}
     key = uuid4().hex
     if approver:
+        client.deployment_for(name, given)  # a mistyped name does not cost a code
         function = client.slug(name).replace("-", "_")
-        key = ticket(ledger, function, parameters, approver, code_of(approver, code))
-    return str(client.start(name, {**parameters, **own}, key).id)
+        key = ticket(ledger, function, given, approver, code_of(approver, code))
+    return str(client.start(name, given, key).id)
 
 
 def _told(ledger: Ledger, remediation: str, run: str, wait: Wait, *, as_json: bool) -> int:

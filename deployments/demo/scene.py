@@ -14,8 +14,7 @@ from infra.sandbox.seed import seed
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case, open_cases
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.guardrails.holders import holders, target_resource
-from tasks.guardrails.holders import force_release
+from tasks.guardrails.holders import force_release, holders, target_resource
 from tasks.guardrails.ledger import Ledger
 
 TARGET = "sandbox"

@@ -12,10 +12,10 @@ from pathlib import Path
 from deployments.services import environment as variables
 from deployments.services.at_work import end, processes_at_work
 from deployments.services.database import PrefectDatabase, usable_programs
-from deployments.services.process import PlatformService
 from deployments.services.server import PrefectServer
 from deployments.services.settings import PlatformSettings, free_port
 from deployments.services.worker_process import worker_service
+from infra.sandbox.processes import Service
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import is_free
 from tasks.guardrails.errors import PreconditionFailed, TargetBusy
@@ -96,7 +96,10 @@ class Platform:
 
             server.wait()
             told(f"Prefect answers at {settings.ui_url}")
-            told(f"{len(registration.register())} deployments registered")
+            registered = registration.register()
+            told(f"{len(registered.flows)} deployments registered")
+            for name, why in registered.broken.items():
+                told(f"{name}.py cannot be imported, and is left out: {why}")
             if sandbox is not None:
                 registration.save_sandbox(sandbox.result())
                 told("the sandbox is up, and known as target 'sandbox'")
@@ -184,7 +187,7 @@ class Platform:
             settings.save(path)
         return settings
 
-    def _services(self, settings: PlatformSettings) -> dict[str, PlatformService]:
+    def _services(self, settings: PlatformSettings) -> dict[str, Service]:
         """Give the services in the order in which they start."""
         database = self._database(settings)
         client = variables.local_environment(self.home, settings)

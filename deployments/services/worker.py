@@ -1,72 +1,64 @@
-"""The worker: takes runs from the pool and starts a process for each.
+"""The worker as it is started: by `remedy up`, by systemd, in a container.
 
-Run as `python -m deployments.services.worker`. Prefect's own process worker for now; all that
-is particular to it stands in this file.
+Run as `python -m deployments.services.worker`.
 """
 
 import asyncio
 import logging
 import os
-import shlex
-import socket
+import signal
 import sys
-from typing import Any
 
-from prefect.utilities.processutils import setup_signal_handlers_worker
-from prefect.workers.process import ProcessWorker
+from prefect.settings import get_current_settings
 
-from deployments.services.settings import POOL
-from flows.help.reap_remediations import start_recovery
-from tasks.guardrails.ledger import Ledger
-from tasks.guardrails.recovery import reap
+from deployments.worker import fork_server
+from deployments.worker.exposure import insist_on_protection
+from deployments.worker.settings import WorkerSettings
+from deployments.worker.tending import Tending
+from deployments.worker.worker import RemedyWorker, Stop
+from tasks.guardrails.errors import PreconditionFailed
 
-TYPE = ProcessWorker.type
-
-
-def pool_template() -> dict[str, Any]:
-    """Give the pool's template of jobs, with our defaults.
-
-    Returns:
-        The process worker's template. Output is not streamed, so that a run survives the
-        worker, and the command names the engine, so that the worker does not import Prefect
-        a second time to find it.
-    """
-    template = ProcessWorker.get_default_base_job_template()
-    fields = template["variables"]["properties"]
-    fields["stream_output"]["default"] = False
-    fields["command"]["default"] = f"{shlex.quote(sys.executable)} -m prefect.engine"
-    return template
+# As sysexits.h has it: nothing is gained by starting it again unchanged.
+MISCONFIGURED = 78
 
 
-def reap_once() -> None:
-    """Look for remediations that nobody carries on: what was lost while we were down."""
-    log = logging.getLogger(__name__)
-    try:
-        started = reap(Ledger(), start_recovery)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the worker has to start
-        log.warning("the reaper at the start failed; it runs each minute: %s", error)
-        return
-    if started:
-        log.warning("recovery started of: %s", ", ".join(started))
+async def work() -> Stop:
+    """Take runs until told to stop, by SIGTERM or by new code."""
+    worker = RemedyWorker(WorkerSettings())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    return await Tending(worker).work()
 
 
-async def work() -> None:
-    """Take runs until told to end."""
-    setup_signal_handlers_worker(os.getpid(), "the worker", print)
-    worker = ProcessWorker(
-        name=f"remedy on {socket.gethostname()}",
-        work_pool_name=POOL,
-        prefetch_seconds=2,
-        create_pool_if_not_found=False,
-    )
-    await worker.start()
+def tell_what_is_done() -> None:
+    """Log what our own code says; Prefect has set the root logger to warnings."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    ours = logging.getLogger("deployments")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+
+
+def begin_anew() -> None:
+    """Become a process that loads the code as it is installed now; pid and log stay."""
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - there is no shell to need
 
 
 def main() -> None:
-    """Reap once, then work."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    reap_once()
-    asyncio.run(work())
+    """Work; with new code, drain and begin anew as the same process."""
+    tell_what_is_done()
+    api = get_current_settings().api
+    try:
+        insist_on_protection(str(api.url or ""), has_password=bool(api.auth_string or api.key))
+    except PreconditionFailed as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(MISCONFIGURED)
+    stop = asyncio.run(work())
+    fork_server.stop()
+    if stop is Stop.NEW_CODE:
+        begin_anew()
 
 
 if __name__ == "__main__":

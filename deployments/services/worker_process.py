@@ -6,7 +6,8 @@ from pathlib import Path
 
 from deployments.services.process import PlatformService
 
-QUERY_SECONDS = "1"
+# `remedy down` kills a service that takes 30 s to end: by then its runs are handed over.
+PATIENCE = {"REMEDY_WORKER_DRAIN_SECONDS": "10", "REMEDY_WORKER_GRACE_SECONDS": "10"}
 
 
 def worker_service(home: Path, environment: dict[str, str]) -> PlatformService:
@@ -23,16 +24,12 @@ def worker_service(home: Path, environment: dict[str, str]) -> PlatformService:
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")
     }
-    # Byte code of the flows is written, or each run would compile them again.
+    # Byte code of the flows is written, or each start would compile them again.
     inherited.pop("PYTHONDONTWRITEBYTECODE", None)
     return PlatformService(
         name="worker",
         command=[sys.executable, "-m", "deployments.services.worker"],
-        environment={
-            **inherited,
-            **environment,
-            "PREFECT_WORKER_QUERY_SECONDS": QUERY_SECONDS,
-        },
+        environment={**PATIENCE, **inherited, **environment},
         run=home / "run",
         logs=home / "logs",
         directory=Path(environment["REMEDY_CODE"]),

@@ -1,8 +1,9 @@
 """The reaper: finds remediations that nobody carries on, and has them recovered."""
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.deployments import run_deployment
 
+from flows.catalogue import load
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.recovery import reap
 
@@ -13,7 +14,8 @@ def reap_remediations() -> list[str]:
 
     It works from the ledger: no outcome, no live lease, and not waiting for an approval
     within its expiry, whatever Prefect says of the run. Runs every minute and when the
-    worker starts.
+    worker starts. A flow file that cannot be imported is an error in the run's log: what it
+    began is recovered when it is mended, all else meanwhile.
 
     Args:
     Changes:
@@ -25,7 +27,10 @@ def reap_remediations() -> list[str]:
     Returns:
         Ids of the remediations for which a recovery was started.
     """
-    return reap(Ledger(), start_recovery)
+    started = reap(Ledger(), start_recovery)
+    for name, why in load().broken.items():
+        get_run_logger().error("the flow file %s.py cannot be imported: %s", name, why)
+    return started
 
 
 def start_recovery(remediation: str, key: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.catalogue import load_all
+from flows.catalogue import load
 from tasks.guardrails import surface
 from tasks.guardrails.engine import case_of
 from tasks.guardrails.ledger import Ledger
@@ -33,9 +33,10 @@ def recover_remediation(remediation: str) -> State[Any]:
     Undo:
         `remedy undo` of the remediation that it carries on.
     """
-    load_all()
+    catalogue = load()
     ledger = Ledger()
     run = surface.run_id()
     case = case_of(ledger, remediation)
+    catalogue.insist_on(case.name)
     note_cancellation(ledger, case, run)
     return run_case(ledger, find(case.name), remediation, run)

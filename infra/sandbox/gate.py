@@ -126,7 +126,7 @@ class Gate:
         ok = await self._until(lambda: upstream.in_flight == 0, patience)
         return {"ok": ok, "in_flight": upstream.in_flight}
 
-    def undrain(self, name: str) -> dict[str, Any]:
+    async def undrain(self, name: str) -> dict[str, Any]:
         """Send an upstream requests again."""
         upstream = self.upstreams[name]
         upstream.drained, upstream.failed_at = False, -AVOIDED_SECONDS

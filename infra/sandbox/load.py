@@ -119,6 +119,7 @@ class Load:
         ) as client:
             await self._log_in(client)
             began = time.monotonic()
+            self._began.set_result(began)
             delay = await self._send(client, began)
             ended = time.monotonic()
             await self._tokens(client)
@@ -149,8 +150,6 @@ class Load:
             task = asyncio.create_task(sending)
             waiting.add(task)
             task.add_done_callback(waiting.discard)
-            if not self._began.done():
-                self._began.set_result(began)
             if time.monotonic() - self._logged_in_at > REFRESH_EVERY_SECONDS:
                 self._again(client, waiting)
         if waiting:

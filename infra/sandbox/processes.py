@@ -119,10 +119,10 @@ class Service:
             return False
         with contextlib.suppress(psutil.NoSuchProcess):
             found.send_signal(signal.SIGKILL if kill else self.stop_signal)
-        if not _gone(found, KILLED_AFTER_SECONDS):
+        if not gone(found, KILLED_AFTER_SECONDS):
             with contextlib.suppress(psutil.NoSuchProcess):
                 found.kill()
-            _gone(found, KILLED_AFTER_SECONDS)
+            gone(found, KILLED_AFTER_SECONDS)
         return True
 
     def tail(self, lines: int = 8) -> str:
@@ -144,7 +144,8 @@ class Service:
 _children: list["subprocess.Popen[bytes]"] = []
 
 
-def _gone(process: psutil.Process, seconds: float) -> bool:
+def gone(process: psutil.Process, seconds: float) -> bool:
+    """Wait until a process has ended; says whether it has."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for child in _children:

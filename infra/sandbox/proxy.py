@@ -8,12 +8,11 @@ where the first does not let us connect, and is repeated only where that does no
 import argparse
 import asyncio
 import contextlib
-import json
 import logging
 import resource
 import time
-from urllib.parse import parse_qs, urlsplit
 
+from infra.sandbox.control import Control, answer
 from infra.sandbox.gate import Gate, Upstream
 from infra.sandbox.http1 import (
     HEAD_LIMIT,
@@ -29,10 +28,7 @@ HOST = "127.0.0.1"
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
 IDLE_SECONDS = 75.0
-PATIENCE_SECONDS = 2.0
-LONGEST_PAUSE_SECONDS = 60.0
 REPEATABLE = {"GET", "HEAD", "OPTIONS"}
-REASONS = {400: "Bad Request", 413: "Content Too Large", 502: "Bad Gateway", 504: "Gateway Timeout"}
 
 logger = logging.getLogger("proxy")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -149,66 +145,6 @@ async def _first(inner: asyncio.StreamReader, outer: asyncio.StreamWriter) -> He
             raise ConnectionResetError
         if head.status not in INFORMATIONAL:
             return head
-
-
-async def answer(
-    writer: asyncio.StreamWriter, status: int, value: object, *, close: bool = False
-) -> None:
-    """Answer a client ourselves, with JSON."""
-    body = json.dumps(value).encode()
-    connection = "close" if close else "keep-alive"
-    head = Head(
-        f"HTTP/1.1 {status} {REASONS.get(status, 'OK')}",
-        [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Connection", connection),
-        ],
-    )
-    writer.write(head.encode() + body)
-    await writer.drain()
-
-
-class Control:
-    """The control API: GET /status; POST /pause, /resume, /drain, /undrain."""
-
-    def __init__(self, gate: Gate) -> None:
-        """Control a gate."""
-        self.gate = gate
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request."""
-        try:
-            head = await asyncio.wait_for(read_head(reader), IDLE_SECONDS)
-            if head is not None:
-                await read_body(reader, head)
-                await answer(writer, 200, await self._act(head), close=True)
-        except (Malformed, KeyError, ValueError) as error:
-            await answer(writer, 400, {"ok": False, "reason": str(error)}, close=True)
-        except (OSError, asyncio.IncompleteReadError, TimeoutError):
-            pass
-        finally:
-            writer.close()
-
-    async def _act(self, head: Head) -> object:
-        parts = urlsplit(head.target)
-        given = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-        patience = float(given.get("patience", PATIENCE_SECONDS))
-        match head.method, parts.path:
-            case "GET", "/status":
-                return self.gate.status()
-            case "POST", "/pause":
-                seconds = min(float(given["seconds"]), LONGEST_PAUSE_SECONDS)
-                return await self.gate.pause(seconds, patience)
-            case "POST", "/resume":
-                pause = int(given["pause"]) if "pause" in given else None
-                return {"ok": self.gate.resume(pause)}
-            case "POST", "/drain":
-                return await self.gate.drain(given["upstream"], patience)
-            case "POST", "/undrain":
-                return self.gate.undrain(given["upstream"])
-            case method, path:
-                raise Malformed(400, f"{method} {path} is not known")
 
 
 async def run(listen: int, control: int, upstreams: list[Upstream]) -> None:

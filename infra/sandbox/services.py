@@ -17,8 +17,9 @@ import redis
 from infra.sandbox.cache_server import CacheServer
 from infra.sandbox.cluster import Cluster
 from infra.sandbox.migrations import migrate
+from infra.sandbox.nginx import Nginx
 from infra.sandbox.processes import Service
-from infra.sandbox.settings import HOST, SandboxSettings
+from infra.sandbox.settings import HOST, ProxyKind, SandboxSettings
 from infra.sandbox.target import target_settings
 
 APPLICATION = Path(__file__).with_name("application")
@@ -47,6 +48,7 @@ class Sandbox:
             )
         self.cluster = Cluster(self.home, self.settings, self.run, self.logs)
         self.valkey = CacheServer(self.home, self.settings, self.run, self.logs)
+        self.nginx = Nginx(self.home, self.settings, self.run, self.logs)
 
     @property
     def _settings_file(self) -> Path:
@@ -65,8 +67,7 @@ class Sandbox:
     @property
     def upstreams(self) -> dict[str, int]:
         """The application's processes with their ports."""
-        ports = self.settings.ports
-        return {name: ports[name] for name in sorted(ports) if name.startswith("application-")}
+        return self.settings.upstreams
 
     def application_environment(self) -> dict[str, str]:
         """Give the settings that the application's processes start with."""
@@ -92,8 +93,6 @@ class Sandbox:
 
     def services(self) -> dict[str, Service]:
         """Give the services in the order in which they start."""
-        run, logs = self.run, self.logs
-        ports = self.settings.ports
         processes = [
             Service(
                 name=name,
@@ -104,24 +103,43 @@ class Sandbox:
                 ],
                 directory=APPLICATION,
                 environment=self.application_environment(),
-                run=run,
-                logs=logs,
+                run=self.run,
+                logs=self.logs,
             )
             for name, port in self.upstreams.items()
         ]
-        proxy = Service(
-            name="proxy",
-            command=[
-                *(sys.executable, "-m", "infra.sandbox.proxy"),
-                *("--listen", str(ports["proxy"]), "--control", str(ports["proxy-control"])),
-                *(f"{name}={port}" for name, port in self.upstreams.items()),
-            ],
-            directory=ROOT,
-            run=run,
-            logs=logs,
-        )
-        listed = [self.cluster.service, self.valkey.service, *processes, proxy]
+        listed = [self.cluster.service, self.valkey.service, *processes, *self._proxy()]
         return {service.name: service for service in listed}
+
+    def _proxy(self) -> list[Service]:
+        """Give what stands before the application's processes."""
+        module = partial(Service, directory=ROOT, run=self.run, logs=self.logs)
+        python, ports = (sys.executable, "-m"), self.settings.ports
+        if self.settings.proxy == "nginx":
+            control = [*python, "infra.sandbox.nginx_control", "--home", str(self.home)]
+            return [self.nginx.service, module(name="proxy-control", command=control)]
+        command = [
+            *(*python, "infra.sandbox.proxy"),
+            *("--listen", str(ports["proxy"]), "--control", str(ports["proxy-control"])),
+            *(f"{name}={port}" for name, port in self.upstreams.items()),
+        ]
+        return [module(name="proxy", command=command)]
+
+    def use_proxy(self, kind: ProxyKind) -> None:
+        """Choose what stands before the application's processes; `up` starts it.
+
+        Raises:
+            PreconditionFailed: nginx was chosen, and is not there.
+        """
+        if kind == self.settings.proxy:
+            return
+        if kind == "nginx":
+            self.nginx.insist_on_program()
+        with self._locked():
+            for service in reversed(self._proxy()):
+                service.stop()
+            self.settings.proxy = kind
+            self.settings.save(self._settings_file)
 
     def up(self) -> None:
         """Start what does not run, and wait until all of it answers; repairs what was killed.
@@ -133,6 +151,8 @@ class Sandbox:
             self.backups.mkdir(exist_ok=True)
             self.cluster.make()
             self.valkey.configure()
+            if self.settings.proxy == "nginx":
+                self.nginx.configure()
             services = self.services()
             for service in services.values():  # none needs another until it is asked
                 service.start()
@@ -181,7 +201,7 @@ class Sandbox:
 
     def connect(self, database: str | None = None) -> "psycopg.Connection[tuple[Any, ...]]":
         """Connect to a database as the superuser, to break it or to look."""
-        return self.cluster.connect(database)
+        return self.cluster.connect(database or self.settings.database)
 
     def cache(self) -> "redis.Redis":
         """Connect to the cache."""
@@ -196,12 +216,14 @@ class Sandbox:
         waits: dict[str, Callable[[], bool]] = {"valkey": self.valkey.answers}
         for name, port in self.upstreams.items():
             waits[name] = partial(serves, f"http://{HOST}:{port}/health")
-        waits["proxy"] = partial(serves, f"{self.control_url}/status")
+        waits["proxy"] = partial(serves, f"{self.url}/health")
+        waits["proxy-control"] = partial(serves, f"{self.control_url}/status")
         deadline = time.monotonic() + UP_WITHIN_SECONDS
         for name, answers in waits.items():
+            service = services.get(name, services["proxy"])  # our own proxy is its own control
             while not answers():
-                if services[name].process() is None or time.monotonic() > deadline:
-                    raise services[name].failed("answer")
+                if service.process() is None or time.monotonic() > deadline:
+                    raise service.failed("answer")
                 time.sleep(0.05)
 
     @contextlib.contextmanager

@@ -6,7 +6,7 @@ import random
 import secrets
 import socket
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 FIRST_PORT, LAST_PORT = 20000, 32000
 SERVICES = ("postgresql", "valkey", "application-1", "application-2", "proxy", "proxy-control")
 HOST = "127.0.0.1"
+ProxyKind = Literal["own", "nginx"]
 
 
 def _secret() -> str:
@@ -26,6 +27,7 @@ class SandboxSettings(BaseModel):
 
     name: str = Field(default="sandbox", description="Name of the target.")
     ports: dict[str, int] = Field(description="Port of each service on 127.0.0.1.")
+    proxy: ProxyKind = Field(default="own", description="The proxy before the application.")
     durable: bool = Field(default=True, description="Whether the server waits for its disk.")
     database: str = Field(default="planner", description="Name of the application's database.")
     superuser: str = Field(default="postgres", description="The server's superuser.")
@@ -42,6 +44,12 @@ class SandboxSettings(BaseModel):
         description="Accounts of the application with their passwords.",
     )
     prepared: bool = Field(default=False, description="Whether roles and database were made.")
+
+    @property
+    def upstreams(self) -> dict[str, int]:
+        """The application's processes with their ports."""
+        names = [name for name in SERVICES if name.startswith("application-")]
+        return {name: self.ports[name] for name in names}
 
     @classmethod
     def load_or_make(cls, path: Path, ports: dict[str, int], **given: object) -> Self:

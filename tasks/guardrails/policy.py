@@ -79,7 +79,8 @@ def set_policy(
 
     Args:
         chain: The transaction.
-        before: The policy in force.
+        before: The policy in force, read while the transaction is open: one that was read
+            before it may be another by now, and what was set in between would be lost.
         target: The target, or '*' for every target without one of its own.
         values: Fields to change.
         actor: The approver with the role `policy`.

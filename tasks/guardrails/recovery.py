@@ -95,6 +95,20 @@ def _decided_and_asleep(ledger: Ledger) -> list[Case]:
     return found
 
 
+def start_recovery_of(ledger: Ledger, case: Case, start: Callable[[str, str], Any]) -> None:
+    """Start the run that carries a case on.
+
+    Args:
+        ledger: The ledger.
+        case: The case.
+        start: Called with the remediation's id and an idempotency key, the same until the
+            case moves: of two that start one at once, one does.
+    """
+    key = f"recover-{case.id}-{case.entries[-1].seq}"
+    start(case.id, key)
+    ledger.append("recovery_started", {"key": key}, remediation=case.id)
+
+
 def reap(ledger: Ledger, start: Callable[[str, str], Any]) -> list[str]:
     """Start a recovery for each abandoned remediation, and wake runs that nobody woke.
 
@@ -108,9 +122,6 @@ def reap(ledger: Ledger, start: Callable[[str, str], Any]) -> list[str]:
     dead = [case for case in _decided_and_asleep(ledger) if surface.wake(case.runs[-1])]
     started = []
     for case in (*dead, *abandoned(ledger)):
-        # The same key until the case moves: two reapers at once start one run.
-        key = f"recover-{case.id}-{case.entries[-1].seq}"
-        start(case.id, key)
-        ledger.append("recovery_started", {"key": key}, remediation=case.id)
+        start_recovery_of(ledger, case, start)
         started.append(case.id)
     return started

@@ -1,8 +1,10 @@
 """Requests: who asked for what; recorded before anything is looked at."""
 
+import inspect
 from typing import Any
 from uuid import uuid4
 
+from prefect.context import FlowRunContext
 from pydantic_core import to_jsonable_python
 
 from tasks.guardrails import codes, surface
@@ -13,6 +15,7 @@ from tasks.guardrails.plan import canonical_json
 from tasks.guardrails.version import code_version
 
 _TICKET = "remedy-ticket-"
+_OWN = ("dry_run", "reason")  # what every remediation takes beside its own parameters
 
 
 def opened(ledger: Ledger, name: str, run: str, parameters: dict[str, Any]) -> str:
@@ -30,8 +33,8 @@ def opened(ledger: Ledger, name: str, run: str, parameters: dict[str, Any]) -> s
     Raises:
         BadInput: The run's parameters are others than at its first execution.
     """
-    given = to_jsonable_python(parameters)
-    dry_run, reason = bool(given.pop("dry_run")), str(given.pop("reason"))
+    asked = to_jsonable_python(parameters)
+    given = {key: value for key, value in asked.items() if key not in _OWN}
     remediation = id_of_run(run or uuid4().hex)
     case = Case.read(ledger, remediation)
     if case.request:
@@ -42,15 +45,14 @@ def opened(ledger: Ledger, name: str, run: str, parameters: dict[str, Any]) -> s
                 todo="Start a new run with the new parameters.",
             )
         return remediation
-    requester = _requester(ledger, name, given)
+    requester = _requester(ledger, name, asked)
     ledger.append(
         "requested",
         {
             "name": name,
             "target": given["target"],
             "parameters": given,
-            "dry_run": dry_run,
-            "reason": reason,
+            **{key: asked[key] for key in _OWN},
             "requester": requester.model_dump(),
             "code_version": code_version(),
             "ticket": _ticket_of(run),
@@ -68,13 +70,14 @@ def ticket(ledger: Ledger, name: str, parameters: dict[str, Any], approver: str,
     Args:
         ledger: Where the ticket is recorded.
         name: Name of the remediation.
-        parameters: Its parameters, without dry_run and reason.
+        parameters: All that are given, dry_run and reason among them; the others have their
+            defaults.
         approver: Name of the requester, who needs a secret as approvers have.
         code: Their code.
 
     Returns:
         The ticket, to be given to Prefect as the run's idempotency key: it admits one run
-        of this remediation with these parameters.
+        of this remediation with these parameters, and with no others.
 
     Raises:
         ApprovalRefused: The code is wrong.
@@ -108,20 +111,37 @@ def _requester(ledger: Ledger, name: str, parameters: dict[str, Any]) -> Request
     if run is None:
         return Requester(name="a direct call", known=False, how="no Prefect run")
     key = run.idempotency_key or ""
-    if key.startswith(_TICKET) and not _is_used(ledger, key):
-        for entry in ledger.entries(kinds=("ticket",)):
-            facts = entry.facts
-            asked = {key: parameters.get(key) for key in facts["parameters"]}
-            if (
-                facts["ticket"] == key
-                and facts["name"] == name
-                and canonical_json(asked) == canonical_json(facts["parameters"])
-            ):
-                return Requester(name=entry.actor, known=True, how="authenticated by code")
+    if key.startswith(_TICKET):
+        return _by_ticket(ledger, key, name, parameters)
     # Only Prefect's scheduler sets this; but any client of its API can add a schedule.
     if run.auto_scheduled and _is_registered(ledger, name, parameters):
         return Requester(name="schedule", known=True, how="a schedule of the catalogue")
     return Requester(name="somebody", known=False, how="started in Prefect without a code")
+
+
+def _by_ticket(ledger: Ledger, key: str, name: str, parameters: dict[str, Any]) -> Requester:
+    """Say who asked where a ticket does: whoever reads Prefect's API can take one."""
+    if _is_used(ledger, key):
+        return Requester(name="somebody", known=False, how="a ticket that was used before")
+    for entry in ledger.entries(kinds=("ticket",)):
+        facts = entry.facts
+        if (facts["ticket"], facts["name"]) != (key, name):
+            continue
+        if canonical_json(_completed(facts["parameters"])) == canonical_json(parameters):
+            return Requester(name=entry.actor, known=True, how="authenticated by code")
+    return Requester(name="somebody", known=False, how="a ticket for another request")
+
+
+def _completed(given: dict[str, Any]) -> dict[str, Any]:
+    """Bring parameters into the types of the flow at work, with its defaults for the others."""
+    context = FlowRunContext.get()
+    if context is None or context.flow is None:
+        message = "parameters are completed by the flow that runs, and none does"
+        raise RuntimeError(message)
+    bound = inspect.signature(context.flow.fn).bind(**context.flow.validate_parameters(given))
+    bound.apply_defaults()
+    completed: dict[str, Any] = to_jsonable_python(bound.arguments)
+    return completed
 
 
 def register_schedule(ledger: Ledger, name: str, parameters: dict[str, Any]) -> None:
@@ -132,13 +152,15 @@ def register_schedule(ledger: Ledger, name: str, parameters: dict[str, Any]) -> 
         name: Name of the remediation.
         parameters: The parameters with which the schedule starts it.
     """
-    if not _is_registered(ledger, name, parameters):
-        ledger.append("schedule_registered", {"name": name, "parameters": parameters})
+    facts = {"name": name, "parameters": parameters}
+    if all(entry.facts != facts for entry in ledger.entries(kinds=("schedule_registered",))):
+        ledger.append("schedule_registered", facts)
 
 
 def _is_registered(ledger: Ledger, name: str, parameters: dict[str, Any]) -> bool:
-    """Say whether the catalogue has a schedule that gives these parameters, defaults aside."""
+    """Say whether the catalogue has a schedule that gives these parameters, and no others."""
     return any(
-        entry.facts["name"] == name and entry.facts["parameters"].items() <= parameters.items()
+        entry.facts["name"] == name
+        and canonical_json(_completed(entry.facts["parameters"])) == canonical_json(parameters)
         for entry in ledger.entries(kinds=("schedule_registered",))
     )

@@ -417,7 +417,11 @@ def test_ticket_makes_the_requester_known(runs: Runs, folder: Path, ledger: Ledg
     assert folder
     secrets = enrol(ledger, "ada", "bob")
     key = ticket(
-        ledger, "toy_one_stage", {"target": "toy"}, "ada", pyotp.TOTP(secrets["ada"]).now()
+        ledger,
+        "toy_one_stage",
+        {"target": "toy", "risk": "disruptive"},
+        "ada",
+        pyotp.TOTP(secrets["ada"]).now(),
     )
     run = runs.create(toy.toy_one_stage, ticket=key, target="toy", risk="disruptive")
     assert runs.execute(run) is None

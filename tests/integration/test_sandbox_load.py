@@ -129,6 +129,14 @@ def test_buckets_and_stalls_are_counted() -> None:
     assert report.slowest_seconds == 1.5
 
 
+def test_a_load_that_is_ended_before_it_began_ends(fresh_sandbox: Sandbox) -> None:
+    """SIGTERM while it logs in: nobody waits for a first request that is never sent."""
+    load = Load(fresh_sandbox.url, fresh_sandbox.settings.accounts["load"])
+    load.end()
+    load.start()
+    assert load.wait().requests == 0
+
+
 def test_as_a_program_it_writes_its_report(fresh_sandbox: Sandbox, tmp_path: Path) -> None:
     """Bounded in time, with the report in a file; asked to end, it ends early."""
     out = tmp_path / "load.json"

@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.sandbox.control import Control
 from infra.sandbox.gate import Gate, Upstream
 from infra.sandbox.http1 import HEAD_LIMIT
-from infra.sandbox.proxy import Control, Proxy
+from infra.sandbox.proxy import Proxy
 from infra.sandbox.settings import HOST, choose_ports
 
 Answerer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

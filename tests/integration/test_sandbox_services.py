@@ -15,6 +15,7 @@ import pytest
 
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import SERVICES
+from tasks.guardrails.errors import PreconditionFailed
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,6 +101,15 @@ def test_a_stranger_with_our_pid_is_let_alone(home: Path) -> None:
     finally:
         stranger.kill()
         stranger.wait()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="services run as ourselves")
+def test_a_home_that_shuts_the_services_out_is_named(home: Path) -> None:
+    """Under root services run as nobody, who has to get to their data."""
+    home.chmod(0o700)
+    with pytest.raises(PreconditionFailed, match=f"{home} shuts others out"):
+        Sandbox(home / "sandbox").up()
+    assert not list((home / "sandbox").glob(".new-*"))
 
 
 def test_an_up_killed_anywhere_is_made_good(home: Path) -> None:

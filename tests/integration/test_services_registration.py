@@ -11,6 +11,8 @@ import pytest
 
 from deployments import registration
 from flows.catalogue import load_all
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.settings import Settings
 from tests.integration.test_services_fixtures import ROOT, clean_environment, live_home
 
 _COMPARED = (
@@ -91,6 +93,13 @@ def test_prefect_deploy_gives_the_same(api: dict[str, str]) -> None:
                     schedule.pop(volatile, None)
                 schedule["schedule"].pop("anchor_date", None)
         assert theirs[name]["schedules"] == one["schedules"], name
+
+
+def test_schedules_are_known_requesters(api: dict[str, str]) -> None:
+    """What the catalogue schedules is in the ledger, where no client of the API can write."""
+    ledger = Ledger(Settings(home=Path(api["REMEDY_HOME"])))
+    entries = [entry.facts for entry in ledger.entries(kinds=("schedule_registered",))]
+    assert entries == [{"name": "back_up_database", "parameters": {"target": "sandbox"}}]
 
 
 def test_schedules_make_runs(api: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ from app.models import Program
 from app.services.authentication import CurrentUser
 
 router = APIRouter(prefix="/programs", tags=["programs"])
+records.serve(router, Program)
 
 
 class NewProgram(BaseModel):
@@ -27,25 +28,6 @@ class ChangedProgram(NewProgram):
     """A program as it shall be, with the version that the caller read."""
 
     version: int
-
-
-@router.get("")
-def list_programs(
-    session: DatabaseSession, _: CurrentUser, skip: records.Skip = 0, limit: records.Limit = 50
-) -> dict[str, Any]:
-    """List programs."""
-    return records.page(session, Program, skip, limit)
-
-
-@router.get("/{row}")
-def read_program(
-    row: uuid.UUID,
-    session: DatabaseSession,
-    _: CurrentUser,
-    cache_control: records.CacheControl = None,
-) -> dict[str, Any]:
-    """Read a program."""
-    return records.read(session, Program, row, cache_control)
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
@@ -64,9 +46,3 @@ def update_program(
     record = records.found(session, Program, row)
     changes = given.model_dump(exclude={"version"}, exclude_unset=True)
     return records.update(session, record, user, given.version, changes)
-
-
-@router.delete("/{row}", status_code=status.HTTP_204_NO_CONTENT)
-def delete_program(row: uuid.UUID, session: DatabaseSession, user: CurrentUser) -> None:
-    """Delete a program."""
-    records.delete(session, records.found(session, Program, row), user)

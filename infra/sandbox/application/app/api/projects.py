@@ -15,6 +15,7 @@ from app.services import cache
 from app.services.authentication import CurrentUser
 
 router = APIRouter(prefix="/projects", tags=["projects"])
+records.serve(router, Project)
 
 
 class NewProject(BaseModel):
@@ -33,25 +34,6 @@ class ChangedProject(NewProject):
     version: int
 
 
-@router.get("")
-def list_projects(
-    session: DatabaseSession, _: CurrentUser, skip: records.Skip = 0, limit: records.Limit = 50
-) -> dict[str, Any]:
-    """List projects."""
-    return records.page(session, Project, skip, limit)
-
-
-@router.get("/{row}")
-def read_project(
-    row: uuid.UUID,
-    session: DatabaseSession,
-    _: CurrentUser,
-    cache_control: records.CacheControl = None,
-) -> dict[str, Any]:
-    """Read a project."""
-    return records.read(session, Project, row, cache_control)
-
-
 @router.post("", status_code=status.HTTP_201_CREATED)
 def create_project(
     given: NewProject, session: DatabaseSession, user: CurrentUser
@@ -68,12 +50,6 @@ def update_project(
     record = records.found(session, Project, row)
     changes = given.model_dump(exclude={"version"}, exclude_unset=True)
     return records.update(session, record, user, given.version, changes)
-
-
-@router.delete("/{row}", status_code=status.HTTP_204_NO_CONTENT)
-def delete_project(row: uuid.UUID, session: DatabaseSession, user: CurrentUser) -> None:
-    """Delete a project."""
-    records.delete(session, records.found(session, Project, row), user)
 
 
 @router.post("/{row}/reports", status_code=status.HTTP_202_ACCEPTED)

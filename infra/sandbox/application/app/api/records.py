@@ -1,20 +1,21 @@
-"""What the endpoints of programs and projects share: pages, locks, the audit log."""
+"""What programs and projects share: endpoints, locks, the audit log."""
 
 import uuid
 from typing import Annotated, Any
 
-from fastapi import Header, HTTPException, Query, status
+from fastapi import APIRouter, Header, HTTPException, Query, status
 from fastapi.encoders import jsonable_encoder
 from sqlalchemy import func, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
+from app.api.dependencies import DatabaseSession
 from app.models import AuditLog, Base, User, now
 from app.services import cache
+from app.services.authentication import CurrentUser
 
 Limit = Annotated[int, Query(ge=1, le=500)]
 Skip = Annotated[int, Query(ge=0)]
-CacheControl = Annotated[str | None, Header()]
 Record = Base  # programs and projects alike
 
 
@@ -22,19 +23,6 @@ def fields(record: Record) -> dict[str, Any]:
     """Give a row's columns as JSON values."""
     columns = {column.key: getattr(record, column.key) for column in record.__table__.columns}
     return dict(jsonable_encoder(columns))
-
-
-def page(session: Session, model: type[Record], skip: int, limit: int) -> dict[str, Any]:
-    """Give one page of a table, newest first, with the number of rows."""
-    rows = session.scalars(
-        select(model).order_by(model.created_at.desc(), model.id).offset(skip).limit(limit)
-    )
-    return {
-        "items": [fields(row) for row in rows],
-        "total": session.scalar(select(func.count()).select_from(model)),
-        "skip": skip,
-        "limit": limit,
-    }
 
 
 def found(session: Session, model: type[Record], row: uuid.UUID) -> Record:
@@ -49,18 +37,49 @@ def found(session: Session, model: type[Record], row: uuid.UUID) -> Record:
     return record
 
 
-def read(
-    session: Session, model: type[Record], row: uuid.UUID, control: str | None
-) -> dict[str, Any]:
-    """Give a row, from the cache unless the caller asks to read past it."""
-    name = cache.key(model.__tablename__, row)
-    fresh = "no-cache" in (control or "").lower()
-    cached = None if fresh else cache.get(name)
-    if cached is not None:
-        return cached
-    values = fields(found(session, model, row))
-    cache.put(name, values)
-    return values
+def serve(router: APIRouter, model: type[Record]) -> None:
+    """Add the endpoints that are alike for every model: list, read, delete."""
+
+    @router.get("")
+    def list_records(
+        session: DatabaseSession, _: CurrentUser, skip: Skip = 0, limit: Limit = 50
+    ) -> dict[str, Any]:
+        """List records, newest first, with the number of all."""
+        rows = session.scalars(
+            select(model).order_by(model.created_at.desc(), model.id).offset(skip).limit(limit)
+        )
+        return {
+            "items": [fields(row) for row in rows],
+            "total": session.scalar(select(func.count()).select_from(model)),
+            "skip": skip,
+            "limit": limit,
+        }
+
+    @router.get("/{row}")
+    def read_record(
+        row: uuid.UUID,
+        session: DatabaseSession,
+        _: CurrentUser,
+        cache_control: Annotated[str | None, Header()] = None,
+    ) -> dict[str, Any]:
+        """Read a record, from the cache unless the caller asks to read past it."""
+        name = cache.key(model.__tablename__, row)
+        fresh = "no-cache" in (cache_control or "").lower()
+        cached = None if fresh else cache.get(name)
+        if cached is not None:
+            return cached
+        values = fields(found(session, model, row))
+        cache.put(name, values)
+        return values
+
+    @router.delete("/{row}", status_code=status.HTTP_204_NO_CONTENT)
+    def delete_record(row: uuid.UUID, session: DatabaseSession, user: CurrentUser) -> None:
+        """Delete a record and say so in the audit log."""
+        record = found(session, model, row)
+        _audit(session, user, record, "DELETE", fields(record), None)
+        session.delete(record)
+        session.commit()
+        cache.drop(cache.key(model.__tablename__, row))
 
 
 def create(session: Session, record: Record, user: User) -> dict[str, Any]:
@@ -98,14 +117,6 @@ def update(
     session.commit()
     cache.drop(cache.key(model.__tablename__, record.id))
     return values
-
-
-def delete(session: Session, record: Record, user: User) -> None:
-    """Delete a row and say so in the audit log."""
-    _audit(session, user, record, "DELETE", fields(record), None)
-    session.delete(record)
-    session.commit()
-    cache.drop(cache.key(record.__tablename__, record.id))
 
 
 def _audit(

@@ -1,0 +1,1 @@
+"""The project's own worker: runs nothing but the installed catalogue, each run in a fresh fork."""

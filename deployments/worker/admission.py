@@ -1,0 +1,93 @@
+"""Admission: of a run, Prefect gives a deployment's name, parameters and state, nothing else."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, WorkPool
+from prefect.client.schemas.responses import DeploymentResponse
+
+from deployments.worker.installed import Catalogue, entrypoint_of
+from deployments.worker.pool import template
+from tasks.guardrails.errors import BadInput
+
+_LONGEST = 200
+
+
+def admit(
+    flows: Catalogue,
+    pool: WorkPool,
+    run: FlowRun,
+    deployment: DeploymentResponse | None,
+    flow_name: str,
+) -> Flow[..., Any]:
+    """Find the installed flow of a run.
+
+    Args:
+        flows: The installed catalogue.
+        pool: The work pool as the server has it.
+        run: The run.
+        deployment: Its deployment; None where it has none.
+        flow_name: Name of its flow.
+
+    Returns:
+        The flow, from the catalogue.
+
+    Raises:
+        BadInput: The name is unknown, or something is set by which another worker would be
+            told what to run, and how.
+    """
+    if deployment is None:
+        raise _refusal("a run of a deployment.", "a run without one.", "Use `remedy run`.")
+    name = f"{flow_name}/{deployment.name}"
+    flow = flows.get(deployment.name)
+    if flow is None or flow_name != deployment.name:
+        raise _refusal(
+            f"one of the installed deployments: {', '.join(f'{n}/{n}' for n in sorted(flows))}.",
+            f"{name!r}.",
+            "Delete that deployment, or install the version of remedy that has it.",
+        )
+    for what, value in (*_set_in_pool(pool), *_set_in(deployment, flow), *_set_in_run(run)):
+        raise _refusal(
+            f"nothing in {what}: this worker takes what it runs from its own installation.",
+            f"{value!r:.{_LONGEST}}.",
+            "Find out who set it; `remedy up` registers pool and deployments anew, then start "
+            "another run.",
+        )
+    return flow
+
+
+def _refusal(expected: str, found: str, todo: str) -> BadInput:
+    return BadInput(expected=expected, found=found, state="Nothing was executed.", todo=todo)
+
+
+def _set_in_pool(pool: WorkPool) -> Iterator[tuple[str, object]]:
+    ours = template()
+    given = pool.base_job_template
+    if given.get("job_configuration", {}) != ours["job_configuration"]:
+        yield "the pool's job configuration", given["job_configuration"]
+    properties = given.get("variables", {}).get("properties", {})
+    if properties != ours["variables"]["properties"]:
+        yield "the pool's variables", properties
+
+
+def _set_in(deployment: DeploymentResponse, flow: Flow[..., Any]) -> Iterator[tuple[str, object]]:
+    """Find what is set in a deployment beyond what our own registration writes."""
+    for what in (
+        "pull_steps",
+        "job_variables",
+        "storage_document_id",
+        "infrastructure_document_id",
+    ):
+        if value := getattr(deployment, what):
+            yield f"the deployment's {what}", value
+    if deployment.path not in (None, "", "."):
+        yield "the deployment's path", deployment.path
+    if deployment.entrypoint not in (None, "", entrypoint_of(flow)):
+        yield "the deployment's entrypoint", deployment.entrypoint
+
+
+def _set_in_run(run: FlowRun) -> Iterator[tuple[str, object]]:
+    for what in ("job_variables", "infrastructure_document_id"):
+        if value := getattr(run, what):
+            yield f"the run's {what}", value

@@ -1,0 +1,232 @@
+"""The worker type `remedy`: Prefect's worker base, with the catalogue and the fork server."""
+
+import enum
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.abc
+import httpx
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.exceptions import (
+    InfrastructureNotAvailable,
+    InfrastructureNotFound,
+    PrefectHTTPStatusError,
+)
+from prefect.states import Failed
+from prefect.workers.base import BaseVariables, BaseWorker
+
+from deployments.services.settings import POOL
+from deployments.worker import installed
+from deployments.worker.admission import admit
+from deployments.worker.fork_server import Child, Ended, ForkServer
+from deployments.worker.job import RemedyJob, RemedyResult
+from deployments.worker.place import Place
+from deployments.worker.pool import TYPE, template
+from deployments.worker.settings import WorkerSettings
+from deployments.worker.settling import Settler
+from tasks.guardrails.errors import BadInput
+
+_log = logging.getLogger(__name__)
+API_ERRORS = (httpx.HTTPError, PrefectHTTPStatusError)
+
+
+class Stop(enum.StrEnum):
+    """Why the worker ends."""
+
+    TOLD = "told"
+    NEW_CODE = "new code"
+
+
+class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
+    """Takes runs from the pool, and runs what the installed catalogue has by their name.
+
+    Args:
+        settings: How much it takes on.
+        module: The module of the catalogue; tests have one of their own.
+        pool: Name of the work pool.
+    """
+
+    type = TYPE
+    job_configuration = RemedyJob
+    _description = "Runs the remediations that are installed with the worker, and nothing else."
+
+    def __init__(
+        self, settings: WorkerSettings, module: str = installed.__name__, pool: str = POOL
+    ) -> None:
+        """Know the catalogue; takes nothing yet."""
+        super().__init__(
+            pool,
+            name=settings.name,
+            prefetch_seconds=0,
+            create_pool_if_not_found=False,
+            limit=settings.limit,
+        )
+        self.settings, self.pool = settings, pool
+        self.flows = installed.catalogue(module)
+        self.fork_server = ForkServer(module)
+        self.children: dict[uuid.UUID, Child] = {}
+        self.woken = anyio.Event()
+        self.stopped = anyio.Event()
+        self.stop_reason = Stop.TOLD
+        self.is_hurried = False
+        self._admitted: dict[uuid.UUID, str] = {}
+        self._flow_names: dict[uuid.UUID, str] = {}
+
+    @classmethod
+    def get_default_base_job_template(cls) -> dict[str, Any]:
+        """Give the pool's template, in which nothing can be set."""
+        return template()
+
+    @property
+    def settler(self) -> Settler:
+        """What settles runs whose process has ended."""
+        return Settler(self.client)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run is at work or being started."""
+        return not self.children and not self._submitting_flow_run_ids
+
+    def wake(self) -> None:
+        """Have the pool looked into at once."""
+        self.woken.set()
+
+    def stop(self, reason: Stop = Stop.TOLD) -> None:
+        """Take no new run; told a second time, wait for none either."""
+        self.is_hurried = self.stopped.is_set()
+        self.stop_reason = reason
+        self.stopped.set()
+        self.wake()
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: RemedyJob,  # noqa: ARG002 - the base's signature; it holds nothing
+        task_status: anyio.abc.TaskStatus[Any] | None = None,
+    ) -> RemedyResult:
+        """Carry a run out in a child of the fork server, and settle it when that has ended."""
+        name = self._admitted.pop(flow_run.id)
+        environment = {"PREFECT__FLOW_RUN_ID": str(flow_run.id)}
+        child = await self.fork_server.fork(flow_run.id, name, environment)
+        self.children[flow_run.id] = child
+        if task_status is not None:
+            task_status.started(str(child.place))
+        try:
+            code = await child.wait()
+            child.place.kill_group()
+            if code != 0 or child.ended:
+                reason = child.reason or how_it_ended(code)
+                _log.warning("run %s: %s", flow_run.name, reason)
+                await self.settler.settle(flow_run.id, child.place, child.ended, reason)
+        finally:
+            if self.children.get(flow_run.id) is child:
+                del self.children[flow_run.id]
+            self.wake()  # a place is free
+        # What went wrong is settled; the base class would report it a second time.
+        return RemedyResult(identifier=str(child.place), status_code=0)
+
+    async def kill_infrastructure(
+        self,
+        infrastructure_pid: str,
+        configuration: RemedyJob,  # noqa: ARG002 - the base's signature
+        grace_seconds: int = 30,
+    ) -> None:
+        """End the process of a run that was cancelled and did not end in time.
+
+        Raises:
+            InfrastructureNotFound: It is gone.
+            InfrastructureNotAvailable: It is on another host.
+        """
+        place = Place.parse(infrastructure_pid)
+        if place is None or (place.is_here and place.process() is None):
+            raise InfrastructureNotFound(infrastructure_pid)
+        if not place.is_here:
+            raise InfrastructureNotAvailable(f"it runs on {place.host}")
+        await place.end(grace_seconds)
+
+    async def cancel(self, run: uuid.UUID) -> None:
+        """End the process of a run that a person cancelled."""
+        child = self.children.get(run)
+        if child is not None and child.ended is None:
+            await child.end(Ended.CANCELLED, "A person cancelled it.", self.settings.grace_seconds)
+
+    def in_background(self, step: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Do something beside; where it fails that is logged, and the worker goes on."""
+
+        async def guarded() -> None:
+            try:
+                await step(*arguments)
+            except API_ERRORS as error:
+                _log.warning("%s failed: %s", step.__qualname__, error)
+            except Exception:  # noqa: BLE001 - whatever it is, the other runs go on
+                _log.exception("%s failed", step.__qualname__)
+
+        if self._runs_task_group is None:
+            message = "called outside the worker's context"
+            raise RuntimeError(message)
+        self._runs_task_group.start_soon(guarded)
+
+    async def _submit_scheduled_flow_runs(
+        self, flow_run_response: list[WorkerFlowRunResponse]
+    ) -> list[FlowRun]:
+        """Start what is due; a run that was resumed while its last process still ends waits.
+
+        The base class would fail: the run holds its place among those at work.
+        """
+        free = [one for one in flow_run_response if one.flow_run.id not in self.children]
+        return await super()._submit_scheduled_flow_runs(free)
+
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        """Start a run; where the API does not answer it stays in the pool."""
+        try:
+            await super()._submit_run(flow_run)
+        except API_ERRORS as error:  # the base class would end the worker
+            _log.warning("run %s was not started, tried again: %s", flow_run.name, error)
+            self._release_limit_slot(flow_run.id)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+
+    async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
+        """Admit a run before it is taken; one that is refused ends here."""
+        if self.stopped.is_set():
+            return False
+        try:
+            self._admitted[flow_run.id] = await self._admit(flow_run)
+        except BadInput as refusal:
+            _log.warning("refused run %s: %s", flow_run.name, refusal)
+            self.get_flow_run_logger(flow_run).error(str(refusal))
+            state: State[Any] = Failed(name="Refused", message=str(refusal))
+            await self.client.set_flow_run_state(flow_run.id, state, force=True)
+            return False
+        taken = await super()._propose_pending_state(flow_run)
+        if not taken:
+            del self._admitted[flow_run.id]
+        return taken
+
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: uuid.UUID) -> None:
+        """Say who runs it, beside: the run does not wait for that."""
+        self.in_background(super()._give_worker_labels_to_flow_run, flow_run_id)
+
+    async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
+        """Say nothing: from Pending to the child's start it takes milliseconds."""
+
+    async def _admit(self, run: FlowRun) -> str:
+        deployment = None
+        if run.deployment_id:
+            deployment = await self.client.read_deployment(run.deployment_id)
+        if run.flow_id not in self._flow_names:  # the name of a flow never changes
+            self._flow_names[run.flow_id] = (await self.client.read_flow(run.flow_id)).name
+        name = self._flow_names[run.flow_id]
+        return admit(self.flows, self.work_pool, run, deployment, name).name
+
+
+def how_it_ended(code: int | None) -> str:
+    """Say how a process ended."""
+    if code is None:
+        return "Its process ended after the fork server had died."
+    if code < 0:
+        return f"Its process was killed by signal {-code}."
+    return f"Its process ended with exit code {code}; the worker's log says why."
