@@ -1,8 +1,11 @@
 """Restore: the guide's `psql < backup.sql` beside restore_from_backup, both under load."""
 
+import argparse
 import os
+import re
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers
+from tests.bench.section import new_home, spread, write
 from tests.prefect_fixtures import Runs
 
 _WARM_UP_SECONDS = 3
@@ -170,3 +174,60 @@ def measure(home: Path, rows: int, rounds: int) -> list[Round]:
     finally:
         sandbox.down()
     return measured
+
+
+def table(rounds: list[Round], rows: int) -> list[str]:
+    """Write both ways of restoring side by side, each figure as median (least-most)."""
+    figures: list[tuple[str, str, Callable[[Measured], float]]] = [
+        ("wall time", ".1f s", lambda one: one.seconds),
+        ("outage", ".1f s", lambda one: one.load.outage_seconds),
+        ("failed requests", ".0f", lambda one: one.load.failed),
+        ("slower than 1 s", ".0f", lambda one: one.load.slow),
+        ("longest stall", ".2f s", lambda one: one.load.longest_stall_seconds),
+        ("acknowledged writes missing afterwards", ".0f", lambda one: len(one.load.missing)),
+    ]
+    changes: dict[str, list[float]] = {}
+    for one in rounds:
+        for title, seconds in one.changes.items():
+            changes.setdefault(_without_ids(title), []).append(seconds)
+    return [
+        f"## Restore of {rows:,} rows under load",
+        "",
+        "Guide: stop the application, `psql < backup.sql` into an emptied database, start.",
+        "Ours: restore_from_backup, approved at once; its wall time holds looking, planning,",
+        "loading, the proof of the copy, the comparison of both databases and the cut-over.",
+        f"{len(rounds)} rounds on one database, each way first in turn; median (least-most).",
+        "",
+        "| | guide | ours |",
+        "| --- | --- | --- |",
+        *(
+            f"| {what} | {spread([of(one.guide) for one in rounds], form)} "
+            f"| {spread([of(one.ours) for one in rounds], form)} |"
+            for what, form, of in figures
+        ),
+        "",
+        f"Ratio of wall times (ours / guide): {spread([one.ratio for one in rounds], '.2f')}.",
+        "",
+        "| change | time |",
+        "| --- | --- |",
+        *(f"| {title} | {spread(seconds, '.1f s')} |" for title, seconds in changes.items()),
+    ]
+
+
+def _without_ids(title: str) -> str:
+    """Write a change's title without what differs from run to run."""
+    return re.sub(r"_(restore|before_restore|kept)_\w+", r"_\1_*", title)
+
+
+def main() -> None:
+    """Measure, and write the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the sandbox")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each way")
+    given = parser.parse_args()
+    with new_home() as home:
+        write(table(measure(home, given.rows, given.rounds), given.rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,11 @@
 """The worker beside Prefect's process worker: time to the first probe, and from approval on."""
 
+import argparse
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from tasks.guardrails import surface
 from tasks.guardrails.case import Case, id_of_run
 from tasks.guardrails.ledger import Ledger
 from tests.approving import Approvers
+from tests.bench.section import new_home, quantiles, write
 from tests.integration.test_worker_flows import timed_change
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +66,7 @@ def measure(home: Path, runs: int = 50) -> dict[str, Latency]:
     if settings is None:
         raise SystemExit("the platform did not come up")
     try:
-        with temporary_settings({PREFECT_API_URL: settings.api_url}), _workers(home):
+        with temporary_settings({PREFECT_API_URL: settings.api_url}), workers(home):
             return _measure(folder, runs)
     finally:
         platform.down(force=True)
@@ -74,7 +75,7 @@ def measure(home: Path, runs: int = 50) -> dict[str, Latency]:
 def _measure(folder: Path, runs: int) -> dict[str, Latency]:
     found = {OURS: Latency(), THEIRS: Latency()}
     with get_client(sync_client=True) as client:
-        deployments = {kind: _deploy(client, kind) for kind in found}
+        deployments = {kind: deploy(client, kind) for kind in found}
         for number in range(-1, runs):  # the first only warms up
             for kind, latency in found.items():
                 word = f"{kind}-{number}"
@@ -95,22 +96,23 @@ def _one(
     )
     probed = _time_in(folder / f"time-probe-{word}")
     remediation = id_of_run(str(run.id))
-    _until(lambda: (state := client.read_flow_run(run.id).state) and state.is_paused())
+    until(lambda: (state := client.read_flow_run(run.id).state) and state.is_paused())
     time.sleep(_PROCESS_ENDS_SECONDS)  # nobody decides before that
     Approvers(ledger).approve_gate(Case.read(ledger, remediation))
     decided = Case.read(ledger, remediation).of_kind("decided")[-1].when.timestamp()
     if refusal := surface.wake(str(run.id)):
         raise SystemExit(f"run {word} was not resumed: {refusal}")
     changed = _time_in(folder / f"time-change-{word}")
-    _until(lambda: Case.read(ledger, remediation).outcome)
+    until(lambda: Case.read(ledger, remediation).outcome)
     return probed - created, changed - decided
 
 
 def _time_in(path: Path) -> float:
-    return float(_until(lambda: path.exists() and path.read_text()))
+    return float(until(lambda: path.exists() and path.read_text()))
 
 
-def _until(what: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it gives
+def until(what: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it gives
+    """Ask again until there is an answer, and give it."""
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while not (found := what()):
         if time.monotonic() > give_up:
@@ -119,7 +121,7 @@ def _until(what: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it gives
     return found
 
 
-def _deploy(client: SyncPrefectClient, kind: str) -> UUID:
+def deploy(client: SyncPrefectClient, kind: str) -> UUID:
     """Register the flow for a worker; Prefect's is told where the code lies."""
     steps = [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}]
     name = timed_change.name
@@ -133,8 +135,8 @@ def _deploy(client: SyncPrefectClient, kind: str) -> UUID:
 
 
 @contextmanager
-def _workers(home: Path) -> Iterator[None]:
-    """Start both workers, each on a pool of its own."""
+def workers(home: Path, kinds: Sequence[str] = (OURS, THEIRS)) -> Iterator[list[int]]:
+    """Start workers, each on a pool of its own; gives their pids."""
     with get_client(sync_client=True) as client:
         pool.prepare(client, f"bench-{OURS}")
         client.create_work_pool(
@@ -156,12 +158,14 @@ def _workers(home: Path) -> Iterator[None]:
     started = []
     try:
         for name, command in ((OURS, ours), (THEIRS, theirs)):
+            if name not in kinds:
+                continue
             with (home / f"bench-{name}.log").open("wb") as log:
                 process = subprocess.Popen(
                     command, cwd=ROOT, env=environment, stdout=log, stderr=log
                 )
             started.append(process)
-        yield
+        yield [process.pid for process in started]
     finally:
         for process in started:
             process.terminate()
@@ -193,27 +197,24 @@ def table(measured: dict[str, Latency]) -> list[str]:
         ("last approval → next change", ours.to_change, theirs.to_change),
     )
     return [
-        "",
         "## Start of runs",
         "",
         "The worker `remedy` beside Prefect's process worker, in turn on one server (PostgreSQL);",
-        f"{len(ours.to_probe)} runs each, p50 / p95 in seconds.",
+        f"{len(ours.to_probe)} runs each, p50 / p95.",
         "",
         "| | remedy | process worker |",
         "| --- | --- | --- |",
-        *(f"| {what} | {_quantiles(mine)} | {_quantiles(other)} |" for what, mine, other in rows),
+        *(f"| {what} | {quantiles(mine)} | {quantiles(other)} |" for what, mine, other in rows),
     ]
 
 
-def _quantiles(seconds: list[float]) -> str:
-    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
-    return f"{cuts[49]:.2f} / {cuts[94]:.2f}"
+def main() -> None:
+    """Measure, and write the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=50, help="how many with each worker")
+    with new_home() as home:
+        write(table(measure(home, parser.parse_args().runs)))
 
 
 if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="remedy-bench-") as made:
-        Path(made).chmod(0o711)
-        count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
-        sys.stdout.write("\n".join(table(measure(Path(made), count))) + "\n")
+    main()

@@ -1,0 +1,144 @@
+"""Runs that wait for approval: what they cost while nobody decides."""
+
+import argparse
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.services.platform import Platform
+from tests.bench.section import new_home, write
+from tests.bench.worker import OURS, deploy, until, workers
+
+_MB = 1024**2
+_SETTLE_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is there at a moment.
+
+    Args:
+        worker_mb: Resident memory of the worker and its fork server, in MB.
+        server_mb: Resident memory of Prefect's server, in MB.
+        processes: Processes of runs.
+        cpu_percent: Of one processor, of the worker, measured over some seconds.
+    """
+
+    worker_mb: float
+    server_mb: float
+    processes: int
+    cpu_percent: float
+
+
+def measure(home: Path, runs: int) -> tuple[Cost, Cost]:
+    """Measure before there are runs, and while all of them wait.
+
+    Args:
+        home: An empty folder that PostgreSQL's user reaches.
+        runs: How many.
+
+    Returns:
+        What it costs without them, and with them.
+    """
+    folder = home / "toy"
+    folder.mkdir()
+    os.environ |= {"REMEDY_HOME": str(home), "WORKER_TEST_FOLDER": str(folder)}
+    platform = Platform(home)
+    settings = platform.up(with_sandbox=False)
+    try:
+        with (
+            temporary_settings({PREFECT_API_URL: settings.api_url}),
+            workers(home, [OURS]) as (worker,),
+            get_client(sync_client=True) as client,
+        ):
+            deployment = deploy(client, OURS)
+            _start(client, deployment, 1)
+            before = cost(worker, settings.api_port)
+            for first in range(1, runs, 50):  # the server is not asked for all of them at once
+                _start(client, deployment, min(first + 50, runs))
+            return before, cost(worker, settings.api_port)
+    finally:
+        platform.down(force=True)
+
+
+def _start(client: SyncPrefectClient, deployment: UUID, many: int) -> None:
+    """Start runs until so many wait."""
+    for number in range(_waiting(client), many):
+        client.create_flow_run_from_deployment(
+            deployment,
+            parameters={"target": "toy", "word": f"waits-{number}-{time.time():.0f}"},
+        )
+    until(lambda: _waiting(client) >= many)
+
+
+def _waiting(client: SyncPrefectClient) -> int:
+    paused = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+    )
+    return client.count_flow_runs(flow_run_filter=paused)
+
+
+def cost(worker: int, port: int) -> Cost:
+    """Measure the processes as they are now, once they have settled."""
+    time.sleep(_SETTLE_SECONDS)
+    process = psutil.Process(worker)
+    family = [process, *process.children(recursive=True)]
+    server = next(
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if "prefect.server.api.server:create_app" in (line := one.info["cmdline"] or [])
+        and str(port) in line
+    )
+    process.cpu_percent()
+    time.sleep(_SETTLE_SECONDS)
+    # The worker, its fork server and that one's resource tracker are there without any run.
+    return Cost(
+        worker_mb=sum(one.memory_info().rss for one in family) / _MB,
+        server_mb=server.memory_info().rss / _MB,
+        processes=len(family) - 3,
+        cpu_percent=process.cpu_percent(),
+    )
+
+
+def main() -> None:
+    """Measure, and write the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=1000, help="how many wait")
+    runs = parser.parse_args().runs
+    with new_home() as home:
+        before, after = measure(home, runs)
+    rows = (
+        ("resident memory of worker and fork server, MB", "worker_mb", ".0f"),
+        ("resident memory of Prefect's server, MB", "server_mb", ".0f"),
+        ("processes of runs", "processes", "d"),
+        ("the worker's part of a processor, %", "cpu_percent", ".1f"),
+    )
+    write(
+        [
+            "## Runs that wait for approval",
+            "",
+            f"| | 1 waits | {runs} wait |",
+            "| --- | --- | --- |",
+            *(
+                f"| {what} | {format(getattr(before, name), form)} "
+                f"| {format(getattr(after, name), form)} |"
+                for what, name, form in rows
+            ),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
