@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
+from tasks.database.catalogue import elsewhere, inspect_database
+from tasks.database.rights import inspect_rights, require_rights
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.plan import Verdict, Work
 from tasks.platforms import targets
@@ -83,31 +85,10 @@ def _database(system: System) -> str:
 
 def _rights(system: System) -> str:
     database = system.database
-    with database.connect() as session:
-        row = session.execute(
-            "SELECT r.rolcreatedb AS createdb, r.rolsuper AS super,"
-            " pg_has_role(current_user, d.datdba, 'MEMBER') AS member,"
-            " pg_has_role(current_user, 'pg_signal_backend', 'MEMBER') AS signal"
-            " FROM pg_roles r, pg_database d"
-            " WHERE r.rolname = current_user AND d.datname = current_database()"
-        ).fetchone()
-    said = row or {}
-    missing = [
-        text
-        for right, text in (
-            ("createdb", "CREATEDB"),
-            ("member", "membership in the database's owner"),
-            ("signal", "pg_signal_backend"),
-        )
-        if not (said.get(right) or said.get("super"))
-    ]
-    if missing:
-        raise PreconditionFailed(
-            expected="the rights of a maintenance user.",
-            found=f"missing: {', '.join(missing)}.",
-            todo="Have a superuser grant them.",
-        )
-    return "may create databases, rename the live one, and end its sessions"
+    with database.connect(elsewhere(database)) as session:
+        rights = inspect_rights(session, inspect_database(session, database.name))
+    require_rights(rights)
+    return f"{rights.user} is a superuser" if rights.superuser else f"{rights.user} has them all"
 
 
 def _backups(system: System) -> str:

@@ -1,6 +1,7 @@
 """Archives of pg_dump (custom and directory format), read by pg_restore without a database."""
 
 import re
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,12 +22,15 @@ DIAGNOSTIC = frozenset(
     {
         *("amcheck", "pageinspect", "pgstattuple", "pg_stat_statements", "pg_buffercache"),
         *("pg_freespacemap", "pg_prewarm", "pg_visibility", "pg_walinspect", "pg_wait_sampling"),
+        *("adminpack", "old_snapshot"),  # PostgreSQL 17 has them no more
     }
 )
 _EXTENSION = re.compile(r"(?:COMMENT - )?EXTENSION (?:- )?(?P<name>\S+)")
 _FUNCTION = re.compile(
     r"(?P<acl>ACL )?\S+ FUNCTION (?P<name>[^(]+)\(|FUNCTION \S+ (?P<own>[^(]+)\("
 )
+_TIME_FIELDS = 7  # seconds to years, and whether it is summer time
+_LONGEST_TEXT = 1000
 _ATTACHED = ("PUBLICATION TABLE", "PUBLICATION", "SUBSCRIPTION", "EVENT TRIGGER", "SERVER")
 
 
@@ -49,6 +53,44 @@ class ArchiveHead:
     dump_version: str
     entries: tuple[str, ...]
     attached: tuple[str, ...]
+
+
+def read_stamp(path: Path) -> dict[str, str]:
+    """Read the first bytes of an archive, which say whence it comes, also where pg_restore is old.
+
+    Source: PostgreSQL 17, src/bin/pg_dump/pg_backup_archiver.c, WriteHead.
+
+    Args:
+        path: The archive, a file or a folder.
+
+    Returns:
+        'database', 'server_version' and 'dump_version'; nothing where they can't be read.
+    """
+    with (path / "toc.dat" if path.is_dir() else path).open("rb") as stream:
+        try:
+            _, major, minor, _, size, _, _ = struct.unpack("5s6B", stream.read(11))
+            # One byte says how it is packed since format 1.15 (pg_dump 16).
+            stream.read(1 if (major, minor) >= (1, 15) else 1 + size)
+            stream.read(_TIME_FIELDS * (1 + size))
+            database, server, dump = (_read_text(stream, size) for _ in range(3))
+        except (struct.error, ValueError):
+            return {}
+    return {
+        "database": database,
+        "server_version": first_word(server),
+        "dump_version": first_word(dump),
+    }
+
+
+def _read_text(stream: IO[bytes], size: int) -> str:
+    negative, *number = stream.read(1 + size)
+    length = 0 if negative else int.from_bytes(bytes(number), "little")
+    return stream.read(min(length, _LONGEST_TEXT)).decode()
+
+
+def first_word(version: str) -> str:
+    """Give '17.10' of '17.10 (Debian 17.10-1)', '' of ''."""
+    return version.partition(" ")[0]
 
 
 def read_head(database: Database, path: Path) -> ArchiveHead:
@@ -78,8 +120,8 @@ def read_head(database: Database, path: Path) -> ArchiveHead:
         created=datetime.strptime(heads["Archive created"][:19], "%Y-%m-%d %H:%M:%S").replace(
             tzinfo=UTC
         ),
-        server_version=heads.get("Dumped from database version", ""),
-        dump_version=heads.get("Dumped by pg_dump version", ""),
+        server_version=first_word(heads.get("Dumped from database version", "")),
+        dump_version=first_word(heads.get("Dumped by pg_dump version", "")),
         entries=tuple(entries),
         attached=tuple(text for text in texts if text.startswith(_ATTACHED)),
     )

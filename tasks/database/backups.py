@@ -39,6 +39,8 @@ class Backup(BaseModel):
         tables: Rows by 'schema.table'.
         created: Tables it creates.
         roles: Roles it names.
+        owners: Roles to which it gives objects.
+        defaulting: Roles whose default rights it sets.
         extensions: Extensions it creates.
         settings: Settings of the session it makes.
         attached: What of it reaches outside the database.
@@ -63,6 +65,8 @@ class Backup(BaseModel):
     tables: dict[str, int] = Field(default_factory=dict)
     created: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    defaulting: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
     settings: dict[str, str] = Field(default_factory=dict)
     attached: tuple[str, ...] = ()
@@ -74,7 +78,8 @@ class Backup(BaseModel):
     @property
     def server_major(self) -> int:
         """Major version of the server it came from, 0 where it does not say."""
-        return int(self.server_version.split(".")[0]) if self.server_version[:1].isdigit() else 0
+        found = re.match("[0-9]+", self.server_version)  # 18beta1 as well
+        return int(found[0]) if found else 0
 
 
 def find_backups(store: Backups) -> list[StoredBackup]:
@@ -105,7 +110,8 @@ def read_backup(database: Database, store: Backups, entry: StoredBackup, table: 
         path = stack.enter_context(store.local(entry.name))
         manifest = _manifest_of(store, entry.name)
         kind, compression = detect_format(path)
-        bare = bare.model_copy(update={"format": kind, "compression": compression})
+        stamp = archive.read_stamp(path) if kind in {"custom", "directory"} else {}
+        bare = bare.model_copy(update={"format": kind, "compression": compression, **stamp})
         if kind == "unknown":
             return bare.model_copy(update={"problem": "it is neither plain SQL nor an archive"})
         sum_now = checksum(path)
@@ -119,7 +125,9 @@ def read_backup(database: Database, store: Backups, entry: StoredBackup, table: 
                 read = _read_archive(database, path, bare, manifest, table)
         except (RemediationError, OSError, EOFError, zstandard.ZstdError) as error:
             found = error.found if isinstance(error, RemediationError) else str(error)
-            return bare.model_copy(update={"problem": f"it cannot be read to its end: {found}"})
+            by = f" (written by pg_dump {bare.dump_version})" if bare.dump_version else ""
+            problem = f"it cannot be read to its end{by}: {found}"
+            return bare.model_copy(update={"problem": problem})
     known: dict[str, object] = {"sha256": sum_now}
     if manifest:
         known |= {
@@ -200,8 +208,8 @@ def _read_archive(
         "database": head.database,
         "taken": head.created,
         "taken_from": "archive",
-        "server_version": head.server_version.split()[0] if head.server_version else "",
-        "dump_version": head.dump_version.split()[0] if head.dump_version else "",
+        "server_version": head.server_version,
+        "dump_version": head.dump_version,
         "attached": head.attached,
         "diagnostic": archive.find_diagnostic(head.entries),
         "revision": "".join(revision[:1]).strip(),
@@ -216,6 +224,8 @@ def _seen(seen: Scan) -> dict[str, object]:
         "tables": seen.tables,
         "created": tuple(sorted(seen.created)),
         "roles": tuple(sorted(seen.roles)),
+        "owners": tuple(sorted(seen.owners)),
+        "defaulting": tuple(sorted(seen.defaulting)),
         "extensions": tuple(sorted(seen.extensions)),
         "settings": seen.settings,
         "attached": tuple(seen.attached),

@@ -1,6 +1,6 @@
 """What the server's catalogue says of a database: its identity, and how to make its like."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -8,8 +8,12 @@ from pydantic import BaseModel, ConfigDict
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.protocols import Connection, Database
 
+DEFAULT_TABLESPACE = "pg_default"
 _PROVIDER_SINCE = 150000
 _BUILTIN_SINCE = 170000
+_TRANSACTION_TIMEOUT_SINCE = 170000
+# For sessions that read whole tables: live or the maintenance user may have others set.
+NO_TIMEOUTS = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
 
 class DatabaseShape(BaseModel):
@@ -59,11 +63,55 @@ def elsewhere(database: Database) -> str:
 
 
 def connect_with(database: Database, name: str, settings: Mapping[str, str]) -> Connection:
-    """Connect to a database of the server with settings of the session from a mapping."""
+    """Connect to a database of the server with settings of the session from a mapping.
+
+    Args:
+        database: The database under care.
+        name: Name of the database to connect to.
+        settings: Settings; where statements may take as long as they like, so may transactions.
+
+    Returns:
+        A session that commits each statement.
+    """
     session = database.connect(name)
-    for setting, value in settings.items():
+    for setting, value in complete_timeouts(settings, session.info.server_version).items():
         session.execute("SELECT set_config(%s, %s, false)", (setting, value))
     return session
+
+
+def complete_timeouts(settings: Mapping[str, str], version: int) -> dict[str, str]:
+    """Lift transaction_timeout (PostgreSQL 17 and newer) where statement_timeout is lifted.
+
+    Args:
+        settings: Settings of a session.
+        version: The server's version number.
+
+    Returns:
+        The settings, as that server knows them.
+    """
+    lifted = version >= _TRANSACTION_TIMEOUT_SINCE and settings.get("statement_timeout") == "0"
+    return {**settings, **({"transaction_timeout": "0"} if lifted else {})}
+
+
+def find_unknown(session: Connection, settings: Iterable[str]) -> tuple[str, ...]:
+    """Find the settings that a server does not know.
+
+    Args:
+        session: A session in any database of the server.
+        settings: Their names.
+
+    Returns:
+        The names of those that it lacks, in order.
+    """
+    rows = session.execute("SELECT name FROM pg_settings").fetchall()
+    known = {row["name"].lower() for row in rows}
+    return tuple(sorted(set(settings) - known))
+
+
+def is_superuser(session: Connection) -> bool:
+    """Say whether a session is a superuser's."""
+    row = session.execute("SELECT current_setting('is_superuser') = 'on' AS is").fetchone()
+    return bool(row and row["is"])
 
 
 def find_database(session: Connection, name: str) -> DatabaseFacts | None:

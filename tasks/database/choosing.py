@@ -98,6 +98,12 @@ def refusal(backup: Backup, wanted: Wanted) -> str:
     Returns:
         A reason without a full stop.
     """
+    # First: the programs of an older server cannot read it, which says less.
+    if backup.server_major > wanted.major:
+        return (
+            f"it was taken from PostgreSQL {backup.server_version}, newer than the server's "
+            f"{wanted.major}"
+        )
     if backup.problem:
         return backup.problem
     if backup.database and backup.database != wanted.database:
@@ -110,11 +116,6 @@ def refusal(backup: Backup, wanted: Wanted) -> str:
         )
     if not held:
         return "it creates no table"
-    if backup.server_major > wanted.major:
-        return (
-            f"it was taken from PostgreSQL {backup.server_version}, newer than the server's "
-            f"{wanted.major}"
-        )
     return ""
 
 

@@ -10,10 +10,18 @@ from typing import ClassVar
 from psycopg import sql
 
 from tasks.database import programs
-from tasks.database.archive import find_diagnostic, loading_list, read_head
-from tasks.database.catalogue import connect_with, elsewhere, inspect_database
-from tasks.database.dump_programs import dump_roles, is_superuser, system_identifier
-from tasks.database.loading import loading_options
+from tasks.database.archive import find_diagnostic, read_head, scan_archive
+from tasks.database.catalogue import (
+    NO_TIMEOUTS,
+    connect_with,
+    elsewhere,
+    find_unknown,
+    inspect_database,
+    is_superuser,
+)
+from tasks.database.dump_programs import dump_roles, system_identifier
+from tasks.database.fit import beyond_owner, require_owners
+from tasks.database.loaders import Load, load_archive
 from tasks.database.manifest import ROLES_SUFFIX, SUFFIX, Manifest, checksum, read_manifest
 from tasks.database.marks import Mark, name_beside, write_mark
 from tasks.database.proof import count_rows
@@ -24,7 +32,6 @@ from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection, Database, System
 
-_SETTINGS = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SHOWN = 5
 
@@ -126,8 +133,8 @@ class BackUpDatabase(Change):
         database = system.database
         started = datetime.now(UTC)
         with (
-            connect_with(database, self.live, _SETTINGS) as session,
-            connect_with(database, self.live, _SETTINGS) as counter,
+            connect_with(database, self.live, NO_TIMEOUTS) as session,
+            connect_with(database, self.live, NO_TIMEOUTS) as counter,
         ):
             session.execute(_BEGIN)
             row = session.execute("SELECT pg_export_snapshot() AS snapshot").fetchone() or {}
@@ -173,28 +180,14 @@ class BackUpDatabase(Change):
         name = self._throw_away(work)
         with database.connect(elsewhere(database)) as session:
             facts = inspect_database(session, self.live)
+            load = self._loading(database, session, path, facts.shape.owner, name)
             create_database(session, name, facts.shape)
             write_mark(
                 session, name, Mark(work.remediation, "verify"), "throw-away, to prove a backup"
             )
-            version = session.info.server_version
         try:
-            superuser = is_superuser(database)
-            entries = read_head(database, path).entries
-            diagnostic = find_diagnostic(entries)
-            # Extensions for diagnosis take a superuser; anything else is loaded as the owner.
-            load_as = facts.shape.owner if superuser and not diagnostic else ""
-            leave_out = () if superuser else diagnostic
-            options = ("--exit-on-error", "--no-publications", "--no-subscriptions", "--jobs=2")
-            with loading_list(database, path, leave_out) as listed:
-                programs.run(
-                    database,
-                    "pg_restore",
-                    [*options, f"--dbname={name}", *listed, path],
-                    on=name,
-                    environment={"PGOPTIONS": loading_options(version, load_as)},
-                )
-            with connect_with(database, name, _SETTINGS) as session:
+            load_archive(database, path, load)
+            with connect_with(database, name, NO_TIMEOUTS) as session:
                 restored = count_rows(session)
         finally:
             with database.connect(elsewhere(database)) as session:
@@ -211,6 +204,22 @@ class BackUpDatabase(Change):
                 state="The backup was not stored; the live database was only read.",
                 todo="Look at those tables for damage (amcheck), then run again.",
             )
+
+    @staticmethod
+    def _loading(
+        database: Database, session: Connection, path: Path, owner: str, name: str
+    ) -> Load:
+        """Load with no more rights than the owner's, unless something in it needs more."""
+        seen = scan_archive(database, path, data=False)
+        superuser = is_superuser(session)
+        if not superuser:
+            require_owners(session, seen, session.info.user, owner)
+        return Load(
+            into=name,
+            role=owner if superuser and not beyond_owner(session, seen, owner) else "",
+            unknown=find_unknown(session, seen.settings),
+            without=() if superuser else find_diagnostic(read_head(database, path).entries),
+        )
 
 
 def _count_in(session: Connection, snapshot: str) -> dict[str, int]:

@@ -1,64 +1,25 @@
-"""Load a backup into a side database: fast by settings of the session, never by unsafe ones."""
+"""Load a backup into a side database, and see that every row came over."""
 
-import os
-import re
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, ClassVar, cast
+from typing import ClassVar
 
 from psycopg import sql
 from pydantic import Field
 
-from tasks.database import programs
-from tasks.database.archive import loading_list
-from tasks.database.backups import Format, open_plain
-from tasks.database.catalogue import elsewhere, find_database
+from tasks.database.backups import Format
+from tasks.database.catalogue import NO_TIMEOUTS, connect_with, elsewhere, find_database
+from tasks.database.loaders import Load, load_archive, load_plain
 from tasks.database.manifest import checksum
 from tasks.database.marks import Mark, read_mark, write_mark
-from tasks.database.plain_filter import knows_restrict, pump
 from tasks.database.proof import count_rows
 from tasks.database.side_database import recreate_database
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, WorldMoved
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Database
-
-# Of the session only; fsync and full_page_writes guard every database of the server.
-_SETTINGS = {
-    "maintenance_work_mem": "256MB",
-    "synchronous_commit": "off",
-    "standard_conforming_strings": "on",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "default_transaction_read_only": "off",
-    "client_min_messages": "warning",
-    "jit": "off",
-}
-_CHECK_INTERVAL_SINCE = 140000
-
-
-def loading_options(version: int, role: str = "") -> str:
-    """Give PGOPTIONS for a load: quick, and with no more rights than it needs.
-
-    Args:
-        version: The server's version number.
-        role: A role to load as, '' for the maintenance user itself.
-
-    Returns:
-        The value of PGOPTIONS.
-    """
-    settings = dict(_SETTINGS)
-    if version >= _CHECK_INTERVAL_SINCE:
-        settings["client_connection_check_interval"] = "1s"
-    if role:
-        settings["role"] = role
-    quoted = {name: re.sub(r"([\\ ])", r"\\\1", value) for name, value in settings.items()}
-    return " ".join(f"-c {name}={value}" for name, value in quoted.items())
 
 
 class LoadBackup(Change):
@@ -71,7 +32,7 @@ class LoadBackup(Change):
         compression: Around a plain file.
         sha256: Checksum of what was read when the plan was made.
         expected_bytes: Size that the loaded database will have, for the progress.
-        leave_out: Settings at the head of a plain dump that this server does not know.
+        leave_out: Settings at the head of its SQL that this server does not know.
         without: Entries of an archive that are left out.
         load_as: Role to load as, where the maintenance user is a superuser; else ''.
         tables: Rows by 'schema.table' that have to be there afterwards.
@@ -147,10 +108,11 @@ class LoadBackup(Change):
                     todo="Run the remediation again, so that the backup is read again.",
                 )
             with _watched(database, self.side, self.expected_bytes, work):
+                load = Load(self.side, self.load_as, self.leave_out, self.without, self.jobs)
                 if self.format == "plain":
-                    self._load_plain(database, path)
+                    load_plain(database, path, self.compression, load)
                 else:
-                    self._load_archive(database, path)
+                    load_archive(database, path, load)
         self._insist_on_rows(database)
         with database.connect(elsewhere(database)) as session:
             write_mark(
@@ -165,7 +127,7 @@ class LoadBackup(Change):
 
     def _insist_on_rows(self, database: Database) -> None:
         """Count before anything (a migration) may rightly change the counts."""
-        with database.connect(self.side) as session:
+        with connect_with(database, self.side, NO_TIMEOUTS) as session:
             now = count_rows(session)
         wrong = [table for table, rows in sorted(self.tables.items()) if now.get(table) != rows]
         if wrong:
@@ -176,44 +138,6 @@ class LoadBackup(Change):
                 state="The live database is untouched; the copy goes with the undo.",
                 todo="Choose another backup.",
             )
-
-    def _options(self, database: Database) -> dict[str, str]:
-        with database.connect(elsewhere(database)) as session:
-            version = session.info.server_version
-        return {"PGOPTIONS": loading_options(version, self.load_as)}
-
-    def _load_archive(self, database: Database, path: Path) -> None:
-        arguments: list[str | Path] = [
-            "--exit-on-error",
-            "--no-publications",
-            "--no-subscriptions",
-            f"--jobs={min(self.jobs, os.cpu_count() or 1)}",
-            f"--dbname={self.side}",
-        ]
-        options = self._options(database)
-        with loading_list(database, path, self.without) as entries:
-            programs.run(
-                database,
-                "pg_restore",
-                [*arguments, *entries, path],
-                on=self.side,
-                environment=options,
-            )
-
-    def _load_plain(self, database: Database, path: Path) -> None:
-        restrict = knows_restrict(programs.run(database, "psql", ["--version"]))
-        arguments = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, "-f", "-"]
-        with programs.running(
-            database,
-            "psql",
-            arguments,
-            on=self.side,
-            environment=self._options(database),
-            stdin=subprocess.PIPE,
-        ) as process:
-            psql = cast("IO[bytes]", process.stdin)
-            with open_plain(path, self.compression) as stream:
-                pump(stream, psql, self.leave_out, restrict=restrict)
 
 
 @contextmanager

@@ -46,12 +46,16 @@ def give_all_to(session: Connection, owner: str, heir: str) -> int:
         session.execute("SET LOCAL search_path = pg_catalog")
         # ALTER ... OWNER asks that the new owner may create in the schema.
         schemas = session.execute(
-            "SELECT nspname AS name FROM pg_namespace WHERE nspname !~ '^pg_'"
-            " AND nspname <> 'information_schema'"
+            """SELECT nspname AS name, has_schema_privilege(%(heir)s, oid, 'CREATE')
+                 AND has_schema_privilege(%(heir)s, oid, 'USAGE') AS open
+               FROM pg_namespace
+               WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'""",
+            {"heir": heir},
         ).fetchall()
         grant = sql.SQL("GRANT ALL ON SCHEMA {} TO {}")
         for row in schemas:
-            session.execute(grant.format(sql.Identifier(row["name"]), sql.Identifier(heir)))
+            if not row["open"]:  # else the grant would stay behind
+                session.execute(grant.format(sql.Identifier(row["name"]), sql.Identifier(heir)))
         rows = session.execute(
             _OWNED, {"role": sql.Identifier(owner).as_string(session)}
         ).fetchall()

@@ -4,7 +4,14 @@ from typing import ClassVar
 
 from psycopg import sql
 
-from tasks.database.catalogue import elsewhere, find_database, find_tables, name_of
+from tasks.database.catalogue import (
+    NO_TIMEOUTS,
+    connect_with,
+    elsewhere,
+    find_database,
+    find_tables,
+    name_of,
+)
 from tasks.database.marks import read_mark
 from tasks.guardrails.errors import RemediationError
 from tasks.guardrails.plan import Answer, Check, Verdict, Work
@@ -61,7 +68,7 @@ class CopyIsComplete(Check):
         database = targets.load(work.target).database
         if not _loaded(database, self.side):
             return _not_there(self.side)
-        with database.connect(self.side) as session:
+        with connect_with(database, self.side, NO_TIMEOUTS) as session:
             now = count_rows(session)
         wrong = [
             f"{table}: {now.get(table, 'missing')} instead of {rows}"
@@ -109,8 +116,10 @@ class ConstraintsAreValid(Check):
 
 def _invalid(session: Connection) -> list[str]:
     rows = session.execute(
-        """SELECT conname AS name, conrelid::regclass::text AS relation FROM pg_constraint
+        """SELECT conname AS name, conrelid::regclass::text AS relation FROM pg_constraint c
            WHERE NOT convalidated
+             -- What is NOT ENFORCED (PostgreSQL 18 and newer) is never validated.
+             AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true)
            UNION ALL
            SELECT indexrelid::regclass::text, indrelid::regclass::text FROM pg_index
            WHERE NOT indisvalid OR NOT indisready"""
@@ -139,7 +148,8 @@ class IndexesAreSound(Check):
         database = targets.load(work.target).database
         if not _loaded(database, self.side):
             return _not_there(self.side)
-        with database.connect(self.side, autocommit=False, jit="off") as session:
+        with connect_with(database, self.side, {**NO_TIMEOUTS, "jit": "off"}) as session:
+            session.autocommit = False
             try:
                 session.execute("CREATE EXTENSION IF NOT EXISTS amcheck WITH SCHEMA pg_catalog")
             except RemediationError as error:
@@ -185,7 +195,7 @@ class RestoredDatabaseIsLive(Check):
         """Connect by name and read every table."""
         database = targets.load(work.target).database
         try:
-            with database.connect(self.live) as session:
+            with connect_with(database, self.live, NO_TIMEOUTS) as session:
                 if name_of(session, self.side_oid) != self.live:
                     return self._not_swapped(work)
                 counts = count_rows(session)

@@ -4,15 +4,14 @@ from dataclasses import dataclass, field
 
 from tasks.database.archive import DIAGNOSTIC
 from tasks.database.backups import Backup
-from tasks.database.catalogue import DatabaseFacts, elsewhere
+from tasks.database.catalogue import DatabaseFacts, elsewhere, find_unknown
 from tasks.database.choosing import Choice, Wanted, choose_backup
+from tasks.database.fit import require_fit
 from tasks.database.limits import forecast_disk
 from tasks.database.live import Live, inspect_live
 from tasks.database.migration_settings import require_migration
 from tasks.database.revision import is_older
-from tasks.database.rights import (
-    require_fit,
-)
+from tasks.database.settings import require_settable
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.probe import probe
 from tasks.platforms import targets
@@ -139,14 +138,10 @@ def look(request: Request) -> Found:
     if older:
         require_migration(system, live.rights, backup.revision, live.revision)
     with database.connect(elsewhere(database)) as session:
-        needing = require_fit(session, backup, live.rights)
-        known = {row["name"] for row in session.execute("SELECT name FROM pg_settings").fetchall()}
+        beyond_owner = require_fit(session, backup, live.rights, live.facts.shape.owner)
+        require_settable(session, live.settings, live.rights)
+        leave_out = find_unknown(session, set(backup.settings) - {"session", "local"})
     size, needed, free = measure_disk(request.target, live, backup)
-    leave_out = tuple(
-        name
-        for name in backup.settings
-        if backup.format == "plain" and name not in known and name != "session"
-    )
     notes = [f"left out of the dump, unknown to this server: SET {name}" for name in leave_out]
     if free is None:
         notes.append("stays unproved: that the disk suffices (its free space cannot be measured)")
@@ -157,11 +152,11 @@ def look(request: Request) -> Found:
         notes.append(f"left out, a superuser has to create them again: extensions {names}")
     if live.attached:
         notes.append(f"stay behind with the old database: {', '.join(live.attached)}")
-    if needing:
-        notes.append(f"loaded as a superuser, for the extensions {', '.join(needing)}")
+    if live.rights.superuser and beyond_owner:
+        notes.append(f"loaded as a superuser, for {', '.join(beyond_owner)}")
     if backup.revision != live.revision and not older:
         notes.append(
             f"the copy keeps the backup's schema {backup.revision or 'unknown'}; "
             f"live is at {live.revision or 'unknown'}"
         )
-    return Found(live, choice, leave_out, size, needed, free, older, not needing, tuple(notes))
+    return Found(live, choice, leave_out, size, needed, free, older, not beyond_owner, tuple(notes))

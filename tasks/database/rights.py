@@ -1,13 +1,16 @@
-"""What a restore needs of the server and the maintenance user, found before anything is made."""
+"""What a restore needs of the maintenance user, found before anything is made."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from tasks.database.archive import DIAGNOSTIC
-from tasks.database.backups import Backup
-from tasks.database.catalogue import DatabaseFacts
+from tasks.database.catalogue import DEFAULT_TABLESPACE, DatabaseFacts, DatabaseShape
 from tasks.database.marks import read_mark
 from tasks.guardrails.errors import PreconditionFailed, TargetBusy
 from tasks.platforms.protocols import Connection
+
+DATABASE_OWNER = "pg_database_owner"  # a role whose member is whoever owns a database
+_GRANT_OPTIONS_SINCE = 160000
 
 
 @dataclass
@@ -39,28 +42,80 @@ def inspect_rights(session: Connection, live: DatabaseFacts) -> Rights:
     Returns:
         What it may do and what is missing.
     """
+    version = session.info.server_version
     row = (
         session.execute(
-            """SELECT current_user AS name, rolsuper AS superuser, rolcreatedb AS createdb,
-                 rolcreaterole AS createrole,
-                 pg_has_role(%s, 'MEMBER') AS member,
-                 pg_has_role('pg_signal_backend', 'USAGE') AS signal
-               FROM pg_roles WHERE rolname = current_user""",
-            (live.shape.owner,),
+            f"""SELECT current_user AS name, rolsuper AS superuser, rolcreatedb AS createdb,
+                 rolcreaterole AS createrole, pg_has_role(%(owner)s, 'MEMBER') AS member,
+                 {_acts("current_user", "%(owner)s", version)} AS acts,
+                 pg_has_role('pg_signal_backend', 'USAGE') AS signal,
+                 pg_has_role('pg_read_all_stats', 'USAGE') AS stats,
+                 has_tablespace_privilege(%(tablespace)s, 'CREATE') AS tablespace
+               FROM pg_roles WHERE rolname = current_user""",  # noqa: S608 - a piece of ours
+            {"owner": live.shape.owner, "tablespace": live.shape.tablespace},
         ).fetchone()
         or {}
     )
     rights = Rights(row["name"], row["superuser"], row["superuser"] or row["createrole"])
-    if rights.superuser:
-        return rights
-    owner = live.shape.owner
-    if not row["createdb"]:
-        rights.missing.append(f"CREATEDB (ALTER ROLE {rights.user} CREATEDB)")
-    if not row["member"]:
-        rights.missing.append(f"membership in {owner} (GRANT {owner} TO {rights.user})")
-    if not row["signal"]:
-        rights.missing.append(f"pg_signal_backend (GRANT pg_signal_backend TO {rights.user})")
+    if not rights.superuser:
+        rights.missing += _missing(row, live.shape, version)
     return rights
+
+
+def _missing(row: Mapping[str, Any], shape: DatabaseShape, version: int) -> Iterator[str]:
+    user, owner = row["name"], shape.owner
+    if not row["createdb"]:
+        yield f"CREATEDB (ALTER ROLE {user} CREATEDB)"
+    if version >= _GRANT_OPTIONS_SINCE and not row["acts"]:
+        yield f"membership in {owner} with INHERIT and SET ({grant_of(owner, user, version)})"
+    elif not row["member"]:
+        yield f"membership in {owner} ({grant_of(owner, user, version)})"
+    elif not row["acts"]:
+        yield f"the rights of the roles it is a member of (ALTER ROLE {user} INHERIT)"
+    if not row["signal"]:
+        yield f"pg_signal_backend ({grant_of('pg_signal_backend', user, version)})"
+    if not row["stats"]:  # the sessions of others would stay unseen that stand in the way
+        yield f"pg_read_all_stats ({grant_of('pg_read_all_stats', user, version)})"
+    if shape.tablespace != DEFAULT_TABLESPACE and not row["tablespace"]:
+        yield (
+            f"CREATE in tablespace {shape.tablespace} "
+            f"(GRANT CREATE ON TABLESPACE {shape.tablespace} TO {user})"
+        )
+
+
+def find_foreign(session: Connection, roles: Iterable[str], user: str) -> list[str]:
+    """Find the roles as which a user may not act.
+
+    Args:
+        session: A session in any database of the server.
+        roles: Names of roles; those that are gone are passed over.
+        user: Name of the user.
+
+    Returns:
+        Names, in order.
+    """
+    acts = _acts("%(user)s", "oid", session.info.server_version)
+    rows = session.execute(
+        f"""SELECT rolname AS name FROM pg_roles WHERE rolname = ANY (%(roles)s) AND NOT ({acts})
+            ORDER BY rolname""",  # noqa: S608 - a piece of ours
+        {"roles": list(roles), "user": user},
+    ).fetchall()
+    return [row["name"] for row in rows]
+
+
+def _acts(user: str, role: str, version: int) -> str:
+    """Write the condition that a user has a role's rights, and may give it what it makes.
+
+    Since PostgreSQL 16 a membership can be without either: INHERIT FALSE, SET FALSE.
+    """
+    gives = "SET" if version >= _GRANT_OPTIONS_SINCE else "MEMBER"
+    return f"pg_has_role({user}, {role}, 'USAGE') AND pg_has_role({user}, {role}, '{gives}')"
+
+
+def grant_of(role: str, user: str, version: int) -> str:
+    """Write the statement that gives a user all that a role may."""
+    options = " WITH INHERIT TRUE, SET TRUE" if version >= _GRANT_OPTIONS_SINCE else ""
+    return f"GRANT {role} TO {user}{options}"
 
 
 def require_rights(rights: Rights) -> None:
@@ -75,65 +130,6 @@ def require_rights(rights: Rights) -> None:
             found=f"it lacks {'; '.join(rights.missing)}.",
             todo="Give it the rights as a superuser, with the statements in brackets.",
         )
-
-
-def require_fit(session: Connection, backup: Backup, rights: Rights) -> tuple[str, ...]:
-    """Refuse a backup that this server cannot take: version, roles, extensions.
-
-    Args:
-        session: A session in any database of the server.
-        backup: The backup, read.
-        rights: What the maintenance user may do.
-
-    Returns:
-        Extensions for which it has to be loaded as a superuser.
-
-    Raises:
-        PreconditionFailed: Names what does not fit.
-    """
-    major = session.info.server_version // 10000
-    if backup.server_major > major:
-        raise PreconditionFailed(
-            expected=f"a backup of PostgreSQL {major} or older.",
-            found=f"{backup.name} was taken from version {backup.server_version}.",
-            todo=f"Choose an older backup, or bring the server to {backup.server_major} first.",
-        )
-    known = {
-        row["name"]: row["member"]
-        for row in session.execute(
-            "SELECT rolname AS name, pg_has_role(oid, 'MEMBER') AS member FROM pg_roles"
-        ).fetchall()
-    }
-    missing = [role for role in backup.roles if role not in known]
-    if missing:
-        raise PreconditionFailed(
-            expected="every role that the backup names to be on the server.",
-            found=f"{backup.name} names {', '.join(missing)}, which the server has not.",
-            todo="Create them (CREATE ROLE …), from the .roles.sql beside the backup.",
-        )
-    available = {
-        row["name"]: row
-        for row in session.execute(
-            """SELECT name, bool_or(superuser AND NOT trusted) AS superuser
-               FROM pg_available_extension_versions GROUP BY name"""
-        ).fetchall()
-    }
-    left_out = DIAGNOSTIC if backup.diagnostic and not rights.superuser else frozenset()
-    wanted = [name for name in backup.extensions if name not in {"plpgsql", *left_out}]
-    if absent := [name for name in wanted if name not in available]:
-        raise PreconditionFailed(
-            expected="every extension that the backup creates to be installed on the server.",
-            found=f"{backup.name} creates {', '.join(absent)}, which the server has not.",
-            todo="Install their packages on the server's host.",
-        )
-    needing = [name for name in wanted if available[name]["superuser"]]
-    if needing and not rights.superuser:
-        raise PreconditionFailed(
-            expected="a backup that can be loaded without a superuser.",
-            found=f"{backup.name} creates {', '.join(needing)}: only a superuser may.",
-            todo="Give the target a superuser as maintenance user for this restore.",
-        )
-    return tuple(needing)
 
 
 def require_no_other_restore(session: Connection, live: str, remediation: str) -> None:

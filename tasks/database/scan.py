@@ -23,6 +23,8 @@ _CLUSTER = "-- PostgreSQL database cluster dump"
 _RESTRICT = re.compile(r"\\(un)?restrict [A-Za-z0-9]+\s*")
 _BEYOND = {"DATABASE", "TABLESPACE", "ROLE", "USER", "GROUP", "SYSTEM"}
 _CALLS = {"SET_CONFIG", "SETVAL", "LO_CREATE", "LO_OPEN", "LOWRITE", "LO_CLOSE", "LO_CREAT"}
+# What pg_dump --statistics writes since PostgreSQL 18.
+_STATISTICS = {"PG_RESTORE_RELATION_STATS", "PG_RESTORE_ATTRIBUTE_STATS"}
 # A byte of theirs may look like a backslash or a quote.
 _UNSAFE_ENCODINGS = {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004", "MSKANJI"}
 _MOST_REFUSALS = 20
@@ -37,6 +39,8 @@ class Scan:
         tables: Rows by 'schema.table', for each COPY with its data.
         created: Tables created, as 'schema.table'.
         roles: Roles it names.
+        owners: Those of them to which it gives objects.
+        defaulting: Those of them whose default rights it sets.
         extensions: Extensions it creates.
         settings: Settings of the session it makes, with their values.
         attached: Publications, subscriptions, servers, event triggers, as 'publication p'.
@@ -51,6 +55,8 @@ class Scan:
     tables: dict[str, int] = field(default_factory=dict)
     created: set[str] = field(default_factory=set)
     roles: set[str] = field(default_factory=set)
+    owners: set[str] = field(default_factory=set)
+    defaulting: set[str] = field(default_factory=set)
     extensions: set[str] = field(default_factory=set)
     settings: dict[str, str] = field(default_factory=dict)
     attached: list[str] = field(default_factory=list)
@@ -123,7 +129,10 @@ def _read_statement(statement: Statement, seen: Scan) -> None:
             seen.attached.append(f"event trigger {_plain(tokens[3])}")
         case ["SET", name]:
             seen.settings[name.lower()] = "".join(tokens[3:])
-    seen.roles.update(_roles(tokens))
+    seen.owners.update(_listed(tokens, _owners_at(tokens)))
+    if tokens[:2] == ["ALTER", "DEFAULT"]:
+        seen.defaulting.update(_listed(tokens, _behind(tokens, ("FOR", "ROLE"))))
+    seen.roles |= seen.owners | seen.defaulting | set(_listed(tokens, _grantees_at(tokens)))
 
 
 def _beyond(tokens: list[str]) -> str:
@@ -166,14 +175,16 @@ def _beyond_setting(tokens: list[str]) -> str:
 
 
 def _beyond_call(tokens: list[str]) -> str:
-    if tokens[0] != "SELECT" or tokens[1:3] != ["PG_CATALOG", "."] or len(tokens) < 5:  # noqa: PLR2004 - SELECT pg_catalog . name (
+    # Statistics are called from a list of columns: SELECT * FROM pg_catalog . name (
+    call = tokens[2:] if tokens[:3] == ["SELECT", "*", "FROM"] else tokens
+    if tokens[0] != "SELECT" or call[1:3] != ["PG_CATALOG", "."] or len(call) < 5:  # noqa: PLR2004 - SELECT pg_catalog . name (
         return "calls something else than what a dump calls"
-    if tokens[3] not in _CALLS:
-        return f"calls {tokens[3].lower()}"
-    if tokens[3] == "SET_CONFIG" and tokens[5:6] != ["'search_path'"]:
+    if call[3] not in (_CALLS if call is tokens else _STATISTICS):
+        return f"calls {call[3].lower()}"
+    if call[3] == "SET_CONFIG" and call[5:6] != ["'search_path'"]:
         return "changes a setting that no dump changes"
-    called = [word for word, after in pairwise(tokens[4:]) if after == "("]
-    inner = {word for word in called if word.isidentifier()} - _CALLS
+    called = [word for word, after in pairwise(call[4:]) if after == "("]
+    inner = {word for word in called if word.isidentifier() or word.startswith('"')} - _CALLS
     return f"calls {inner.pop().lower()}" if inner else ""
 
 
@@ -181,16 +192,27 @@ def _follows(tokens: list[str], first: str, second: str) -> bool:
     return any(pair == (first, second) for pair in pairwise(tokens))
 
 
-def _roles(tokens: list[str]) -> Iterator[str]:
-    starts: list[int] = []
+def _owners_at(tokens: list[str]) -> Iterator[int]:
     if tokens[0] in {"ALTER", "CREATE"}:
-        starts += [i + 2 for i in range(len(tokens) - 2) if tokens[i : i + 2] == ["OWNER", "TO"]]
-        starts += [i + 1 for i, word in enumerate(tokens[:-1]) if word == "AUTHORIZATION"]
-        starts += [i + 2 for i in range(len(tokens) - 2) if tokens[i : i + 2] == ["FOR", "ROLE"]]
+        yield from _behind(tokens, ("OWNER", "TO"))
+        yield from (i + 1 for i, word in enumerate(tokens) if word == "AUTHORIZATION")
+
+
+def _behind(tokens: list[str], words: tuple[str, str]) -> Iterator[int]:
+    yield from (i + 2 for i, pair in enumerate(pairwise(tokens)) if pair == words)
+
+
+def _grantees_at(tokens: list[str]) -> Iterator[int]:
+    words: set[str] = set()
     if tokens[0] in {"GRANT", "REVOKE"} or tokens[:2] == ["ALTER", "DEFAULT"]:
-        starts += [i + 1 for i, word in enumerate(tokens[:-1]) if word in {"TO", "FROM"}]
-    if tokens[:2] == ["CREATE", "POLICY"]:
-        starts += [i + 1 for i, word in enumerate(tokens[:-1]) if word == "TO"]
+        words = {"TO", "FROM"}
+    elif tokens[:2] == ["CREATE", "POLICY"]:
+        words = {"TO"}
+    yield from (i + 1 for i, word in enumerate(tokens) if word in words)
+
+
+def _listed(tokens: list[str], starts: Iterator[int]) -> Iterator[str]:
+    """Give the names in each list of roles that begins at one of the places."""
     for start in starts:
         at = start
         while at < len(tokens):

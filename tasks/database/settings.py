@@ -5,12 +5,15 @@ from typing import ClassVar
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
-from tasks.database.catalogue import elsewhere
+from tasks.database.catalogue import elsewhere, is_superuser
+from tasks.database.rights import Rights, find_foreign, grant_of
+from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection
 
 READ_ONLY = "default_transaction_read_only"
+_PARAMETER_RIGHTS_SINCE = 150000
 
 
 class DatabaseSettings(BaseModel):
@@ -65,6 +68,49 @@ def inspect_settings(session: Connection, name: str) -> DatabaseSettings:
         settings=tuple((r["role"], r["name"], r["value"]) for r in settings),
         labels=tuple((r["provider"], r["label"]) for r in labels),
     )
+
+
+def require_settable(session: Connection, settings: DatabaseSettings, rights: Rights) -> None:
+    """Refuse where a setting of live could not be given to a copy of it.
+
+    Args:
+        session: A session in any database of the server.
+        settings: What live has.
+        rights: What the maintenance user may do.
+
+    Raises:
+        PreconditionFailed: Names the rights, and the statements that give them.
+    """
+    if rights.superuser:
+        return
+    user, version = rights.user, session.info.server_version
+    foreign = find_foreign(session, {role for role, _, _ in settings.settings if role}, user)
+    missing = [grant_of(role, user, version) for role in foreign]
+    for role, name, _ in settings.settings:
+        missing += [
+            f"GRANT SET ON PARAMETER {name} TO {who}"
+            for who in (user, role)
+            if who and not _may_set(session, who, name)
+        ]
+    if missing:
+        raise PreconditionFailed(
+            expected=f"the maintenance user {user} to be able to give a copy live's settings.",
+            found=f"it may not set some of them: {'; '.join(missing)} is missing.",
+            todo="Run the statements as a superuser, or give the target one as maintenance user.",
+        )
+
+
+def _may_set(session: Connection, user: str, name: str) -> bool:
+    """Say whether a user may set a parameter; those of nobody (app.tenant) are superusers'."""
+    known = session.execute(
+        "SELECT 1 AS one FROM pg_settings WHERE name = %s AND context = 'user'", (name,)
+    ).fetchone()
+    if known or session.info.server_version < _PARAMETER_RIGHTS_SINCE:
+        return known is not None
+    row = session.execute(
+        "SELECT has_parameter_privilege(%s, %s, 'SET') AS may", (user, name)
+    ).fetchone()
+    return bool(row and row["may"])
 
 
 class CopyDatabaseSettings(Change):
@@ -161,14 +207,14 @@ class CopyDatabaseSettings(Change):
                 )
 
     def _alter(self, session: Connection, role: str, what: sql.Composed) -> None:
-        side = sql.Identifier(self.side)
+        side, who = sql.Identifier(self.side), sql.Identifier(role)
         if not role:
             session.execute(sql.SQL("ALTER DATABASE {} {}").format(side, what))
             return
-        who = sql.Identifier(role)
         with session.transaction():
             # A role may set its own; for another's CREATEROLE would be needed.
-            session.execute(sql.SQL("SET LOCAL ROLE {}").format(who))
+            if not is_superuser(session):
+                session.execute(sql.SQL("SET LOCAL ROLE {}").format(who))
             session.execute(sql.SQL("ALTER ROLE {} IN DATABASE {} {}").format(who, side, what))
             session.execute("RESET ROLE")
 

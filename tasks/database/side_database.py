@@ -4,7 +4,13 @@ from typing import ClassVar
 
 from psycopg import sql
 
-from tasks.database.catalogue import DatabaseShape, elsewhere, find_database, name_of
+from tasks.database.catalogue import (
+    DEFAULT_TABLESPACE,
+    DatabaseShape,
+    elsewhere,
+    find_database,
+    name_of,
+)
 from tasks.database.marks import Mark, read_mark, write_mark
 from tasks.guardrails.errors import UndoFailed, WorldMoved
 from tasks.guardrails.plan import Change, Observed, Standing, Work
@@ -12,6 +18,7 @@ from tasks.platforms import targets
 from tasks.platforms.protocols import Connection, Database
 
 _ICU_RULES_SINCE = 160000
+_LOCALE_OF = {"icu": "ICU_LOCALE", "builtin": "BUILTIN_LOCALE"}
 
 
 def create_database(session: Connection, name: str, shape: DatabaseShape) -> None:
@@ -30,12 +37,11 @@ def create_database(session: Connection, name: str, shape: DatabaseShape) -> Non
         sql.SQL("LC_CTYPE {}").format(shape.ctype),
         sql.SQL("CONNECTION LIMIT {}").format(shape.connection_limit),
     ]
-    if shape.tablespace != "pg_default":
+    if shape.tablespace != DEFAULT_TABLESPACE:
         options.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(shape.tablespace)))
     if shape.provider:
         options.append(sql.SQL("LOCALE_PROVIDER {}").format(sql.Identifier(shape.provider)))
-    if shape.locale:
-        word = "ICU_LOCALE" if shape.provider == "icu" else "BUILTIN_LOCALE"
+    if word := _LOCALE_OF.get(shape.provider):
         options.append(sql.SQL(f"{word} {{}}").format(shape.locale))
     if shape.rules and session.info.server_version >= _ICU_RULES_SINCE:
         options.append(sql.SQL("ICU_RULES {}").format(shape.rules))
@@ -97,6 +103,13 @@ def recreate_database(database: Database, name: str, remediation: str) -> None:
         write_mark(session, name, Mark(remediation, "created"), "being restored; drop by an undo")
 
 
+def _is_like(made: DatabaseShape, wanted: DatabaseShape) -> bool:
+    """Compare but for the spelling of an ICU locale: 16 and newer make en-US of an en_US."""
+    if wanted.provider == "icu":
+        made = made.model_copy(update={"locale": wanted.locale})
+    return made == wanted
+
+
 class CreateSideDatabase(Change):
     """Create an empty database beside the live one.
 
@@ -152,7 +165,7 @@ class CreateSideDatabase(Change):
             return Observed(Standing.HALF, f"{self.name} is there without our mark")
         if mark is None or mark.remediation != work.remediation:
             return Observed(Standing.OTHER, f"{self.name} is another's: {facts.comment!r}")
-        if facts.shape != self.shape:
+        if not _is_like(facts.shape, self.shape):
             return Observed(Standing.OTHER, f"{self.name} is {facts.shape}, not {self.shape}")
         return Observed(Standing.AFTER, f"{self.name} is there ({mark.state}), OID {facts.oid}")
 

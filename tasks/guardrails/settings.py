@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Where the engine keeps things, and how patient it is."""
 
-    model_config = SettingsConfigDict(env_prefix="REMEDY_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="REMEDY_", env_ignore_empty=True, extra="ignore")
 
     home: Path = Field(
         default=Path(".remedy"), description="Folder of all state: ledger, keys, logs, sandbox."

@@ -48,9 +48,10 @@ def test_a_backup_is_stored_with_roles_and_manifest(
     assert manifest.tables["public.projects"] == 20_000
     assert manifest.revision == "c47d91ab02e5"
     assert manifest.database == "planner"
-    assert manifest.compression == "gzip"
-    assert manifest.server_version.startswith("15.")
-    assert "pg_dump (PostgreSQL) 15." in manifest.dump_version
+    version = planner.one("SELECT current_setting('server_version_num')::int")
+    assert manifest.compression == ("zstd" if version >= 160000 else "gzip")
+    assert manifest.server_version.startswith(f"{version // 10000}.")
+    assert f"pg_dump (PostgreSQL) {version // 10000}." in manifest.dump_version
     assert manifest.started < manifest.finished
     assert manifest.system_identifier == str(
         planner.one("SELECT system_identifier FROM pg_control_system()")
@@ -163,11 +164,12 @@ def test_what_each_format_says(planner: Cluster, planner_system: PlannerSystem) 
         for entry in entries
     ]
     assert [backup.format for backup in read] == ["directory", "custom", "plain"]
+    major = planner.one("SELECT current_setting('server_version_num')::int / 10000")
     for backup in read:
         assert backup.problem == ""
         assert backup.tables["public.projects"] == 20_000
-        assert backup.server_major == 15
-        assert backup.dump_version.startswith("15.")
+        assert backup.server_major == major
+        assert backup.dump_version.startswith(f"{major}.")
         assert backup.revision == "c47d91ab02e5"
         assert backup.roles == ("planner", "reporter")
     assert [backup.database for backup in read] == ["planner", "planner", ""]

@@ -46,6 +46,10 @@ def refused(body: bytes) -> list[tuple[int, str]]:
         b"COPY t FROM '/etc/passwd';\n",
         b"SELECT pg_terminate_backend(1);\n",
         b"SELECT pg_catalog.setval('s', pg_terminate_backend(1)::int);\n",
+        b"SELECT pg_catalog.setval('s', \"pg_terminate_backend\"(1)::int);\n",
+        b"SELECT * FROM pg_catalog.pg_terminate_backend(1);\n",
+        b"SELECT * FROM pg_catalog.pg_restore_relation_stats('a', pg_terminate_backend(1));\n",
+        b"SELECT * FROM pg_catalog.setval('s', 1);\n",
         b"SELECT pg_catalog.set_config('role', 'postgres', false);\n",
         # Data that psql does not take for data.
         (
@@ -81,6 +85,12 @@ def test_what_reaches_beyond_the_copy_is_refused(body: bytes) -> None:
         b"SELECT pg_catalog.setval('public.s', 5, true);\n",
         b"SELECT pg_catalog.lo_create('16431');\nSELECT pg_catalog.lowrite(0, '\\x61');\n",
         b"SELECT pg_catalog.set_config('search_path', '', false);\n",
+        (  # pg_dump 18 --statistics
+            b"SELECT * FROM pg_catalog.pg_restore_relation_stats(\n"
+            b"\t'version', '180006'::integer,\n"
+            b"\t'schemaname', 'public',\n\t'relpages', '3'::integer,\n"
+            b"\t'reltuples', '200'::real\n);\n"
+        ),
         b"COMMENT ON SCHEMA public IS 'DROP DATABASE x; \\! y';\n",
         b"GRANT SELECT ON TABLE t TO reporter;\nALTER TABLE t OWNER TO planner;\n",
     ],
@@ -98,10 +108,12 @@ def test_rows_roles_and_ends_are_read() -> None:
         b'ALTER TABLE public.t OWNER TO planner;\nGRANT SELECT ON TABLE public.t TO a, "B c";\n'
         b"COPY public.t (a) FROM stdin;\n1\n2\n\\.\n\nCOPY public.e (a) FROM stdin;\n\\.\n"
         b"CREATE PUBLICATION p FOR TABLE t;\n"
+        b"ALTER DEFAULT PRIVILEGES FOR ROLE d IN SCHEMA public GRANT ALL ON TABLES TO e;\n"
     )
     seen = scan(io.BytesIO(HEAD + body + END))
     assert seen.tables == {"public.t": 2, "public.e": 0}
-    assert seen.roles == {"planner", "a", "B c"}
+    assert seen.roles == {"planner", "a", "B c", "d", "e"}
+    assert (seen.owners, seen.defaulting) == ({"planner"}, {"d"})
     assert seen.extensions == {"citext"}
     assert seen.attached == ["publication p"]
     assert seen.complete
