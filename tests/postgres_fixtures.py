@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -219,11 +219,15 @@ class PlannerSystem:
         return self.database.end_older(token)
 
 
-@pytest.fixture(scope="session")
-def postgres_cluster() -> Iterator[Cluster]:
-    """A PostgreSQL server with data checksums, up for the session."""
+@contextmanager
+def new_cluster(programs: Path, **settings: str) -> Iterator[Cluster]:
+    """Make a server in a folder of its own, up while the block runs.
+
+    Args:
+        programs: Folder of its programs.
+        settings: Settings in postgresql.conf beyond those of every test server.
+    """
     folder = Path(tempfile.mkdtemp(prefix="remedy-postgres-"))
-    programs = find_programs()
     as_user: dict[str, int] = {}
     if os.geteuid() == 0:
         os.chown(folder, NOBODY, NOBODY)
@@ -242,26 +246,42 @@ def postgres_cluster() -> Iterator[Cluster]:
         cwd=folder,
         **as_user,  # type: ignore[call-overload] # keywords of Popen
     )
-    with (cluster.data / "postgresql.conf").open("a") as settings:
-        settings.write(
-            f"port = {port}\nlisten_addresses = '127.0.0.1'\n"
-            f"unix_socket_directories = '{folder}'\nfsync = off\nwal_level = logical\n"
-            "max_prepared_transactions = 5\nmax_wal_size = 4GB\nshared_buffers = 256MB\n"
-        )
+    given = {
+        "port": str(port),
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": str(folder),
+        "fsync": "off",
+        **settings,
+    }
+    with (cluster.data / "postgresql.conf").open("a") as file:
+        file.writelines(f"{name} = '{value}'\n" for name, value in given.items())
     cluster.start()
     try:
+        cluster.run("CREATE ROLE planner LOGIN; CREATE ROLE reporter LOGIN")
+        yield cluster
+    finally:
+        with suppress(subprocess.CalledProcessError):
+            cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server with data checksums, up for the session."""
+    with new_cluster(
+        find_programs(),
+        wal_level="logical",
+        max_prepared_transactions="5",
+        max_wal_size="4GB",
+        shared_buffers="256MB",
+    ) as cluster:
         cluster.run(
-            "CREATE ROLE planner LOGIN; CREATE ROLE reporter LOGIN; "
             "CREATE ROLE planner_admin LOGIN CREATEDB "
             "IN ROLE planner, pg_signal_backend, pg_monitor"
         )
         cluster.run("CREATE DATABASE planner_template OWNER planner TEMPLATE template0")
         fill(cluster, "planner_template", projects=20_000)
         yield cluster
-    finally:
-        with suppress(subprocess.CalledProcessError):
-            cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def fill(cluster: Cluster, database: str, projects: int) -> None:

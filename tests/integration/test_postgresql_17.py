@@ -2,12 +2,8 @@
 
 import os
 import re
-import shutil
-import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +41,7 @@ from tests.postgres_fixtures import (
     carry_out,
     fill,
     make_system,
+    new_cluster,
     plan_cut_over,
     plan_restore,
     restore_all,
@@ -82,40 +79,15 @@ def server() -> Iterator[Cluster]:
     """A server of PostgreSQL 17 with the roles of a target, up for this module."""
     programs = newer_programs()
     assert not [name for name in NEEDED_PROGRAMS if not (programs / name).is_file()]
-    folder = Path(tempfile.mkdtemp(prefix="remedy-postgres-17-"))
-    (folder / "elsewhere").mkdir()
-    as_user: dict[str, int] = {}
-    if os.geteuid() == 0:
-        as_user = {"user": NOBODY, "group": NOBODY}
-        for path in (folder, folder / "elsewhere"):
-            os.chown(path, NOBODY, NOBODY)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    cluster = Cluster(folder, programs, port)
-    subprocess.run(
-        [
-            *(programs / "initdb", "-D", cluster.data, "-U", "postgres", "-A", "trust", "-k", "-N"),
-            *("-E", "UTF8", "--locale=C.UTF-8", "--set", f"port={port}", "--set", "fsync=off"),
-            *("--set", "listen_addresses=127.0.0.1", "--set", "shared_buffers=64MB"),
-            *("--set", f"unix_socket_directories={folder}", "--set", "autovacuum=off"),
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        cwd=folder,
-        **as_user,  # type: ignore[call-overload] # keywords of Popen
-    )
-    cluster.start()
-    try:
-        cluster.run("CREATE ROLE planner LOGIN; CREATE ROLE reporter LOGIN")
+    with new_cluster(programs, shared_buffers="64MB", autovacuum="off") as cluster:
+        elsewhere = cluster.folder / "elsewhere"
+        elsewhere.mkdir()
+        if os.geteuid() == 0:
+            os.chown(elsewhere, NOBODY, NOBODY)
         cluster.run("CREATE DATABASE filled OWNER planner")
-        cluster.run(f"CREATE TABLESPACE elsewhere LOCATION '{folder / 'elsewhere'}'")
+        cluster.run(f"CREATE TABLESPACE elsewhere LOCATION '{elsewhere}'")
         fill(cluster, "filled", projects=PROJECTS)
         yield cluster
-    finally:
-        with suppress(subprocess.CalledProcessError):
-            cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
