@@ -11,12 +11,18 @@ from rich.rule import Rule
 from rich.text import Text
 
 from deployments.cli.errors import Exit, in_four_parts
+from deployments.demo import commands
 from deployments.services.platform import Platform
 from infra.sandbox.damage import Damage
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.settings import settings
 
-app = App(name="python -m deployments.demo", help_format="markdown", result_action="return_value")
+app = App(
+    name="python -m deployments.demo",
+    help_format="markdown",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` says what an interrupted demo leaves
+)
 
 
 @app.default
@@ -38,7 +44,7 @@ def demo(
         console.print(Rule(rule, align="left", style="dim"))
 
     def told(line: str) -> None:
-        console.print(Text(f"  {line}"))
+        console.print(Text(f"  {line}"), soft_wrap=True)
 
     chapter("Start Prefect, the worker and the sandbox")
     platform = Platform()
@@ -68,7 +74,7 @@ def main() -> None:
     try:
         sys.exit(app())
     except KeyboardInterrupt:
-        errors.print("Interrupted. Run it again: it cleans up first. Stop all: remedy down")
+        errors.print(f"Interrupted. Run it again: it cleans up first. Stop all: {commands.down()}")
         sys.exit(Exit.INTERRUPTED.value)
     except Exception as error:  # noqa: BLE001 - the last place where an error becomes a message
         sys.exit(in_four_parts(error, errors))

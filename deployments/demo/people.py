@@ -1,11 +1,12 @@
-"""The demo's two people: dana asks, riley approves. Their secrets lie beside the ledger.
+"""The demo's people: dana asks, riley and casey approve. Their secrets lie beside the ledger.
 
-A real approver keeps the secret in an authenticator; the demo plays both, so that it runs by
-itself, and again.
+A real approver keeps the secret in an authenticator; the demo plays all three, so that it runs by
+itself, and again. `python -m deployments.demo.people NAME` prints a code as theirs would.
 """
 
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ import pyotp
 from tasks.guardrails import approvers
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.settings import settings
 
 ACTOR = "demo"
-ROLES = {"dana": ("approve", "policy"), "riley": ("approve",)}
-ASKS, APPROVES = ROLES
-_STEP = 30
+# Two approve the undo of a cut-over, which loses what was written since; who asks may not.
+ROLES = {"dana": ("approve", "policy"), "riley": ("approve",), "casey": ("approve",)}
+ASKS, APPROVES, ALSO_APPROVES = ROLES
+CODE_SECONDS = 30
 _KEPT_STEPS = 20
 
 
@@ -33,6 +36,11 @@ class People:
     """
 
     path: Path
+
+    @classmethod
+    def of(cls, home: Path) -> "People":
+        """Find the people whom a demo has enrolled under a home."""
+        return cls(_file(home))
 
     @classmethod
     def enrol(cls, ledger: Ledger, home: Path) -> "People":
@@ -49,13 +57,12 @@ class People:
         others = {entry.facts["name"] for entry in added if entry.actor != ACTOR}
         if others:
             raise PreconditionFailed(
-                expected="a ledger without approvers of your own, for the demo to add its two.",
+                expected="a ledger without approvers of your own, for the demo to add its own.",
                 found=f"{', '.join(sorted(others))} in {ledger.config.ledger}.",
                 todo="Give the demo a home of its own: make demo REMEDY_HOME=/some/where",
             )
-        folder = home / "demo"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        people = cls(folder / "people.json")
+        people = cls(_file(home))
+        people.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, roles in ROLES.items():
             people._enrol(ledger, name, roles)
         return people
@@ -83,18 +90,14 @@ class People:
         """
         said = self._read()[name]
         while True:
-            now = int(time.time()) // _STEP
+            now = int(time.time()) // CODE_SECONDS
             fresh = [step for step in (now, now + 1) if step not in said["used"]]
             if fresh:
                 break
             time.sleep(1)
         said["used"] = [*said["used"], fresh[0]][-_KEPT_STEPS:]
         self._keep(name, said)
-        return pyotp.TOTP(said["secret"]).at(fresh[0] * _STEP)
-
-    def shown_code(self, name: str) -> str:
-        """Give the code that an authenticator would show now, without using it."""
-        return pyotp.TOTP(self._read()[name]["secret"]).now()
+        return pyotp.TOTP(said["secret"]).at(fresh[0] * CODE_SECONDS)
 
     def _read(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
@@ -107,3 +110,20 @@ class People:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
         draft.replace(self.path)
+
+
+def _file(home: Path) -> Path:
+    return home / "demo" / "people.json"
+
+
+def main() -> None:
+    """Print a code of one of the demo's people, as their authenticator would show it."""
+    people = People.of(settings().home)
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in ROLES or not people.path.exists():
+        sys.exit(f"python -m deployments.demo.people {'|'.join(ROLES)}, after `make demo`")
+    sys.stdout.write(people.code(name) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from rich.console import Console
@@ -12,13 +13,14 @@ from deployments.cli import client, plans
 from deployments.cli.deciding import decide_and_wake
 from deployments.cli.starting import start
 from deployments.cli.waiting import line_of
-from deployments.demo.people import APPROVES, ASKS, People
+from deployments.demo import commands
+from deployments.demo.people import APPROVES, ASKS, CODE_SECONDS, People
 from deployments.demo.scene import TARGET, count_rows
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.load import USER, Load
 from infra.sandbox.load_report import LoadReport
 from infra.sandbox.services import Sandbox
-from tasks.guardrails.approval import count, waiting_gate
+from tasks.guardrails.approval import Gate, count, waiting_gate
 from tasks.guardrails.case import Case, id_of_run
 from tasks.guardrails.entries import Entry
 from tasks.guardrails.errors import PreconditionFailed
@@ -36,8 +38,8 @@ class Seen:
 
     case: Case
     damage: str
-    rows: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    load: LoadReport | None = None
+    rows: dict[str, tuple[int, int, int]]
+    load: LoadReport
 
 
 @dataclass
@@ -57,6 +59,8 @@ class Story:
     people: People
     console: Console
     approval: Approval
+    _asked: str = ""
+    _shown_at: int = 0
 
     def back_up(self) -> str:
         """Take a backup through the deployment; give the remediation's id."""
@@ -104,9 +108,9 @@ class Story:
         return self._follow(id_of_run(run), self._decide)
 
     def _follow(self, remediation: str, waits: Callable[[Case], None]) -> Case:
-        """Tell what happens until it has ended; `waits` is called when a gate is open."""
+        """Tell what happens until it has ended; `waits` is called while a gate is open."""
         deadline = time.monotonic() + _GIVE_UP_SECONDS
-        seen, answered = 0, ""
+        seen = 0
         while time.monotonic() < deadline or self.approval == "ui":
             for entry in self.ledger.entries(remediation=remediation, after=seen):
                 seen = entry.seq
@@ -114,8 +118,7 @@ class Story:
             case = Case.read(self.ledger, remediation)
             if case.outcome:
                 return case
-            if case.open_gate and case.open_gate.facts["digest"] != answered:
-                answered = case.open_gate.facts["digest"]
+            if case.open_gate:
                 waits(case)
             time.sleep(0.3)
         raise PreconditionFailed(
@@ -128,52 +131,47 @@ class Story:
     def _tell(self, entry: Entry) -> None:
         if entry.kind == "planned":
             case = Case.read(self.ledger, entry.remediation)
-            record = next(one for one in case.stages if one.seq == entry.seq)
-            if case.name != "back_up_database":
+            # None where it was superseded since.
+            record = next((one for one in case.stages if one.seq == entry.seq), None)
+            if record and case.name != "back_up_database":
                 self.console.print()
                 self.console.print(plans.stage(record))
                 return
         if line := line_of(entry):
             self._say(line)
+        if entry.kind == "gate_answered" and entry.facts["note"]:
+            self._say(f"{entry.when:%H:%M:%S} {entry.facts['note']}")
 
     def _decide(self, case: Case) -> None:
+        """Approve what waits, or show how to; called again as long as it waits."""
         gate = waiting_gate(case)
-        if self.approval == "auto":
-            stand, _ = decide_and_wake(
-                self.ledger,
-                case,
-                gate,
-                "approve",
-                APPROVES,
-                self.people.code(APPROVES),
-                "the rows that would be lost are acceptable",
-            )
+        is_new = gate.digest != self._asked
+        self._asked = gate.digest
+        if self.approval == "ui":
+            if is_new:
+                self._ask_person(case)
+            self._show_code(case, gate)
+        elif is_new:
+            comment = "the rows that would be lost are acceptable"
+            code = self.people.code(APPROVES)
+            stand, _ = decide_and_wake(self.ledger, case, gate, "approve", APPROVES, code, comment)
             self._say(f"{APPROVES} has read it and approves. {stand.sentence()}")
-            return
-        link = client.url_of(case.runs[-1])
-        self.console.print(Text(f"\n  Waits for you: {link}", style="bold magenta"))
-        self.console.print(
-            Text(
-                f"  Press Resume, and type approver {APPROVES}, the code below, 'approve' and a "
-                f"comment;\n  or run: remedy approve {case.id} --as {APPROVES} --code CODE"
-            )
-        )
-        self._show_codes(case, gate.digest)
 
-    def _show_codes(self, case: Case, digest: str) -> None:
-        shown = ""
-        while True:
-            now = Case.read(self.ledger, case.id)
-            opened = now.open_gate
-            if now.outcome or opened is None or opened.facts["digest"] != digest:
-                return
-            if not count(self.ledger, now, waiting_gate(now)).is_open:
-                return
-            code = self.people.shown_code(APPROVES)
-            if code != shown:
-                self._say(f"code of {APPROVES} now: {code}")
-                shown = code
-            time.sleep(1)
+    def _ask_person(self, case: Case) -> None:
+        link = client.url_of(case.runs[-1])
+        text = Text(f"\n  Waits for you: {link}", style="bold magenta")
+        self.console.print(text, soft_wrap=True)
+        self._say(f"Press Resume there, and type: approver {APPROVES}, the code below,")
+        self._say("decision approve, and a comment. Or run:")
+        self._say(f"{commands.approve(case.id, APPROVES)}\n")
+
+    def _show_code(self, case: Case, gate: Gate) -> None:
+        step = int(time.time()) // CODE_SECONDS
+        if step != self._shown_at and count(self.ledger, case, gate).is_open:
+            self._say(
+                f"{datetime.now(UTC):%H:%M:%S} code of {APPROVES}: {self.people.code(APPROVES)}"
+            )
+            self._shown_at = step
 
     def _insist(self, case: Case) -> None:
         if case.outcome != "remediated":
@@ -186,7 +184,7 @@ class Story:
             )
 
     def _say(self, line: str) -> None:
-        self.console.print(Text(f"  {line}"))
+        self.console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def _no_gate(case: Case) -> None:

@@ -167,15 +167,13 @@ def waiting(command: Command, worker: Worker, folder: Path) -> str:
     return str(started["remediation"])
 
 
-def test_cancel_has_it_taken_back_at_once(
-    command: Command, worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancel_has_it_taken_back_at_once(command: Command, worker: Worker, folder: Path) -> None:
     """The command starts the recovery itself; the reaper starts no second one."""
     remediation = waiting(command, worker, folder)
     said = command.data("cancel", remediation)
     assert said["state"] == "Cancelled"
-    monkeypatch.setattr(recovery, "_GRACE", timedelta(0))
-    assert recovery.reap(Ledger(), start_recovery) == [remediation]
+    assert len(Case.read(Ledger(), remediation).of_kind("recovery_started")) == 1
+    assert recovery.reap(Ledger(), start_recovery) == []
     assert runs_of_recovery(remediation) == [said["recovery"]]
     state = worker.work(recover_remediation, said["recovery"])
     assert state is not None

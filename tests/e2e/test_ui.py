@@ -1,0 +1,171 @@
+"""The way of the people on call in the Prefect UI: they start, read and approve in a browser."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from deployments.demo.people import People
+from infra.sandbox.services import Sandbox
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.settings import Settings
+from tests.e2e import person
+from tests.e2e.test_demo import COMMAND, insist_on_the_end
+from tests.integration.test_services_fixtures import (
+    ROOT,
+    clean_environment,
+    data,
+    new_home,
+    remedy,
+)
+
+WITHIN_SECONDS = 600
+
+pytestmark = [
+    pytest.mark.timeout(1800),
+    # Ten minutes on two cores: by hand, as `make pictures`.
+    pytest.mark.skipif(
+        not (os.environ.get("REMEDY_BROWSER") and Path(person.CHROMIUM).exists()),
+        reason="Do next: apt-get install chromium, then set REMEDY_BROWSER=1",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A home of its own, with the demo's people."""
+    home = new_home()
+    yield home
+    remedy(home, "down", "--force")
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def by_hand(home: Path, *words: str) -> None:
+    """Run a command that has to succeed."""
+    done = remedy(home, *words, timeout=WITHIN_SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def programs(home: Path) -> int:
+    """Count what the damage takes away, without what the load writes."""
+    with Sandbox(home / "sandbox").connect() as session:
+        found = session.execute("SELECT count(*) FROM programs WHERE name NOT LIKE 'Load %'")
+        row = found.fetchone()
+    return int(row[0]) if row else 0
+
+
+def approve(page: Page, name: str, code: Callable[[], str], comment: str) -> str:
+    """Approve in the form of the run's page; give the text that was shown with it."""
+    person.wait_for_state(page, "Suspended")
+    shown = person.open_resume_form(page)
+    person.fill(page, {"approver": name, "decision": "approve", "comment": comment})
+    person.fill(page, {"code": code()})  # last, as it gets old
+    person.send_resume_form(page)
+    return shown
+
+
+def printed(log: Path, pattern: str) -> str:
+    """Wait until the demo has printed something, and give the newest of it."""
+    deadline = time.monotonic() + WITHIN_SECONDS
+    while not (found := re.findall(pattern, log.read_text())):
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.5)
+    return str(found[-1])
+
+
+def shell(home: Path, line: str) -> str:
+    """Type a command as it was printed; give what it prints."""
+    environment = clean_environment(home)
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_SECONDS,
+    )
+    assert done.returncode == 0, line + done.stdout + done.stderr
+    return done.stdout
+
+
+def await_standing(home: Path, remediation: str, *, waits: bool) -> dict[str, Any]:
+    """Wait until a remediation waits for approval, or until it has ended."""
+    deadline = time.monotonic() + WITHIN_SECONDS
+    while True:
+        cases: list[dict[str, Any]] = data(home, "runs")
+        for case in cases:
+            if case["remediation"] == remediation and case["waits" if waits else "outcome"]:
+                return case
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_two_people_carry_a_restore_out_in_the_browser(home: Path) -> None:
+    """From the typed form over a mistyped code to the end; nobody knows who started it."""
+    ui = data(home, "up")["ui"]
+    by_hand(home, "sandbox", "up", "--rows", "5000")
+    people = People.enrol(Ledger(Settings(home=home)), home)
+    by_hand(home, "run", "back-up-database", "--target", "sandbox", "--wait")
+    before = programs(home)
+    by_hand(home, "sandbox", "damage", "foreign-keys-violated")
+    assert programs(home) < before
+    with person.browser_page() as page:
+        person.open_form(page, ui, "restore-from-backup")
+        described = person.described_fields(page)
+        assert next(iter(described)) == "target"
+        assert {"writes", "max_rows_lost", "attached", "dry_run", "reason"} < set(described)
+        assert all(described.values())
+        assert person.choices(page, "writes") == ["accept", "refuse"]
+        person.fill(page, {"target": "sandbox", "reason": "programs are gone"})
+        run = person.start_run(page)
+        assert "0 of 2 approvals" in approve(page, "dana", lambda: "000000", "nothing is lost")
+        shown = approve(page, "dana", lambda: people.code("dana"), "nothing is lost")
+        assert "The last decision does not count" in shown
+        shown = approve(page, "riley", lambda: people.code("riley"), "agreed")
+        assert "1 of 2 approvals (dana)" in shown
+        person.wait_for_state(page, "Remediated")
+        person.open_artifact(page, "report-")
+        page.get_by_text("nothing is lost").first.wait_for()
+    restored = data(home, "show", run)
+    assert restored["requester"]["known"] is False
+    decided = [entry for entry in restored["entries"] if entry["kind"] == "decided"]
+    assert [(entry["approver"], entry["via"]) for entry in decided] == [
+        ("dana", "ui"),
+        ("riley", "ui"),
+    ]
+    assert programs(home) == before
+
+
+def test_the_demo_is_approved_in_the_browser_and_undone_as_it_says(
+    home: Path, tmp_path: Path
+) -> None:
+    """Nothing is known but what the demo prints: the link, the code, the commands of the undo."""
+    log = tmp_path / "demo.log"
+    with log.open("w") as out:
+        command = [*COMMAND, "--approve", "ui"]
+        child = subprocess.Popen(command, cwd=ROOT, env=clean_environment(home), stdout=out)
+    with person.browser_page() as page:
+        page.goto(printed(log, r"Waits for you: (\S+)"))
+        approve(page, "riley", lambda: printed(log, r"code of riley: (\d{6})"), "they may go")
+        person.wait_for_state(page, "Remediated")
+    assert child.wait(WITHIN_SECONDS) == 0
+    insist_on_the_end(home, log.read_text())
+    restored = programs(home)
+    undo, *approvals = log.read_text().partition("Undo it:")[2].splitlines()[1:]
+    started = re.search(r"Started (\w+)", shell(home, undo))
+    assert started
+    await_standing(home, started[1], waits=True)
+    for approval in approvals:
+        shell(home, approval.replace(" ID ", f" {started[1]} "))
+    undone = await_standing(home, started[1], waits=False)
+    assert (undone["name"], undone["outcome"]) == ("undo_remediation", "remediated")
+    assert programs(home) < restored
