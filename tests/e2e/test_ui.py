@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,19 @@ def approve(page: Page, name: str, code: Callable[[], str], comment: str) -> str
     person.fill(page, {"code": code()})  # last, as it gets old
     person.send_resume_form(page)
     return shown
+
+
+@contextmanager
+def the_demo(home: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start the demo for a person to approve; it goes with the test."""
+    with log.open("w") as out:
+        command = [*COMMAND, "--approve", "ui"]
+        child = subprocess.Popen(command, cwd=ROOT, env=clean_environment(home), stdout=out)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
 
 
 def printed(log: Path, child: "subprocess.Popen[bytes]", pattern: str) -> str:
@@ -149,15 +163,12 @@ def test_the_demo_is_approved_in_the_browser_and_undone_as_it_says(
 ) -> None:
     """Nothing is known but what the demo prints: the link, the code, the commands of the undo."""
     log = tmp_path / "demo.log"
-    with log.open("w") as out:
-        command = [*COMMAND, "--approve", "ui"]
-        child = subprocess.Popen(command, cwd=ROOT, env=clean_environment(home), stdout=out)
-    with person.browser_page() as page:
+    with the_demo(home, log) as child, person.browser_page() as page:
         page.goto(printed(log, child, r"Waits for you: (\S+)"))
         shown = partial(printed, log, child, r"code of riley: (\d{6})")
         approve(page, "riley", shown, "they may go")
         person.wait_for_state(page, "Remediated")
-    assert child.wait(WITHIN_SECONDS) == 0
+        assert child.wait(WITHIN_SECONDS) == 0
     insist_on_the_end(home, log.read_text())
     restored = programs(home)
     undo, *approvals = log.read_text().partition("Undo it:")[2].splitlines()[1:]
