@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 
 from deployments.services.environment import QUIET
 from deployments.services.process import PlatformService
@@ -25,7 +26,7 @@ class PrefectServer:
 
     def __init__(self, home: Path, settings: PlatformSettings, database_url: str) -> None:
         """Keep how it is started; starts nothing."""
-        self._api = settings.api_url
+        self._api, self._port = settings.api_url, settings.api_port
         self.service = PlatformService(
             name="prefect-server",
             command=[
@@ -60,10 +61,15 @@ class PrefectServer:
         )
 
     def answers(self) -> bool:
-        """Say whether the API answers."""
+        """Say whether the API answers: ours, not a stranger's on a port that both chose."""
+        process = self.service.process()
         try:
+            if process is None or self._port not in {
+                found.laddr.port for found in process.net_connections("tcp") if found.laddr
+            }:
+                return False
             answer = httpx.get(f"{self._api}/health", timeout=5, trust_env=False)
-        except httpx.HTTPError:
+        except (httpx.HTTPError, psutil.Error):
             return False
         return answer.is_success
 

@@ -5,7 +5,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import pytest
 
 from deployments.services import environment
 from deployments.services.platform import Platform
-from deployments.services.settings import PlatformSettings
+from deployments.services.server import PrefectServer
+from deployments.services.settings import PlatformSettings, free_port
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.leases import held
 from tasks.guardrails.ledger import Ledger
@@ -140,6 +143,27 @@ def test_a_port_that_somebody_took_is_given_up(tmp_path: Path) -> None:
         moved = Platform(tmp_path)._settings()  # noqa: SLF001 - without starting a server
     assert moved.api_port != port
     assert PlatformSettings.load(environment.settings_file(tmp_path)) == moved
+
+
+def test_a_strangers_server_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """Another home's `up` may have chosen the same free port at the same moment."""
+
+    class Healthy(BaseHTTPRequestHandler):
+        """A server that is well."""
+
+        def do_GET(self) -> None:
+            """Answer as Prefect's health check does."""
+            self.send_response(200)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Healthy) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        settings = PlatformSettings(
+            api_port=stranger.server_port, database_port=free_port(), database="sqlite"
+        )
+        with pytest.raises(PreconditionFailed, match="prefect-server to answer"):
+            PrefectServer(tmp_path, settings, "sqlite://").wait()
+        stranger.shutdown()
 
 
 def test_the_environment_keeps_a_remote_api(tmp_path: Path) -> None:
