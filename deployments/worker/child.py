@@ -7,14 +7,17 @@ import sys
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 from prefect._internal import control_listener
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.context import SyncClientContext
 from prefect.exceptions import Abort, Pause, TerminationSignal
 from prefect.flow_engine import run_flow
 from prefect.logging.loggers import flow_run_logger
 
+from deployments.worker import observing
 from deployments.worker.installed import catalogue
 from tasks.guardrails import draining
 from tasks.guardrails.version import code_version
@@ -44,7 +47,46 @@ def report(answer: Connection) -> None:
     answer.close()
 
 
-def execute(module: str, name: str, run: str, environment: dict[str, str]) -> None:
+class Order(NamedTuple):
+    """The run that a child is to carry out.
+
+    Args:
+        flow: The flow, by its name in the catalogue.
+        run: Id of the flow run.
+        environment: Variables of this run.
+    """
+
+    flow: str
+    run: str
+    environment: dict[str, str]
+
+
+def stand_by(module: str, orders: Connection) -> None:
+    """Get ready, and carry out the one run that is ordered; end where none is any more.
+
+    What does not depend on the run is done before it is there: nobody waits for it then.
+
+    Args:
+        module: The module of the catalogue.
+        orders: Where an `Order` comes from; closed where the worker has ended.
+    """
+    signal.signal(signal.SIGUSR1, lambda *_: draining.ask())
+    os.setsid()  # its subprocesses are found, and ended, as a group
+    with contextlib.suppress(OSError):  # where memory ends, a run ends before the worker does
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+    # Prefect's engine then proposes no state of its own when it is terminated (3.8.8).
+    control_listener._set_intent("relinquish")  # noqa: SLF001 - the only way to say it in-process
+    observing.install()
+    with SyncClientContext() as prefect:  # one for the run: each client reads all certificates
+        try:
+            order: Order = orders.recv()
+        except EOFError:
+            return
+        orders.close()
+        execute(prefect.client, module, order)
+
+
+def execute(client: SyncPrefectClient, module: str, order: Order) -> None:
     """Carry out a run.
 
     Its state, logs and events reach the API before the process ends. On SIGTERM the flow stops
@@ -52,23 +94,15 @@ def execute(module: str, name: str, run: str, environment: dict[str, str]) -> No
     SIGUSR1 it does so before its next change.
 
     Args:
+        client: Of Prefect's API.
         module: The module of the catalogue.
-        name: The flow, by its name there.
-        run: Id of the flow run.
-        environment: Variables of this run.
+        order: The run.
     """
-    signal.signal(signal.SIGUSR1, lambda *_: draining.ask())
-    os.setsid()  # its subprocesses are found, and ended, as a group
-    with contextlib.suppress(OSError):  # where memory ends, a run ends before the worker does
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
-    os.environ.update(environment)
-    # Prefect's engine then proposes no state of its own when it is terminated (3.8.8).
-    control_listener._set_intent("relinquish")  # noqa: SLF001 - the only way to say it in-process
-    with get_client(sync_client=True) as client:
-        flow_run = client.read_flow_run(UUID(run))
+    os.environ.update(order.environment)
+    flow_run = client.read_flow_run(UUID(order.run))
     try:
         run_flow(
-            catalogue(module)[name],
+            catalogue(module)[order.flow],
             flow_run=flow_run,
             return_type="state",
             error_logger=flow_run_logger(flow_run),  # type: ignore[arg-type] # as prefect.engine does

@@ -2,11 +2,13 @@
 
 import contextlib
 import enum
+import math
 import multiprocessing
 import signal
 import time
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from uuid import UUID
 
@@ -14,13 +16,14 @@ import anyio
 import psutil
 from anyio import to_thread
 
-from deployments.worker import child
+from deployments.worker import child, frozen
 from deployments.worker.place import Place
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.holders import is_at_work
 
 _EXIT_CODE_SECONDS = 5
 _READY_SECONDS = 120
+_RESTOCK_SECONDS = 1
 _UNKNOWN = 255  # what multiprocessing gives where the fork server died before the child
 
 
@@ -96,6 +99,14 @@ class Child:
         self.place.kill()
 
 
+@dataclass(frozen=True)
+class _Spare:
+    """A child that is ready and waits for the run that it is to carry out."""
+
+    process: ForkServerProcess
+    orders: Connection
+
+
 class ForkServer:
     """The process from which runs are forked; one for each worker process.
 
@@ -107,8 +118,10 @@ class ForkServer:
         """Say what is preloaded; starts nothing."""
         self._module = module
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([child.__name__, module])
+        self._context.set_forkserver_preload([child.__name__, module, frozen.__name__])
         self._one_at_a_time = anyio.Lock()
+        self._spare: _Spare | None = None
+        self._forked_at = -math.inf
         self.pid = 0
         self.version = ""
 
@@ -122,6 +135,7 @@ class ForkServer:
             await to_thread.run_sync(self._prepare)
 
     def _prepare(self) -> None:
+        self.dismiss_spare()
         mine, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=child.report, args=(theirs,), name="report")
         process.start()
@@ -158,15 +172,39 @@ class ForkServer:
             The child.
         """
         async with self._one_at_a_time:
-            process = await to_thread.run_sync(self._fork, str(run), flow, environment)
+            order = child.Order(flow, str(run), environment)
+            process = await to_thread.run_sync(self._send_off, order)
         return Child(run, Place.of(process.pid or 0), process)
 
-    def _fork(self, run: str, flow: str, environment: dict[str, str]) -> ForkServerProcess:
-        process = self._context.Process(
-            target=child.execute, args=(self._module, flow, run, environment), name=f"run {run}"
-        )
+    def _send_off(self, order: child.Order) -> ForkServerProcess:
+        """Give an order to the child that is ready, or to a new one."""
+        spare, self._spare = self._spare, None
+        self._forked_at = time.monotonic()
+        if spare is None or not spare.process.is_alive():
+            spare = self._make_ready()
+        with spare.orders:
+            spare.orders.send(order)
+        return spare.process
+
+    def _make_ready(self) -> _Spare:
+        theirs, mine = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=child.stand_by, args=(self._module, theirs))
         process.start()
-        return process
+        theirs.close()
+        return _Spare(process, mine)
+
+    async def restock(self) -> None:
+        """Have a child ready for the next run, once the last one had time to start."""
+        async with self._one_at_a_time:
+            if self._spare is None and time.monotonic() > self._forked_at + _RESTOCK_SECONDS:
+                self._spare = await to_thread.run_sync(self._make_ready)
+
+    def dismiss_spare(self) -> None:
+        """End the child that waits for a run."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.orders.close()
+            spare.process.join(_EXIT_CODE_SECONDS)
 
 
 def stop() -> None:

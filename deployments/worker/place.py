@@ -96,7 +96,13 @@ class Place:
         self.kill_group()
 
     def kill_group(self) -> None:
-        """End what the process left behind in its group."""
+        """End what the process left behind in its group.
+
+        While the group has a member its number is given to nobody: a process with the number
+        and another start says that ours is empty, and that the group is a stranger's.
+        """
+        if not self.is_here or started(self.pid) not in {self.began, ""}:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 

@@ -59,6 +59,14 @@ class Tending:
         """
         worker = self._worker
         await worker.fork_server.prepare()
+        try:
+            await self._work_until_stopped()
+        finally:
+            worker.fork_server.dismiss_spare()
+        return worker.stop_reason
+
+    async def _work_until_stopped(self) -> None:
+        worker = self._worker
         async with worker, anyio.create_task_group() as loops:
             loops.start_soon(self._look)
             loops.start_soon(self._hear)
@@ -71,7 +79,6 @@ class Tending:
             await worker.stopped.wait()
             await self._drain()
             loops.cancel_scope.cancel()
-        return worker.stop_reason
 
     async def _again(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
         """Do a step for ever."""
@@ -146,7 +153,7 @@ class Tending:
         await worker.settler.settle(run, place, Ended.CANCELLED, "A person cancelled it.")
 
     async def _tend(self) -> None:
-        """Kill children beyond their limits; start the fork server anew where it died."""
+        """Kill children beyond their limits; keep the fork server, and a child for the next run."""
         settings = self._worker.settings
         for child in list(self._worker.children.values()):
             if child.ended is not None:
@@ -160,6 +167,8 @@ class Tending:
         if not self._worker.fork_server.is_alive():
             _log.warning("the fork server died; it is started anew")
             await self._worker.fork_server.prepare()
+        if not self._worker.stopped.is_set():
+            await self._worker.fork_server.restock()
 
     async def _drain(self) -> None:
         """Wait for the runs at work; hand over what takes too long."""

@@ -49,17 +49,14 @@ class Typed:
 
 def run_id() -> str:
     """Give the id of the flow run at work."""
-    context = FlowRunContext.get()
-    return str(context.flow_run.id) if context and context.flow_run else ""
+    found = flow_run()
+    return str(found.id) if found else ""
 
 
 def flow_run() -> FlowRun | None:
-    """Give the flow run at work, as it is on the server now."""
-    found = run_id()
-    if not found:
-        return None
-    with get_client(sync_client=True) as client:
-        return client.read_flow_run(UUID(found))
+    """Give the flow run at work, as it was on the server when this execution began."""
+    context = FlowRunContext.get()
+    return context.flow_run if context else None
 
 
 def run_url() -> str:
