@@ -3,7 +3,11 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("remedy", deadline=None)  # no test asserts a time
+hypothesis.settings.load_profile("remedy")
 
 for _name in [name for name in os.environ if name.startswith("REMEDY_")]:
     if _name not in {"REMEDY_POSTGRES_PROGRAMS", "REMEDY_TEST_CACHE"}:

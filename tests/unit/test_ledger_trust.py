@@ -51,7 +51,7 @@ for home in sys.argv[1:]:
 
 
 @given(bodies=st.lists(BODIES, min_size=1, max_size=6))
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=40)
 def test_any_bodies_make_an_unbroken_chain(bodies: list[dict[str, Any]]) -> None:
     """Whatever JSON is recorded comes back equal, and the links hold from the first on."""
     with TemporaryDirectory() as folder:
