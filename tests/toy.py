@@ -112,6 +112,8 @@ class WriteFile(Change):
         if (folder(work) / f"keep-{self.name}").exists():
             message = "the file is stuck"
             raise OSError(message)
+        for spoilt in folder(work).glob("undo-spoils-*"):
+            (folder(work) / spoilt.name.removeprefix("undo-spoils-")).write_text("spoilt")
         (folder(work) / self.name).write_text(self.before)
         return None
 
@@ -149,6 +151,25 @@ class SendMessage(WriteFile):
         if (folder(work) / "no-answer").exists():
             raise Transient(expected="an answer.", found="none came.", todo="Ask.")
         return super().apply(work)
+
+
+class Ring(WriteFile):
+    """A change that leaves nothing to see: only that it was begun says that it was done."""
+
+    kind: ClassVar[str] = "toy.ring"
+    leaves_no_trace: ClassVar[bool] = True
+
+    def observe(self, work: Work) -> Observed:
+        """Know only whether it was begun, and how often it rang since."""
+        rung = folder(work) / self.name
+        standing = Standing.AFTER if work.begun_at and rung.exists() else Standing.BEFORE
+        return Observed(standing, f"begun at {work.begun_at}")
+
+    def revert(self, work: Work) -> str | None:
+        """Ring once more, and forget."""
+        (folder(work) / f"{self.name}-again").touch()
+        (folder(work) / self.name).unlink(missing_ok=True)
+        return None
 
 
 class NothingIsDown(Watch):
@@ -301,6 +322,17 @@ def toy_message(target: str) -> Plan:
     return Plan(
         title="Send", risk=Risk.HARMLESS, changes=(SendMessage(name="message", after="sent"),)
     )
+
+
+@remediation(guide="Toy / Ring")
+def toy_ring(target: str) -> Plan:
+    """Ring.
+
+    Args:
+        target: The folder.
+    """
+    assert target
+    return Plan(title="Ring", risk=Risk.HARMLESS, changes=(Ring(name="bell", after="rung"),))
 
 
 def now() -> datetime:

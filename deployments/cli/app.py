@@ -28,6 +28,7 @@ Exit codes:
     version="0.1.0",
     # Values come from the command line and nowhere else.
     config=(),
+    suppress_keyboard_interrupt=False,  # `call` says that what was started goes on
 )
 
 SERVICES = Group("Services", sort_key=0)

@@ -92,7 +92,7 @@ def _parts(ledger: Ledger, case: Case, *, with_plans: bool) -> Iterator[Renderab
             f"{gate.question} {count(ledger, case, gate).sentence()}\n",
             f"Decide: remedy approve {case.id} --as NAME    or: remedy refuse {case.id} --as NAME",
         )
-    elif case.outcome and case.has_acted:
+    elif case.outcome and case.can_be_undone:
         undone = undone_by(ledger, case.id)
         yield Text(f"\nUndone by {undone}." if undone else f"\nTo undo: remedy undo {case.id}")
 

@@ -50,6 +50,7 @@ class ClearCache(Change):
 
     kind: ClassVar[str] = "cache.clear"
     permissions: ClassVar[tuple[str, ...]] = ("cache:delete",)
+    leaves_no_trace: ClassVar[bool] = True
 
     moment: str = "after the swap"
 

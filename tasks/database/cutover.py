@@ -7,6 +7,7 @@ from psycopg import sql
 
 from tasks.database.catalogue import elsewhere, find_database, name_of
 from tasks.database.left_behind import allow_connections, allowing, describe_left_behind
+from tasks.database.limits import ROWS_LOST
 from tasks.database.marks import Mark, comment_on, horizon_text, mark_text
 from tasks.database.sequences import raise_sequences, read_sequences
 from tasks.database.swapping import rename, swap
@@ -151,4 +152,4 @@ class SwapDatabases(Change):
                 return None
         probe = system.probe_account
         written = count_written(database, kept.comment, self.rows, probe, work.remediation)
-        return loss_of(written, self.rows_lost)
+        return loss_of(written, int(work.measured.get(ROWS_LOST, self.rows_lost)))

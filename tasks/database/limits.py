@@ -8,6 +8,7 @@ from tasks.guardrails.plan import Limit, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection
 
+ROWS_LOST = "rows lost"
 _SORT_SHARE = 0.3  # of the database, for building its indexes
 
 
@@ -29,7 +30,7 @@ class RowsLost(Limit):
     @property
     def title(self) -> str:
         """What is limited."""
-        return "rows lost"
+        return ROWS_LOST
 
     def measure(self, work: Work) -> float:
         """Compare what is newer than the comparison; everything where that may not suffice."""

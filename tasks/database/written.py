@@ -97,7 +97,7 @@ def loss_of(written: list[Written], rows_lost: int) -> Loss | None:
 
     Args:
         written: What was written since the cut-over.
-        rows_lost: Rows that the old database has and the restored one has not.
+        rows_lost: Rows that the old database has and the restored one has not, at most.
 
     Returns:
         The rows, with a sentence.
@@ -112,6 +112,7 @@ def loss_of(written: list[Written], rows_lost: int) -> Loss | None:
         new + gone,
         "rows",
         f"An undo takes back {new} rows written since the cut-over and brings back {gone} "
-        f"replaced or deleted since ({each}); without it the {rows_lost} rows stay lost that "
-        "were written between the backup and the cut-over. The database that goes is kept.",
+        f"replaced or deleted since ({each}); without it the up to {rows_lost} rows stay "
+        "lost that were written between the backup and the cut-over. The database that goes is "
+        "kept.",
     )

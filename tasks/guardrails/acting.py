@@ -38,6 +38,7 @@ def work_on(recorder: Recorder, record: StageRecord, lease: Lease, index: int = 
         remediation=recorder.case.id,
         token=lease.token,
         begun_at=begun.when if begun else None,
+        measured=recorder.case.measured(record),
     )
 
 

@@ -11,9 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.guardrails.entries import Entry
 from tasks.guardrails.errors import RemediationError, error_from
 from tasks.guardrails.ledger import Ledger
-from tasks.guardrails.plan import Plan, Stage, digest_of
-
-_OPENING = ("requested",)
+from tasks.guardrails.plan import Change, Plan, Stage, digest_of
 
 
 class Requester(BaseModel):
@@ -82,7 +80,7 @@ class Case:
     @property
     def request(self) -> dict[str, Any]:
         """The facts of the request; empty for a case that does not exist."""
-        requests = self.of_kind(*_OPENING)
+        requests = self.of_kind("requested")
         return requests[0].facts if requests else {}
 
     @property
@@ -149,10 +147,29 @@ class Case:
                 steps[facts["index"]] = Step(now.begun, now.done, entry)
         return steps
 
+    def standing(self, record: StageRecord) -> list[Change]:
+        """Give the changes of a stage that were begun and not taken back, in order."""
+        pairs = zip(record.stage.changes, self.steps(record), strict=True)
+        return [change for change, step in pairs if step.stands]
+
+    def measured(self, record: StageRecord) -> dict[str, float]:
+        """Give what a stage's limits measured last, by their titles."""
+        return {
+            entry.facts["limit"]: entry.facts["amount"]
+            for entry in self.of_kind("measured")
+            if entry.facts["digest"] == record.digest
+        }
+
     @property
     def has_acted(self) -> bool:
         """Whether any change was begun and not taken back."""
-        return any(step.stands for record in self.stages for step in self.steps(record))
+        return any(self.standing(record) for record in self.stages)
+
+    @property
+    def can_be_undone(self) -> bool:
+        """Whether changes stand, and each of them can be taken back."""
+        changes = [change for record in self.stages for change in self.standing(record)]
+        return bool(changes) and all(change.reverts != "impossible" for change in changes)
 
     @property
     def has_reverted(self) -> bool:
@@ -172,18 +189,10 @@ class Case:
         return None
 
     @property
-    def waits_since(self) -> datetime | None:
-        """Since when the last gate waits; None where none does."""
-        gate = self.open_gate
-        return gate.when if gate else None
-
-    @property
     def open_gate(self) -> Entry | None:
         """The opening of the gate that waits now."""
-        gate: Entry | None = None
-        for entry in self.of_kind("gate_opened", "gate_closed"):
-            gate = entry if entry.kind == "gate_opened" else None
-        return gate
+        last = self.of_kind("gate_opened", "gate_closed")[-1:]
+        return last[0] if last and last[0].kind == "gate_opened" else None
 
 
 def _stage_record(entry: Entry) -> StageRecord:
@@ -232,6 +241,6 @@ def id_of_run(run: str) -> str:
 
 def open_cases(ledger: Ledger) -> list[str]:
     """Give the ids of all remediations without an outcome."""
-    asked = [entry.remediation for entry in ledger.entries(kinds=_OPENING)]
+    asked = [entry.remediation for entry in ledger.entries(kinds=("requested",))]
     ended = {entry.remediation for entry in ledger.entries(kinds=("ended",))}
     return [remediation for remediation in asked if remediation not in ended]

@@ -2,7 +2,7 @@
 
 import enum
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -66,6 +66,7 @@ class Work:
         token: Fencing token of the lease; 0 for a look without one.
         begun_at: When this change was begun (UTC), None before that: by it a change that
             leaves nothing else to see recognises that it was done.
+        measured: What the stage's limits measured last, by their titles.
         progress: Called with a fraction from 0 to 1 and a sentence while something long runs.
     """
 
@@ -73,6 +74,7 @@ class Work:
     remediation: str
     token: int = 0
     begun_at: datetime | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
     progress: Callable[[float, str], None] = field(default=_no_progress, repr=False)
 
 
@@ -114,6 +116,8 @@ class Change(Registered):
     permissions: ClassVar[tuple[str, ...]] = ()
     reverts: ClassVar[Reverts] = "exact"
     at_most_once: ClassVar[bool] = False
+    # Whether only `begun_at` says that it was done: its undo then acts whatever is seen.
+    leaves_no_trace: ClassVar[bool] = False
 
     # Kinds of earlier changes of the plan this one builds on: it is looked at in its turn only.
     needs: tuple[str, ...] = ()

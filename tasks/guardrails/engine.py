@@ -121,10 +121,15 @@ def _proceed(work: recording.Recorder, planner: Planner) -> Ending:
                 work.supersede(record, str(again))
     done = work.case.of_kind("stage_done")
     unproved = [one for entry in done for one in entry.facts.get("unproved", ())]
-    return Ending(
-        Outcome.REMEDIATED,
-        "Done and proved." if not unproved else "Done; unproved: " + "; ".join(unproved),
-    )
+    return Ending(Outcome.REMEDIATED, _how_well(work.case, unproved))
+
+
+def _how_well(case: Case, unproved: list[str]) -> str:
+    if unproved:
+        return "Done; unproved: " + "; ".join(unproved)
+    if any(record.stage.checks for record in case.stages):
+        return "Done and proved."
+    return "Done; each change was looked at afterwards. No check from outside belongs to it."
 
 
 def _carry_out_stage(work: recording.Recorder, record: StageRecord) -> None:

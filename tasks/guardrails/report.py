@@ -78,7 +78,7 @@ def report(case: Case) -> str:
     watches = [(e.facts["title"], watch_sentence(e.facts)) for e in case.of_kind("watched")]
     if watches:
         parts += ["## As users saw it meanwhile", table(("watched", "what was seen"), watches)]
-    if case.has_acted:
+    if case.can_be_undone:
         parts += ["## Undo", f"`remedy undo {case.id}`"]
     for record in case.stages:
         parts.append(

@@ -1,98 +1,23 @@
 """The undo of an earlier remediation: itself a plan, made from what the ledger says."""
 
-from dataclasses import replace
-from typing import ClassVar
-
-from tasks.guardrails.case import Case, StageRecord
+from tasks.guardrails.case import Case
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import (
-    AnyChange,
     Change,
+    Check,
     Effects,
     Finding,
     Limit,
     Loss,
-    Observed,
     Plan,
-    Reverts,
     Risk,
-    Standing,
+    Verdict,
     Work,
 )
+from tasks.guardrails.undo_change import UndoChange, UndoLoss
 
 UNDO = "undo_remediation"
-_MIRRORED = {Standing.BEFORE: Standing.AFTER, Standing.AFTER: Standing.BEFORE}
-
-
-class UndoChange(Change):
-    """The revert of a change of an earlier remediation.
-
-    Args:
-        original: The change.
-        original_remediation: Whose change it was.
-    """
-
-    kind: ClassVar[str] = "guardrails.undo_change"
-    reverts: ClassVar[Reverts] = "impossible"  # an undo is not undone: run the remediation again
-
-    original: AnyChange
-    original_remediation: str
-
-    @property
-    def title(self) -> str:
-        """What is taken back."""
-        return f"undo: {self.original.title}"
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """What the change touched."""
-        return self.original.objects
-
-    @property
-    def before_and_after(self) -> tuple[str, str]:
-        """The change's states, the other way round."""
-        before, after = self.original.before_and_after
-        return after, before
-
-    def _as_then(self, work: Work) -> Work:
-        return replace(work, remediation=self.original_remediation)
-
-    def observe(self, work: Work) -> Observed:
-        """Look with the change's own eyes; its `after` is our `before`."""
-        seen = self.original.observe(self._as_then(work))
-        return Observed(_MIRRORED.get(seen.standing, seen.standing), seen.detail)
-
-    def apply(self, work: Work) -> str | None:
-        """Revert the change."""
-        return self.original.revert(self._as_then(work))
-
-    def revert(self, work: Work) -> None:
-        """Never called: what is impossible to revert stops an undo."""
-
-
-class UndoLoss(Limit):
-    """What the undo of a change loses that others made since.
-
-    Args:
-        original: The change.
-        original_remediation: Whose change it was.
-    """
-
-    kind: ClassVar[str] = "guardrails.undo_loss"
-
-    original: AnyChange
-    original_remediation: str
-
-    @property
-    def title(self) -> str:
-        """What is limited."""
-        return f"lost by the undo of '{self.original.title}'"
-
-    def measure(self, work: Work) -> float:
-        """Count it as the change does."""
-        loss = self.original.undo_loss(replace(work, remediation=self.original_remediation))
-        return loss.amount if loss else 0
 
 
 def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Plan:
@@ -119,7 +44,7 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
     findings: list[Finding] = []
     risk = Risk.HARMLESS
     for record in reversed(case.stages):
-        for change in _standing(case, record):
+        for change in reversed(case.standing(record)):
             if change.reverts == "pointless":
                 findings.append(
                     Finding(what=f"'{change.title}' stays: no point in undoing it.", how="ledger")
@@ -132,7 +57,7 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
                     todo="Restore by hand what it removed, or leave it.",
                 )
             risk = max(risk, record.stage.risk, key=list(Risk).index)
-            work = Work(target=target, remediation=remediation)
+            work = Work(target=target, remediation=remediation, measured=case.measured(record))
             if loss := change.undo_loss(work):
                 losses.append(loss)
                 limits.append(
@@ -145,6 +70,7 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
                     )
                 )
             changes.append(UndoChange(original=change, original_remediation=remediation))
+    checks, notes = _claims(case)
     return Plan(
         name="undo",
         title=f"Undo {case.name} ({remediation}) on {target}",
@@ -157,6 +83,8 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
             *findings,
         ),
         changes=tuple(_in_turn(changes)),
+        checks=checks,
+        notes=notes,
         watches=tuple(dict.fromkeys(w for record in case.stages for w in record.stage.watches)),
         limits=tuple(limits),
         effects=Effects(
@@ -164,6 +92,25 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
             outage="as the change itself had",
         ),
     )
+
+
+def _claims(case: Case) -> tuple[tuple[Check, ...], tuple[str, ...]]:
+    """Give what held before the remediation and has to hold again, and a note on what did not."""
+    earlier: list[tuple[Check, str]] = []
+    for record in case.stages:
+        for entry in case.of_kind("checked"):
+            facts = entry.facts
+            if (facts["digest"], facts["phase"]) != (record.digest, "before"):
+                continue
+            check = record.stage.checks[facts["index"]]
+            if all(check != other for other, _ in earlier):
+                earlier.append((check, facts["verdict"]))
+    held = tuple(check for check, verdict in earlier if verdict == Verdict.HELD)
+    others = [check.title for check, verdict in earlier if verdict != Verdict.HELD]
+    if not others:
+        return held, ()
+    note = f"not asked afterwards, as it did not hold before {case.name}: {'; '.join(others)}"
+    return held, (note,)
 
 
 def undone_by(ledger: Ledger, remediation: str) -> str:
@@ -189,12 +136,6 @@ def _in_turn(changes: list[Change]) -> list[Change]:
         change if index == 0 else change.model_copy(update={"needs": (kind,)})
         for index, change in enumerate(changes)
     ]
-
-
-def _standing(case: Case, record: StageRecord) -> list[Change]:
-    steps = case.steps(record)
-    pairs = zip(record.stage.changes, steps, strict=True)
-    return [change for change, step in reversed(list(pairs)) if step.stands]
 
 
 def _insist_that_it_can_be_undone(ledger: Ledger, case: Case, target: str, own_id: str) -> None:

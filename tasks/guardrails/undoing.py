@@ -131,10 +131,7 @@ def _revert_or_say(recorder: Recorder, record: StageRecord, lease: Lease, index:
 
 def _stands(recorder: Recorder, title: str, why: str) -> UndoFailed:
     standing = [
-        record.stage.changes[index].title
-        for record in recorder.case.stages
-        for index, step in enumerate(recorder.case.steps(record))
-        if step.stands
+        change.title for record in recorder.case.stages for change in recorder.case.standing(record)
     ]
     return UndoFailed(
         expected=f"'{title}' to be taken back.",

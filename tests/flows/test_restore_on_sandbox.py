@@ -49,16 +49,23 @@ def restore(runs: Runs, sandbox: Sandbox, ledger: Ledger) -> tuple[FlowRun, Stat
     return run, state
 
 
-def log_in(sandbox: Sandbox) -> int:
-    """Log in as a user does, and give the status."""
+def log_in(sandbox: Sandbox) -> httpx.Response:
+    """Log in as a user does."""
     accounts = sandbox.settings.accounts
-    answer = httpx.post(
+    return httpx.post(
         f"{sandbox.url}/api/v1/auth/login",
         json={"username": "admin", "password": accounts["admin"]},
         timeout=20,
         trust_env=False,
     )
-    return answer.status_code
+
+
+def read_projects(sandbox: Sandbox, rows: list[str]) -> set[int]:
+    """Read projects as a user does, from the cache where they are in it; gives the statuses."""
+    token = log_in(sandbox).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as client:
+        return {client.get(f"/api/v1/projects/{row}").status_code for row in rows}
 
 
 @pytest.mark.parametrize("kind", list(Damage))
@@ -71,7 +78,7 @@ def test_each_damage_is_repaired(runs: Runs, sandbox: Sandbox, kind: Damage) -> 
     run, state = restore(runs, sandbox, ledger)
     assert state.name == "Remediated", state.message
     assert snapshot(sandbox) == original
-    assert log_in(sandbox) == httpx.codes.OK
+    assert log_in(sandbox).is_success
     case = Case.read(ledger, runs.id_of(run))
     assert case.outcome == "remediated"
     watched = case.of_kind("watched")
@@ -81,14 +88,18 @@ def test_each_damage_is_repaired(runs: Runs, sandbox: Sandbox, kind: Damage) -> 
 
 
 def test_undo_gives_the_original_back(runs: Runs, sandbox: Sandbox) -> None:
-    """The undo of a restore leaves schema and rows as they were before it."""
+    """The undo of a restore leaves schema and rows as they were before it, for users too."""
     ledger = Ledger()
     back_up(runs, sandbox)
+    with sandbox.connect() as session:
+        found = session.execute("SELECT id::text FROM projects ORDER BY id LIMIT 5").fetchall()
+    projects = [row for (row,) in found]
     damage(sandbox, Damage.ROWS_DELETED)
     broken: Snapshot = snapshot(sandbox)
     run, state = restore(runs, sandbox, ledger)
     assert state.name == "Remediated", state.message
     assert snapshot(sandbox) != broken
+    assert read_projects(sandbox, projects) == {httpx.codes.OK}  # they are cached now
     undo, undone = runs.start(
         undo_remediation, target=name_of(sandbox), remediation=runs.id_of(run)
     )
@@ -96,6 +107,9 @@ def test_undo_gives_the_original_back(runs: Runs, sandbox: Sandbox) -> None:
         undone = Approvers(ledger).approve_until_it_ends(runs, undo)
     assert undone.name == "Remediated", undone.message
     assert snapshot(sandbox) == broken
+    assert read_projects(sandbox, projects) == {httpx.codes.NOT_FOUND}
+    (record,) = Case.read(ledger, runs.id_of(undo)).stages
+    assert "the application logs in, reads and writes" in record.stage.notes[0]  # rows were gone
 
 
 def test_dry_run_changes_nothing(runs: Runs, sandbox: Sandbox) -> None:

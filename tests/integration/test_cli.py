@@ -170,6 +170,20 @@ def test_parameters_are_json_where_they_can_be() -> None:
         read_parameters(("=5",))
 
 
+def test_ctrl_c_says_what_goes_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An interrupted command has its exit code, and says that it stopped nothing."""
+    assert home
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deployments.cli.doctor.doctor", interrupted)
+    assert call(["doctor"]) == 130
+    assert capsys.readouterr().err == "Interrupted; what was started goes on.\n"
+
+
 def test_doctor_says_what_is_there(command: Command) -> None:
     """Every line has an answer; what is not fine says how to get it."""
     code, out, _ = command("doctor", "--json")

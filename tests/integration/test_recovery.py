@@ -22,6 +22,7 @@ from tasks.guardrails.case import Case
 from tasks.guardrails.holders import holder_of, holders, target_resource
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import Policy, set_policy
+from tasks.guardrails.report import report
 from tests import toy
 from tests.approving import Approvers
 from tests.prefect_fixtures import Runs
@@ -257,6 +258,57 @@ def test_undo_of_an_earlier_run(runs: Runs, folder: Path) -> None:
     _, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(second))
     assert state is not None
     assert f"({runs.id_of(third)}) touched file a later" in (state.message or "")
+
+
+def test_undo_of_what_leaves_no_trace(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """A change of which nothing is seen afterwards is reverted by an undo all the same."""
+    run, _ = runs.start(toy.toy_ring, target="toy")
+    undo, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(run))
+    assert state is not None
+    assert state.message == (
+        "remediated: Done; each change was looked at afterwards. "
+        "No check from outside belongs to it."
+    )
+    assert (folder / "bell-again").exists()
+    case = Case.read(ledger, runs.id_of(undo))
+    assert [entry.facts["title"] for entry in case.of_kind("done")] == ["undo: write bell"]
+    assert not case.can_be_undone
+    assert "remedy undo" not in report(case)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_undo_proves_what_held_before(
+    runs: Runs, folder: Path, ledger: Ledger, *, broken: bool
+) -> None:
+    """What held before the remediation is asked again after its undo; the rest is named."""
+    (folder / "proof").write_text("fine")
+    held, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"], check="fine")
+    undo = runs.create(undo_remediation, target="toy", remediation=runs.id_of(held))
+    if broken:
+        (folder / "undo-spoils-proof").touch()
+    state = runs.execute(undo)
+    case = Case.read(ledger, runs.id_of(undo))
+    after = [e.facts["verdict"] for e in case.of_kind("checked") if e.facts["phase"] == "after"]
+    assert state is not None
+    assert (state.name, after) == (("Stuck", ["not_held"]) if broken else ("Remediated", ["held"]))
+
+
+def test_undo_names_what_did_not_hold_before(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """A claim that the remediation made true is not asked after its undo."""
+    run, state = runs.start(
+        toy.toy_one_stage, target="toy", names=["a"], check_file="a", check="new a"
+    )
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    undo, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(run))
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    (record,) = Case.read(ledger, runs.id_of(undo)).stages
+    assert record.stage.checks == ()
+    assert record.stage.notes == (
+        "not asked afterwards, as it did not hold before toy_one_stage: a reads 'new a'",
+    )
+    assert (folder / "a").read_text() == ""
 
 
 def test_undo_asks_anew_where_its_loss_has_grown(runs: Runs, folder: Path, ledger: Ledger) -> None:

@@ -9,12 +9,14 @@ import textwrap
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tasks.database import cutover, swapping
+from tasks.database.limits import ROWS_LOST
 from tasks.database.loading import LoadBackup
 from tasks.database.side_database import create_database
 from tasks.guardrails.errors import PreconditionFailed
@@ -260,9 +262,12 @@ def test_an_undo_says_what_it_would_lose(planner: Cluster, planner_system: Plann
     assert loss.sentence == (
         "An undo takes back 2 rows written since the cut-over and brings back 2 replaced or "
         "deleted since (public.tickets 1 new, 1 replaced or deleted, public.users 1 new, "
-        "1 replaced or deleted); without it the 1 rows stay lost that were written between the "
-        "backup and the cut-over. The database that goes is kept."
+        "1 replaced or deleted); without it the up to 1 rows stay lost that were written "
+        "between the backup and the cut-over. The database that goes is kept."
     )
+    counted = swap.undo_loss(replace(WORK, measured={ROWS_LOST: 8896}))  # right before the swap
+    assert counted is not None
+    assert "the up to 8896 rows stay lost" in counted.sentence
     undo(stage, WORK)
     assert swap.undo_loss(WORK) is None
     assert planner.checksums("planner") == before
