@@ -37,7 +37,7 @@ def approve(work: Recorder, record: StageRecord) -> None:
         ApprovalExpired: Nobody decided in time.
         PreconditionFailed: The run was not started from a deployment, so it cannot wait.
     """
-    _pass(work, stage_gate(record), render.plan(work.case, record))
+    _pass(work, stage_gate(record))
 
 
 def ask_person(work: Recorder, record: StageRecord, topic: str, question: str) -> bool:
@@ -67,7 +67,7 @@ def ask_person(work: Recorder, record: StageRecord, topic: str, question: str) -
         digest = digest_of([record.digest, topic, question])
     gate = Gate(name, digest, record.stage.risk, question, at_least=1)
     try:
-        _pass(work, gate, f"## {question}\n\n{render.standing(work.case)}", record.digest)
+        _pass(work, gate, record.digest)
     except ApprovalRefused:
         return False
     except ApprovalExpired as error:
@@ -81,7 +81,7 @@ def ask_person(work: Recorder, record: StageRecord, topic: str, question: str) -
     return True
 
 
-def _pass(work: Recorder, gate: Gate, shown: str, stage_digest: str = "") -> None:
+def _pass(work: Recorder, gate: Gate, stage_digest: str = "") -> None:
     """Go through a gate, or suspend the run before it."""
     note = ""
     while True:
@@ -101,12 +101,12 @@ def _pass(work: Recorder, gate: Gate, shown: str, stage_digest: str = "") -> Non
         if stand.expires.timestamp() <= time.time():
             _close(work, gate, "expired")
             raise ApprovalExpired(
-                expected=f"{stand.needed} approvals of {gate.name} by "
+                expected=f"approval of {gate.name} ({stand.needed} needed) by "
                 f"{stand.expires:%Y-%m-%d %H:%M:%S} UTC.",
                 found=stand.sentence(),
                 todo="Start the remediation again when an approver is there.",
             )
-        note = _suspend(work, gate, stand, shown, note)
+        note = _suspend(work, gate, stand, note)
 
 
 def _open(work: Recorder, gate: Gate, stand: Count, stage_digest: str) -> None:
@@ -158,7 +158,7 @@ def _close(work: Recorder, gate: Gate, how: str) -> None:
         )
 
 
-def _suspend(work: Recorder, gate: Gate, stand: Count, shown: str, note: str) -> str:
+def _suspend(work: Recorder, gate: Gate, stand: Count, note: str) -> str:
     """Suspend; when the run is back, judge what was typed, and give a note for the next time."""
     answered = [
         entry
@@ -175,7 +175,7 @@ def _suspend(work: Recorder, gate: Gate, stand: Count, shown: str, note: str) ->
     try:
         typed = surface.wait_for_decision(
             key,
-            render.form(work.case, gate, stand, note, shown),
+            render.form(work.case, gate, stand, note),
             max(1, int(stand.expires.timestamp() - time.time())),
         )
     except Pause:

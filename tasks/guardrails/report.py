@@ -1,30 +1,37 @@
 """What people read in the UI afterwards: decisions, and the report."""
 
 import base64
-import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tasks.guardrails.approval import Gate
 from tasks.guardrails.case import Case
-from tasks.guardrails.render import asked_by, escape, plan, table
+from tasks.guardrails.plan import Verdict
+from tasks.guardrails.render import asked_by, escape, plan
+from tasks.guardrails.words import counted, moment
 
-_DECISION_HEADS = ("when (UTC)", "who", "decision", "on", "via", "comment")
+ANSWERS = {
+    Verdict.HELD.value: "holds",
+    Verdict.NOT_HELD.value: "does not hold",
+    Verdict.NOT_ASKED.value: "could not be asked",
+}
+_DECIDED = {"approve": "approved", "refuse": "refused"}
+_VIA = {"ui": "in Prefect's form", "host": "with `remedy`"}
+_BAR, _ROW = 440, 24  # pixels; the picture is as wide as Prefect's artifact page at its narrowest
 
 
-def _decisions(case: Case, digest: str = "") -> list[tuple[str, ...]]:
-    return [
-        (
-            entry.at[:19],
-            entry.facts["approver"],
-            entry.facts["decision"],
-            entry.facts["gate"],
-            entry.facts["via"],
-            entry.facts["comment"],
-        )
-        for entry in case.of_kind("decided")
-        if digest in ("", entry.facts["digest"])
-    ]
+def _decisions(case: Case, digest: str = "") -> str:
+    lines = []
+    for entry in case.of_kind("decided"):
+        facts = entry.facts
+        if digest in ("", facts["digest"]):
+            comment = f": {escape(facts['comment'])}" if facts["comment"] else ""
+            lines.append(
+                f"- {moment(entry.when)}: **{escape(facts['approver'])}** "
+                f"{_DECIDED[facts['decision']]} {escape(facts['gate'])} "
+                f"{_VIA.get(facts['via'], escape(facts['via']))}{comment}"
+            )
+    return "\n".join(lines)
 
 
 def decisions(case: Case, gate: Gate, how: str) -> str:
@@ -43,7 +50,7 @@ def decisions(case: Case, gate: Gate, how: str) -> str:
             f"# {escape(gate.name)}: {how}",
             escape(gate.question),
             f"Digest `{gate.digest[:16]}`",
-            table(_DECISION_HEADS, _decisions(case, gate.digest)),
+            _decisions(case, gate.digest) or "Nobody decided.",
         ]
     )
 
@@ -57,35 +64,36 @@ def report(case: Case) -> str:
     Returns:
         Markdown with plan, decisions, steps and times, proof, and how to undo.
     """
-    ended = case.of_kind("ended")[-1]
+    ended = case.of_kind("ended")[-1].facts
     parts = [
-        f"# {case.name} on {escape(case.target)}: {ended.facts['outcome']}",
-        escape(ended.facts["why"]),
-        asked_by(case) + f" Remediation `{case.id}`.",
+        f"# {escape(case.name)} on {escape(case.target)}: {escape(ended['outcome'])}",
+        escape(ended["why"]),
+        f"{asked_by(case)}<br>Remediation `{case.id}`",
     ]
-    decided = _decisions(case)
-    if decided:
-        parts += ["## Decisions", table(_DECISION_HEADS, decided)]
     steps = _steps(case)
-    if steps:
-        parts += ["## Steps", _timeline(steps), table(("step", "seconds", "what"), steps)]
-    checks = [
-        (e.facts["title"], e.facts["phase"], e.facts["verdict"], e.facts["detail"])
-        for e in case.of_kind("checked")
-    ]
-    if checks:
-        parts += ["## Proof", table(("check", "when", "answer", "evidence"), checks)]
-    watches = [(e.facts["title"], watch_sentence(e.facts)) for e in case.of_kind("watched")]
-    if watches:
-        parts += ["## As users saw it meanwhile", table(("watched", "what was seen"), watches)]
-    if case.can_be_undone:
-        parts += ["## Undo", f"`remedy undo {case.id}`"]
-    for record in case.stages:
-        parts.append(
-            f"<details><summary>Plan of stage {record.stage.name}</summary>\n\n"
-            f"{plan(case, record)}\n\n</details>"
-        )
-    return "\n\n".join(parts)
+    watches = case.of_kind("watched")
+    sections = (
+        ("Decisions", [_decisions(case)]),
+        ("Steps", [_chart(steps), *_listed(steps)] if steps else []),
+        ("Proof", [_answer(entry.facts) for entry in case.of_kind("checked")]),
+        ("As users saw it meanwhile", [_watched(entry.facts) for entry in watches]),
+        ("Undo", [f"`remedy undo {case.id} --as NAME`"] if case.can_be_undone else []),
+    )
+    for title, lines in sections:
+        if text := "\n".join(lines):
+            parts += [f"## {title}", text]
+    plans = (plan(case, record, level=2) for record in case.stages)
+    return "\n\n".join([*parts, *plans])
+
+
+def _answer(facts: dict[str, Any]) -> str:
+    detail = f"; {escape(facts['detail'])}" if facts["detail"] else ""
+    said = ANSWERS.get(facts["verdict"], escape(facts["verdict"]))
+    return f"- {escape(facts['title'])}: **{said}** {escape(facts['phase'])} the act{detail}"
+
+
+def _watched(facts: dict[str, Any]) -> str:
+    return f"- {escape(facts['title'])}: {escape(watch_sentence(facts))}"
 
 
 def watch_sentence(seen: dict[str, Any]) -> str:
@@ -99,13 +107,14 @@ def watch_sentence(seen: dict[str, Any]) -> str:
     """
     if not seen["asked"]:
         return f"could not be asked: {seen['problem'] or 'no time'}"
-    asked = f"asked {seen['asked']} times, slowest answer {seen['slowest_seconds']:.2f} s"
+    asked = f"asked {counted(seen['asked'], 'time')}, "
+    asked += f"slowest answer {seen['slowest_seconds']:.2f} s"
     if seen["problem"]:
         asked += f", until {seen['problem']}"
     if not seen["failed"]:
         return f"{asked}; served each time"
     return (
-        f"{asked}; not served {seen['failed']} times, at most "
+        f"{asked}; not served {counted(seen['failed'], 'time')}, at most "
         f"{seen['longest_outage_seconds']:.2f} s on end; the first time: {seen['first_problem']}"
     )
 
@@ -121,26 +130,32 @@ def _steps(case: Case) -> list[tuple[str, str, str]]:
             continue
         taken = entry.when.timestamp() - begun_at.get(key, entry.when.timestamp())
         title = facts["title"] if entry.kind == "done" else f"undo: {facts['title']}"
-        note = " ".join(filter(None, (facts["seen"], facts.get("note"))))
+        note = "; ".join(filter(None, (facts["seen"], facts.get("note"))))
         rows.append((title, f"{taken:.1f}", note))
     return rows
 
 
-def _timeline(steps: Sequence[tuple[str, str, str]]) -> str:
-    """Draw the steps' durations as a picture that needs no other file."""
+def _listed(steps: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    for number, (title, seconds, note) in enumerate(steps, 1):
+        seen = f" <br>{escape(note)}" if note else ""
+        yield f"{number}. **{escape(title)}**, {seconds} s{seen}"
+
+
+def _chart(steps: Sequence[tuple[str, str, str]]) -> str:
+    """Draw the steps' durations, by their numbers, as a picture that needs no other file."""
     longest = max(float(seconds) for _, seconds, _ in steps) or 1
     bars = []
-    for row, (title, seconds, _) in enumerate(steps):
-        width = 2 + 420 * float(seconds) / longest
-        y = 6 + row * 24
+    for row, (_, seconds, _) in enumerate(steps):
+        width = 2 + _BAR * float(seconds) / longest
+        y = 4 + row * _ROW
         bars.append(
-            f'<rect x="300" y="{y}" width="{width:.0f}" height="16" fill="#2f6feb"/>'
-            f'<text x="292" y="{y + 12}" text-anchor="end">{html.escape(title[:44])}</text>'
-            f'<text x="{306 + width:.0f}" y="{y + 12}">{seconds} s</text>'
+            f'<text x="22" y="{y + 12}" text-anchor="end">{row + 1}</text>'
+            f'<rect x="30" y="{y}" width="{width:.0f}" height="16"/>'
+            f'<text x="{38 + width:.0f}" y="{y + 12}">{seconds} s</text>'
         )
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="800" height="{12 + 24 * len(steps)}" '
-        f'font-family="sans-serif" font-size="12">{"".join(bars)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="560" height="{8 + _ROW * len(steps)}" '
+        f'font-family="sans-serif" font-size="12" fill="#888">{"".join(bars)}</svg>'
     )
     picture = base64.b64encode(svg.encode()).decode()
-    return f"![how long each step took](data:image/svg+xml;base64,{picture})"
+    return f"![how long each step took](data:image/svg+xml;base64,{picture})\n"
