@@ -17,6 +17,7 @@ from infra.sandbox.load_report import LoadReport
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.verify import verify
+from tasks.guardrails.words import counted
 
 
 def summarise(console: Console, ledger: Ledger, seen: Seen, seconds: float) -> None:
@@ -74,7 +75,8 @@ def _repaired(case: Case) -> str:
     checks = [e.facts for e in case.of_kind("checked") if e.facts["phase"] == "after"]
     held = sum(one["verdict"] == "held" for one in checks)
     done = [e.facts["title"] for e in case.of_kind("done")]
-    return f"{case.outcome}: {len(done)} changes, {held} of {len(checks)} checks from outside hold"
+    changes = counted(len(done), "change")
+    return f"{case.outcome}: {changes}, {held} of {len(checks)} checks from outside hold"
 
 
 def _outage(load: LoadReport) -> str:

@@ -20,6 +20,7 @@ from tasks.database.restore_plan import (
 )
 from tasks.guardrails.plan import Effects, Plan, Risk, Stage, StageOutline
 from tasks.guardrails.remediation import remediation, remediation_id
+from tasks.guardrails.words import counted
 from tasks.platforms.targets import TargetName
 
 
@@ -52,7 +53,7 @@ def restore_from_backup(
     approver, who sees the rows that would be lost, decides on the cut-over.
 
     Args:
-        target: Name of the target.
+        target: Name of the target, as `remedy target list` shows it.
         backup: Name of the backup in the target's store, or "newest" for the newest sound one.
         writes: "accept": the application goes on writing, and what it writes is lost at the
             cut-over up to max_rows_lost; "refuse": the database is read-only until the end.
@@ -91,10 +92,10 @@ def restore_from_backup(
             StageOutline(
                 name="cut_over",
                 title=f"Swap {found.live.name} with the restored copy, and keep the old database "
-                f"for {keep_days} days",
+                f"for {counted(keep_days, 'day')}",
                 risk=Risk.DISRUPTIVE,
                 kinds=(ClearCache.kind, SwapDatabases.kind),
-                limits=(f"at most {max_rows_lost} rows lost",),
+                limits=(f"at most {counted(max_rows_lost, 'row')} lost",),
             ),
         ),
     )
@@ -151,7 +152,7 @@ def cut_over(
         ),
         watches=(ApplicationServes(),),
         effects=Effects(
-            outage="at most 0.3 s; open sessions of the database end once",
+            outage="at most 0.3 s; open sessions end once",
             locks="the database's name, for the time of the swap",
             duration="seconds",
             lost=_loss(ready.differences, refused=writes is Writes.REFUSE),
@@ -164,9 +165,8 @@ def cut_over(
 def _loss(differences: tuple[TableDifference, ...], *, refused: bool) -> str:
     lost = sum(one.lost for one in differences)
     unread = [one.table for one in differences if one.unread]
-    text = f"{lost} rows that were written since the backup"
+    text = f"{counted(lost, 'row')} written since the backup"
     if refused:
         text += " and before the database was made read-only"
-    if unread:
-        text += f"; unknown for {', '.join(unread)}, which cannot be read"
-    return f"{text}; they stay in the old database until it goes"
+    text += ", kept in the old database"
+    return text + (f"; unknown for {', '.join(unread)}, which cannot be read" if unread else "")

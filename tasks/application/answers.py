@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from tasks.application.requests import NotAnswered, ProbeClient, TooManyRequests
 from tasks.guardrails.plan import Answer, Check, Verdict, Work
+from tasks.guardrails.words import counted
 from tasks.platforms import targets
 from tasks.platforms.protocols import ProbeAccount
 
@@ -72,7 +73,7 @@ class ApplicationAnswers(Check):
                 client.send(account.login)
                 for request in account.read:
                     client.send(request)
-                done = f"logged in as {account.username}, {len(account.read)} reads"
+                done = f"logged in as {account.username}, {counted(len(account.read), 'read')}"
                 if self.writes and account.write:
                     _write(client, account)
                     done += ", a row written, read back and deleted"

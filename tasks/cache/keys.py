@@ -5,6 +5,7 @@ from typing import ClassVar
 from tasks.guardrails.errors import RemediationError
 from tasks.guardrails.plan import Change, Finding, Observed, Standing, Work
 from tasks.guardrails.probe import probe
+from tasks.guardrails.words import counted
 from tasks.platforms import targets
 
 # What this process cleared; after a crash it is cleared again, which does no harm.
@@ -28,8 +29,9 @@ def inspect_queues(target: str) -> Finding:
         return Finding(what=f"The cache cannot be read: {error.found}", how="cache")
     waiting = sum(queued.values())
     return Finding(
-        what=f"{keys} cached keys; {waiting} jobs wait in {len(queued)} queues and stay there: "
-        "they may name rows that the restored database has not.",
+        what=f"{counted(keys, 'cached key')}; {counted(waiting, 'job')} in "
+        f"{counted(len(queued), 'queue')}, to stay there: jobs may name rows that the restored "
+        "database has not.",
         how="SCAN of the application's namespace, LLEN of its queues",
         columns=("queue", "jobs"),
         rows=tuple((name, str(length)) for name, length in sorted(queued.items())),
@@ -82,13 +84,13 @@ class ClearCache(Change):
         """Delete the application's keys."""
         gone = targets.load(work.target).cache.clear()
         _cleared[self._key(work)] = True
-        return f"{gone} keys were deleted"
+        return f"{counted(gone, 'key')} deleted"
 
     def revert(self, work: Work) -> str:
         """Delete them again: what was cached since is of the database that goes."""
         gone = targets.load(work.target).cache.clear()
         _cleared[self._key(work)] = False
-        return f"{gone} keys were deleted"
+        return f"{counted(gone, 'key')} deleted"
 
     def _key(self, work: Work) -> tuple[str, str, str]:
         return work.target, work.remediation, self.moment

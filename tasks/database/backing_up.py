@@ -10,6 +10,7 @@ from tasks.database.rights import inspect_rights, require_rights
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.probe import probe
+from tasks.guardrails.words import counted
 from tasks.platforms import targets
 
 _BYTES_A_SECOND = 20e6
@@ -70,7 +71,8 @@ def inspect_source(target: str) -> Source:
     there = find_backups(system.backups)
     newest = f"the newest is {there[0].name}" if there else "there is none yet"
     finding = Finding(
-        what=f"{facts.name} has {facts.size / 1e6:.0f} MB; the store has {len(there)} backups, "
+        what=f"{facts.name} has {facts.size / 1e6:.0f} MB; the store has "
+        f"{counted(len(there), 'backup')}, "
         f"{newest}.",
         how="pg_database_size, the store's list",
         columns=("backup", "bytes", "time (UTC)") if there else (),

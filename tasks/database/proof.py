@@ -15,6 +15,7 @@ from tasks.database.catalogue import (
 from tasks.database.marks import read_mark
 from tasks.guardrails.errors import RemediationError
 from tasks.guardrails.plan import Answer, Check, Verdict, Work
+from tasks.guardrails.words import counted
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection, Database
 
@@ -81,7 +82,8 @@ class CopyIsComplete(Check):
         total = sum(self.tables.values())
         return Answer(
             Verdict.HELD,
-            f"{len(self.tables)} tables, {total:,} rows, as counted in {self.counted_in}",
+            f"{counted(len(self.tables), 'table')}, {counted(total, 'row')}, as counted in "
+            f"{self.counted_in}",
         )
 
 
@@ -168,7 +170,7 @@ class IndexesAreSound(Check):
                 return Answer(Verdict.NOT_HELD, error.found)
             finally:
                 session.rollback()
-        return Answer(Verdict.HELD, f"{len(rows)} indexes were checked")
+        return Answer(Verdict.HELD, f"checked {counted(len(rows), 'index', 'indexes')}")
 
 
 class RestoredDatabaseIsLive(Check):
@@ -203,7 +205,8 @@ class RestoredDatabaseIsLive(Check):
             return self._not_swapped(work) if self._is_to_come(work) else _not_held(error)
         if missing := sorted(set(self.tables) - set(counts)):
             return Answer(Verdict.NOT_HELD, f"missing: {', '.join(missing[:_SHOWN])}")
-        return Answer(Verdict.HELD, f"{len(counts)} tables, {sum(counts.values()):,} rows are read")
+        tables, rows = counted(len(counts), "table"), counted(sum(counts.values()), "row")
+        return Answer(Verdict.HELD, f"read {tables}, {rows}")
 
     def _is_to_come(self, work: Work) -> bool:
         """Say whether the restored database has another name than live's."""

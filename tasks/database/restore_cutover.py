@@ -20,6 +20,7 @@ from tasks.database.side_database import CreateSideDatabase
 from tasks.guardrails.errors import WorldMoved
 from tasks.guardrails.plan import Finding, Stage
 from tasks.guardrails.probe import probe
+from tasks.guardrails.words import counted
 from tasks.platforms import targets
 
 
@@ -113,8 +114,9 @@ def describe_differences(ready: Ready) -> tuple[Finding, ...]:
     named = tuple((one.table, key) for one in ready.differences for key in one.named)
     found = [
         Finding(
-            what=f"A cut-over loses {lost:,} rows that only {ready.live.name} has or has "
-            f"differently, and brings {back:,} rows back; {unread} tables of it cannot be read.",
+            what=f"A cut-over loses {counted(lost, 'row')} that only {ready.live.name} has or has "
+            f"differently, and brings {counted(back, 'row')} back"
+            + (f"; {counted(unread, 'table')} of it cannot be read." if unread else "."),
             how="both databases compared by primary key, hashes of the rows",
             columns=("table", "added since", "changed since", "missing, back", "cannot be read"),
             rows=tuple(
@@ -132,7 +134,7 @@ def describe_differences(ready: Ready) -> tuple[Finding, ...]:
     if named:
         found.append(
             Finding(
-                what=f"The first {len(named)} of the rows that are lost, by their keys; all of "
+                what=f"The first of the rows that are lost ({len(named)}), by their keys; all of "
                 "them stay in the old database.",
                 how="rows whose hashes differ",
                 columns=("table", "key"),

@@ -11,6 +11,7 @@ from tasks.database.restore import Found, Request
 from tasks.database.settings import READ_ONLY, CopyDatabaseSettings
 from tasks.database.side_database import CreateSideDatabase
 from tasks.guardrails.plan import Change, Check, Effects, Finding, Limit
+from tasks.guardrails.words import counted
 
 _BYTES_A_SECOND = 40e6  # measured with pg_restore -j2 on two cores: 30-60 MB/s
 
@@ -50,10 +51,10 @@ def describe(found: Found) -> tuple[Finding, ...]:
             rows=found.choice.judged,
         ),
         Finding(
-            what=f"{live.facts.name}: {len(live.unread)} tables cannot be read, "
-            f"{sum(table not in live.rows and table not in live.unread for table in tables)} are "
+            what=f"{live.facts.name}: {counted(len(live.unread), 'table')} cannot be read, "
+            f"{sum(table not in live.rows and table not in live.unread for table in tables)} "
             f"missing; schema {live.revision or 'unknown'}. Estimate of what a restore loses: "
-            f"{grown:,} rows more than in the backup; measured before the cut-over.",
+            f"{counted(grown, 'row')} more than in the backup; measured before the cut-over.",
             how="SELECT count(*) without indexes, against the backup's own counts",
             columns=("table", "rows in the backup", "rows now"),
             rows=rows,

@@ -142,11 +142,13 @@ class CreateSideDatabase(Change):
     def before_and_after(self) -> tuple[str, str]:
         """Both states in words."""
         shape = self.shape
+        most = shape.connection_limit
+        limit = "" if most < 0 else f", connection limit {most}"
         return (
             f"no database {self.name}",
             (
                 f"empty database {self.name}: owner {shape.owner}, {shape.encoding}, "
-                f"{shape.collate}, tablespace {shape.tablespace}, limit {shape.connection_limit}"
+                f"{shape.collate}, tablespace {shape.tablespace}{limit}"
             ),
         )
 

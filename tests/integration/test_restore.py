@@ -84,12 +84,12 @@ def test_each_damage_is_repaired(
     damage(planner, kind)
     plan = plan_restore()
     if kind == "heap page":
-        assert "1 tables cannot be read" in plan.findings[1].what
+        assert "1 table cannot be read" in plan.findings[1].what
         assert any("cannot be read" in row[2] for row in plan.findings[1].rows)
     carry_out(plan, WORK)
     stage = plan_cut_over(plan)
     if kind == "heap page":
-        assert "1 tables of it cannot be read" in stage.findings[0].what
+        assert "1 table of it cannot be read" in stage.findings[0].what
     answers = carry_out(swap_only(stage), WORK)
     assert answers[0].verdict is Verdict.HELD
     assert planner.checksums("planner") == wanted
