@@ -51,6 +51,20 @@ def sections_of(doc: str) -> dict[str, str]:
     return {key: inspect.cleandoc("\n".join(["", *lines])).strip() for key, lines in found.items()}
 
 
+def description(flow: AnyFlow) -> str:
+    """Say what a flow does as its deployment's page in Prefect shows it.
+
+    Args:
+        flow: The flow.
+
+    Returns:
+        Markdown of its docstring; its parameters are described in the form.
+    """
+    sections = sections_of(inspect.getdoc(flow.fn) or "")
+    parts = [sections[""], *(f"**{one}:** {sections[one]}" for one in ("Changes", "Undo"))]
+    return re.sub(r"(?<=\S)\n(?=\w)", " ", "\n\n".join(parts))  # Prefect keeps line breaks
+
+
 def page(name: str, flow: AnyFlow, solutions: Iterable[Solution]) -> str:
     """Write the page of a flow.
 

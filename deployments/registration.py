@@ -23,6 +23,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitStrategy, Concurrency
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.utilities.callables import parameter_schema
 
+from deployments.docs_flows import description
 from deployments.services.environment import CODE
 from deployments.services.settings import POOL
 from deployments.worker import pool
@@ -111,6 +112,7 @@ class Definition:
         """Give it as prefect.yaml has it."""
         text: dict[str, Any] = {
             "name": self.name,
+            "description": description(self.flow),
             "entrypoint": self.entrypoint,
             "tags": list(self.tags),
             "work_pool": {"name": POOL},
@@ -131,7 +133,7 @@ class Definition:
             concurrency_limit=1 if self.one_at_a_time else None,
             concurrency_options=options if self.one_at_a_time else None,
             parameters={},
-            description=self.flow.description,
+            description=description(self.flow),
             work_pool_name=POOL,
             tags=list(self.tags),
             entrypoint=self.entrypoint,
@@ -162,12 +164,13 @@ def definitions(flows: Mapping[str, Flow[..., Any]]) -> list[Definition]:
                 found="none.",
                 todo="Add a line to RISKS, then run: python -m deployments.registration",
             )
-        section = section_of(flow)
+        tags = (f"section:{section_of(flow)}", f"risk:{RISKS[name]}")
         found.append(
             Definition(
                 flow=flow,
                 entrypoint=entrypoint_of(flow),
-                tags=(f"section:{section}", f"risk:{RISKS[name]}"),
+                # By it the Runs page is filtered: the reaper's runs of each minute have it not.
+                tags=(*tags, "remediation") if isinstance(flow, Remediation) else tags,
                 timetable=TIMETABLES.get(name),
                 one_at_a_time=name in ONE_AT_A_TIME,
             )

@@ -67,6 +67,35 @@ def test_deployment_has_the_same_name(path: Path) -> None:
     assert found["work_pool"]["name"]
 
 
+@pytest.mark.parametrize("name", FLOWS)
+def test_deployment_is_described_as_its_page_shows_it(name: str) -> None:
+    """Markdown of what it does, changes and takes back; the form describes its parameters."""
+    said = deployments()[FLOWS[name].name]["description"]
+    sections = sections_of(inspect.getdoc(FLOWS[name].fn) or "")
+    parts = [sections[""], "**Changes:**", sections["Changes"], "**Undo:**", sections["Undo"]]
+    assert said.split() == " ".join(parts).split()
+    assert "Args:" not in said
+    assert not re.search(r"\S\n\S", said)  # which the page would show as broken lines
+
+
+def test_form_says_where_names_of_targets_are_found() -> None:
+    """Who starts a remediation for the first time knows the command, not the name."""
+    described = [
+        flow.parameters.properties["target"]["description"]
+        for flow in FLOWS.values()
+        if "target" in flow.parameters.properties
+    ]
+    assert described
+    assert all("`remedy target list`" in one for one in described)
+
+
+def test_runs_of_remediations_are_told_apart_by_a_tag() -> None:
+    """The reaper, which runs each minute, has it not."""
+    tagged = {name for name, one in deployments().items() if "remediation" in one["tags"]}
+    assert tagged == {flow.name for flow in FLOWS.values() if isinstance(flow, Remediation)}
+    assert "reap-remediations" not in tagged
+
+
 def test_nothing_else_is_deployed() -> None:
     """No deployment is left of a flow that is gone."""
     assert set(deployments()) == {flow.name for flow in FLOWS.values()}

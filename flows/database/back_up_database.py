@@ -17,7 +17,7 @@ def back_up_database(target: TargetName) -> Plan:
     schema's revision go into a manifest beside the backup, which restore_from_backup trusts.
 
     Args:
-        target: Name of the target.
+        target: Name of the target, as `remedy target list` shows it.
 
     Changes:
         A backup in the target's store, with the definitions of the roles (without passwords)

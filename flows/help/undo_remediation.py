@@ -17,7 +17,7 @@ def undo_remediation(target: TargetName, remediation: str) -> Plan:
     would lose is counted now and shown before anybody approves.
 
     Args:
-        target: Name of the target.
+        target: Name of the target, as `remedy target list` shows it.
         remediation: Id of the remediation to take back, as `remedy runs` shows it.
 
     Changes:
