@@ -2,24 +2,28 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from deployments.cli.errors import Exit
 from deployments.cli.lookup import find_case
-from deployments.cli.output import AsJson, emit, table, tell
+from deployments.cli.output import AsJson, emit, tell
 from tasks.guardrails import ledger_setup
 from tasks.guardrails.entries import Entry
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.verify import stream
 from tasks.guardrails.verify import verify as walk
+from tasks.guardrails.words import moment
 
 app = App(name="ledger", help="The record of everything that was done.", help_format="markdown")
-_LONGEST = 160
+_LONGEST = 140  # two lines of a terminal
 
 
 @app.command
@@ -54,12 +58,8 @@ def show(
     remediation = find_case(ledger, run).id if run else None
     found = ledger.entries(remediation=remediation, kinds=kind)
     found = found[-last:] if last else found
-    rows = [
-        (entry.seq, entry.at[:19], entry.kind, entry.remediation, entry.actor, _shortened(entry))
-        for entry in found
-    ]
-    columns = ("seq", "at (UTC)", "kind", "remediation", "actor", "facts")
-    emit([_data(entry) for entry in found], table(columns, rows), as_json=as_json)
+    shown = Group(*(line for entry in found for line in _shown(entry)))
+    emit([_data(entry) for entry in found], shown, as_json=as_json)
 
 
 @app.command
@@ -98,8 +98,12 @@ def install(
     tell(f"installed; set REMEDY_LEDGER_URL to the URL of {writer}")
 
 
-def _shortened(entry: Entry) -> str:
-    return entry.body if len(entry.body) <= _LONGEST else entry.body[: _LONGEST - 3] + "..."
+def _shown(entry: Entry) -> Iterator[RenderableType]:
+    """Show an entry in two lines, as a column of facts is too narrow in a terminal."""
+    about = f"{entry.seq:>5}  {moment(entry.when)}  {entry.kind}"
+    yield Text(" ".join(filter(None, (about, entry.remediation, "by", entry.actor))))
+    cut = entry.body if len(entry.body) <= _LONGEST else entry.body[: _LONGEST - 3] + "..."
+    yield Padding(Text(cut, style="dim", overflow="fold"), (0, 0, 0, 7))
 
 
 def _data(entry: Entry) -> dict[str, object]:

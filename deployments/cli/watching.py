@@ -15,6 +15,7 @@ from deployments.cli.waiting import summary
 from tasks.guardrails.approval import count, waiting_gate
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.report import ANSWERS
 from tasks.guardrails.undo_plan import undone_by
 
 
@@ -41,17 +42,15 @@ def runs(
     rows = [
         (
             case.id,
-            case.entries[0].at[:19].replace("T", " "),
+            case.entries[0].when.strftime("%m-%d %H:%M"),
             case.name,
             case.target,
             outcome(standing(case)),
-            case.requester.name,
-            case.request["reason"],
         )
         for case in found
     ]
     shown: RenderableType = (
-        table(("id", "asked for (UTC)", "name", "target", "stands", "by", "reason"), rows)
+        table(("id", "asked (UTC)", "name", "target", "stands"), rows)
         if rows
         else Text("No remediation yet. Start one: remedy run restore-from-backup --target ...")
     )
@@ -135,7 +134,7 @@ def history(case: Case) -> Iterator[RenderableType]:
         for e in case.of_kind("begun", "done", "skipped", "reverted")
     ]
     checks = [
-        (e.facts["title"], e.facts["phase"], e.facts["verdict"], e.facts["detail"])
+        (e.facts["title"], e.facts["phase"], ANSWERS[e.facts["verdict"]], e.facts["detail"])
         for e in case.of_kind("checked")
     ]
     for title, columns, rows in (

@@ -173,3 +173,28 @@ def test_a_big_ledger_is_read_in_pages(ledger: Ledger) -> None:
         for number in range(2500):
             chain.append("noted", {"number": number})
     assert verify(ledger).entries == ENTRIES + 2500
+
+
+def test_lists_fit_a_terminal(home: Path) -> None:
+    """Eighty columns: each remediation in one line, each entry in a head and its facts."""
+    ledger = Ledger(Settings(home=home))
+    asked = {
+        "name": "restore_from_backup",
+        "target": "production",
+        "parameters": {"target": "production", "backup": "x" * 200},
+        "reason": "a long reason " * 9,
+        "requester": {"name": "somebody", "known": False, "how": "no code"},
+    }
+    ledger.append("requested", asked, remediation="abcdefghij", actor="somebody")
+    listed = remedy(home, "runs", COLUMNS="80").stdout.rstrip().splitlines()
+    assert max(map(len, listed)) <= 80
+    (line,) = (line for line in listed if "abcdefghij" in line)
+    for word in ("restore_from_backup", "production", "at work"):
+        assert word in line
+    shown = remedy(home, "ledger", "show", COLUMNS="80").stdout.rstrip().splitlines()
+    assert max(map(len, shown)) <= 80
+    assert len(shown) == 3
+    assert shown[0].startswith("    1  ")
+    assert shown[0].endswith(" UTC  requested abcdefghij by somebody")
+    whole = json.loads(remedy(home, "ledger", "show", "--json").stdout)
+    assert whole[0]["body"]["reason"] == asked["reason"]
