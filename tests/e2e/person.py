@@ -17,6 +17,7 @@ _FLAGS = (
     "--disable-sync",
 )
 _SIZE: ViewportSize = {"width": 1280, "height": 900}
+_SMALL: ViewportSize = {"width": 1366, "height": 768}
 _ANSWERS_WITHIN_MS = 60_000
 
 
@@ -104,7 +105,18 @@ def open_resume_form(page: Page) -> str:
     """Press Resume on the run's page; give the text that is shown with the form."""
     page.get_by_role("button", name="Resume", exact=True).first.click()
     _field(page, "comment").wait_for()
-    return page.locator(".p-modal .markdown-renderer").first.inner_text()
+    return _resume_text(page).inner_text()
+
+
+def sees_at_once(page: Page, words: str) -> bool:
+    """Say whether words of the text beside the form are seen in a small window, unscrolled."""
+    page.set_viewport_size(_SMALL)
+    text = _resume_text(page).bounding_box()
+    line = _resume_text(page).get_by_text(words).first.bounding_box()
+    page.set_viewport_size(_SIZE)
+    assert text
+    assert line
+    return line["y"] + line["height"] <= text["y"] + text["height"]
 
 
 def send_resume_form(page: Page) -> None:
@@ -112,6 +124,10 @@ def send_resume_form(page: Page) -> None:
     _submit(page)
     expect(page.locator(".p-modal")).to_be_hidden()
     expect(_state(page)).not_to_have_text("Suspended")
+
+
+def _resume_text(page: Page) -> Locator:
+    return page.locator(".p-modal .markdown-renderer").first
 
 
 def _submit(page: Page) -> None:
