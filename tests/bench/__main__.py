@@ -63,19 +63,20 @@ def kept() -> dict[str, str]:
 
 def measured_on() -> str:
     """Say when this was measured, of which commit and on what."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
+    commit = _git("describe", "--always")
+    if _git("status", "--porcelain", "--", ".", f":!{PAGE.relative_to(ROOT)}"):
+        commit += ", changed"
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit or 'unknown'}, {os.cpu_count()} cores, "
         f"{memory:.0f} GiB, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}."
     )
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -103,11 +103,11 @@ def cost(worker: int, port: int) -> Cost:
     )
     process.cpu_percent()
     time.sleep(_SETTLE_SECONDS)
-    # The worker, its fork server and that one's resource tracker are there without any run.
+    # The worker, its fork server, that one's resource tracker and the child that waits for a run.
     return Cost(
         worker_mb=sum(one.memory_info().rss for one in family) / _MB,
         server_mb=server.memory_info().rss / _MB,
-        processes=len(family) - 3,
+        processes=len(family) - 4,
         cpu_percent=process.cpu_percent(),
     )
 
