@@ -10,6 +10,7 @@ from tasks.guardrails.errors import ApprovalExpired, ApprovalRefused, BadInput
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Risk
 from tasks.guardrails.policy import Policy, policy_of
+from tasks.guardrails.words import counted, moment
 
 Verb = Literal["approve", "refuse"]
 UI = "ui"
@@ -55,8 +56,8 @@ class Count:
             return "No approval is needed."
         by = f" ({', '.join(self.approved_by)})" if self.approved_by else ""
         return (
-            f"{len(self.approved_by)} of {self.needed} approvals{by}; "
-            f"waits until {self.expires:%Y-%m-%d %H:%M:%S} UTC."
+            f"{len(self.approved_by)} of {counted(self.needed, 'approval')}{by}; "
+            f"waits until {moment(self.expires)}."
         )
 
 

@@ -15,6 +15,7 @@ from tasks.guardrails.errors import (
 )
 from tasks.guardrails.plan import digest_of
 from tasks.guardrails.recording import Recorder
+from tasks.guardrails.words import moment
 
 _FORCED = "The run was resumed without a decision; that decides nothing."
 
@@ -102,7 +103,7 @@ def _pass(work: Recorder, gate: Gate, stage_digest: str = "") -> None:
             _close(work, gate, "expired")
             raise ApprovalExpired(
                 expected=f"approval of {gate.name} ({stand.needed} needed) by "
-                f"{stand.expires:%Y-%m-%d %H:%M:%S} UTC.",
+                f"{moment(stand.expires)}.",
                 found=stand.sentence(),
                 todo="Start the remediation again when an approver is there.",
             )

@@ -200,9 +200,9 @@ def form(case: Case, gate: Gate, stand: Count, note: str) -> str:
         lines += _costs(stage, *_FOREMOST)
     else:
         lines = [f"**{escape(gate.question)}**", f"Risk **{gate.risk}** · {approvals}"]
+    if note:  # first: who typed a wrong code has to see why nothing came of it
+        lines.insert(0, f"**{escape(note)}**")
     parts = ["<br>".join(lines)]
-    if note:
-        parts.append(f"> {escape(note)}")
     better = (
         "It is destructive: unless the policy says otherwise an approval counts only by"
         if gate.risk is Risk.DESTRUCTIVE

@@ -35,8 +35,9 @@ class Decision(RunInput):
 
     approver: str = Field(description="Your name as an approver.")
     code: str = Field(description="The code that your authenticator shows now.")
-    decision: Literal["approve", "refuse"] = Field(description="What you decide.")
-    comment: str = Field(description="Why; goes into the report.")
+    # Each description takes a line of what is seen of the plan beside the form.
+    decision: Literal["approve", "refuse"]
+    comment: str
 
 
 @dataclass(frozen=True)

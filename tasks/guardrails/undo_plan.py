@@ -16,6 +16,7 @@ from tasks.guardrails.plan import (
     Work,
 )
 from tasks.guardrails.undo_change import UndoChange, UndoLoss
+from tasks.guardrails.words import counted
 
 UNDO = "undo_remediation"
 
@@ -42,6 +43,7 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
     losses: list[Loss] = []
     limits: list[Limit] = []
     findings: list[Finding] = []
+    outages: list[str] = []
     risk = Risk.HARMLESS
     for record in reversed(case.stages):
         for change in reversed(case.standing(record)):
@@ -70,6 +72,8 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
                     )
                 )
             changes.append(UndoChange(original=change, original_remediation=remediation))
+            if record.stage.effects.outage != Effects().outage:
+                outages.append(record.stage.effects.outage)
     checks, notes = _claims(case)
     return Plan(
         name="undo",
@@ -77,7 +81,8 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
         risk=Risk.DESTRUCTIVE if losses else risk,
         findings=(
             Finding(
-                what=f"{case.name} ended as {case.outcome}; {len(changes)} changes stand.",
+                what=f"{case.name} ended as {case.outcome}; "
+                f"what stands of it: {counted(len(changes), 'change')}.",
                 how=f"ledger, remediation {remediation}",
             ),
             *findings,
@@ -89,7 +94,7 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
         limits=tuple(limits),
         effects=Effects(
             lost=" ".join(loss.sentence for loss in losses) or "nothing",
-            outage="as the change itself had",
+            outage="; ".join(dict.fromkeys(outages)) or "none",
         ),
     )
 

@@ -1,12 +1,10 @@
 """The worker: runs of the catalogue, each in a child of its own, by Prefect's semantics."""
 
-import os
 from pathlib import Path
 
 import pytest
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun
 
 from deployments.worker import pool
 from tasks.guardrails import surface
@@ -102,45 +100,6 @@ def test_a_deployment_in_another_pool_is_found(workers: Workers) -> None:
             f"deployment 'held-change' is in pool {other!r}"
         ]
         assert f"pool {other!r} is of type 'process'" in pool.offered_elsewhere(client, other, [])
-
-
-@pytest.mark.timeout(1200)
-@pytest.mark.skipif(
-    "REMEDY_STRESS" not in os.environ,
-    reason="Do next: set REMEDY_STRESS=1; it takes many minutes on SQLite and two cores",
-)
-def test_fifty_runs_at_once_are_queued(workers: Workers) -> None:
-    """No more than the worker's limit are at work; in the end all have run, each once."""
-    runs = [workers.create("stay", name=f"{number}", seconds=0.2) for number in range(50)]
-    workers.start(limit=4)
-    ids = [run.id for run in runs]
-    with workers.client() as client:
-        wanted = FlowRunFilter(id=FlowRunFilterId(any_=ids))
-
-        def ended() -> bool:
-            found = client.read_flow_runs(flow_run_filter=wanted, limit=50)
-            return {one.state_type for one in found} == {StateType.COMPLETED}
-
-        until(ended, 1000)  # SQLite keeps writers waiting for each other
-    crowd = [line.split() for line in (workers.folder / "crowd").read_text().splitlines()]
-    assert sorted(int(name) for name, _ in crowd) == list(range(50))
-    assert max(int(together) for _, together in crowd) <= 4
-
-
-@pytest.mark.skipif(
-    "REMEDY_STRESS" not in os.environ,
-    reason="Do next: set REMEDY_STRESS=1; it takes many minutes on SQLite and two cores",
-)
-def test_several_workers_share_a_pool(workers: Workers) -> None:
-    """Each run is carried out once, by one of them; all of them work."""
-    for _ in range(2):
-        workers.start(limit=1)
-    runs = [workers.create("stay", name=f"{number}", seconds=1) for number in range(6)]
-    assert all(workers.end(run).is_completed() for run in runs)
-    crowd = (workers.folder / "crowd").read_text().splitlines()
-    assert sorted(line.split()[0] for line in crowd) == list("012345")
-    names = {workers.read(run).labels.get("prefect.worker.name") for run in runs}
-    assert len(names) == 2
 
 
 def test_priorities_and_limits_of_queues_hold(workers: Workers) -> None:

@@ -118,6 +118,11 @@ class Workers:
         with self.client() as client:
             return client.read_flow_run(run.id)
 
+    def worker_of(self, run: FlowRun) -> str | None:
+        """Give the name of the worker that took a run; it is told beside, maybe later."""
+        found = self.read(run).labels.get("prefect.worker.name")
+        return str(found) if found else None
+
     def end(self, run: FlowRun) -> State[Any]:
         """Wait until a run has ended."""
         ended = until(lambda: (now := self.read(run)).state and now.state.is_final() and now)

@@ -123,7 +123,7 @@ def test_the_form_is_short_and_says_where_the_rest_is(sqlite_ledger: Ledger) -> 
 
 
 def test_the_form_warns_of_what_goes_beyond_and_cannot_be_undone(sqlite_ledger: Ledger) -> None:
-    """Both stand among the first lines, and a note of the last answer right behind them."""
+    """Both stand among the first lines, behind the note on an answer that did not count."""
     stage = SHOWN.model_copy(
         update={
             "risk": Risk.DISRUPTIVE,
@@ -132,11 +132,11 @@ def test_the_form_warns_of_what_goes_beyond_and_cannot_be_undone(sqlite_ledger: 
     )
     case = case_of(sqlite_ledger, stage, exceeds="outlined as harmless, it is disruptive")
     text = form_of(case, "The last decision does not count")
-    head, note, command = text.split("\n\n")[:3]
+    head, command = text.split("\n\n")[:2]
     assert "**Beyond its outline:** outlined as harmless, it is disruptive" in head
     assert "approved as destructive" in head
     assert "**Can be undone:** NOT write z" in head
-    assert note == "> The last decision does not count"
+    assert head.startswith("**The last decision does not count**<br>**Swap planner")
     assert "destructive" in command  # the form does not count for it
 
 
