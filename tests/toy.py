@@ -122,6 +122,8 @@ class WriteFile(Change):
         path = folder(work) / f"loss-{self.name}"
         if not path.exists():
             return None
+        if path.read_text() == "unreadable":
+            raise PreconditionFailed(expected="rows.", found="a damaged page.", todo="Look.")
         return Loss(float(path.read_text()), "rows", f"{path.read_text()} rows would be lost.")
 
 

@@ -55,7 +55,13 @@ def main() -> None:
     except PreconditionFailed as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(MISCONFIGURED)
-    stop = asyncio.run(work())
+    try:
+        stop = asyncio.run(work())
+    except Exception:
+        logging.getLogger(__name__).exception("the worker ends")
+        # A usual exit would wait, deaf, for the runs at work; they go on by themselves, and who
+        # starts the worker anew does it now.
+        os._exit(1)
     fork_server.stop()
     if stop is Stop.NEW_CODE:
         begin_anew()

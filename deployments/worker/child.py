@@ -1,24 +1,28 @@
 """The fork server's child: carries one run out and ends. Preloaded, so that nothing is imported."""
 
 import contextlib
+import logging
 import os
 import signal
 import sys
+import threading
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect._internal import control_listener
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.context import SyncClientContext
-from prefect.exceptions import Abort, Pause, TerminationSignal
+from prefect.exceptions import Abort, Pause, PrefectHTTPStatusError, TerminationSignal
 from prefect.flow_engine import run_flow
 from prefect.logging.loggers import flow_run_logger
 
 from deployments.worker import observing
 from deployments.worker.installed import catalogue
+from deployments.worker.place import Place
 from tasks.guardrails import draining
 from tasks.guardrails.version import code_version
 from tasks.platforms.targets import PLATFORMS
@@ -39,6 +43,13 @@ for _name in (
     import_module(_name)
 _FIRST_TO_GO = "500"
 TERMINATED = 128 + signal.SIGTERM
+
+
+def _say_where(client: SyncPrefectClient, run: UUID, place: str) -> None:
+    try:
+        client.update_flow_run(run, infrastructure_pid=place)
+    except (HTTPError, PrefectHTTPStatusError) as error:
+        logging.getLogger(__name__).warning("run %s did not say where it is: %s", run, error)
 
 
 def report(answer: Connection) -> None:
@@ -99,7 +110,12 @@ def execute(client: SyncPrefectClient, module: str, order: Order) -> None:
         order: The run.
     """
     os.environ.update(order.environment)
-    flow_run = client.read_flow_run(UUID(order.run))
+    run = UUID(order.run)
+    # The worker says it too; where it died before, this run could neither be settled nor ended.
+    place = str(Place.of(os.getpid()))
+    telling = threading.Thread(target=_say_where, args=(client, run, place), daemon=True)
+    telling.start()
+    flow_run = client.read_flow_run(run)
     try:
         run_flow(
             catalogue(module)[order.flow],

@@ -138,12 +138,12 @@ class ForkServer:
         self.dismiss_spare()
         mine, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=child.report, args=(theirs,), name="report")
-        process.start()
-        theirs.close()
         told: tuple[int, str] | None = None
-        with mine, contextlib.suppress(EOFError):  # it died before it told
+        with mine, theirs, contextlib.suppress(EOFError, OSError):  # it died before it told
+            process.start()
+            theirs.close()
             told = mine.recv() if mine.poll(_READY_SECONDS) else None
-        process.join(_EXIT_CODE_SECONDS)
+            process.join(_EXIT_CODE_SECONDS)
         if told is None:
             raise PreconditionFailed(
                 expected=f"the fork server to import {self._module}.",
@@ -180,8 +180,11 @@ class ForkServer:
         """Give an order to the child that is ready, or to a new one."""
         spare, self._spare = self._spare, None
         self._forked_at = time.monotonic()
-        if spare is None or not spare.process.is_alive():
-            spare = self._make_ready()
+        if spare is not None and spare.process.is_alive():
+            with spare.orders, contextlib.suppress(OSError):  # it died in between
+                spare.orders.send(order)
+                return spare.process
+        spare = self._make_ready()
         with spare.orders:
             spare.orders.send(order)
         return spare.process

@@ -1,7 +1,7 @@
 """Settling: the state of a run whose process has ended, and what it had begun."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -79,12 +79,15 @@ class Settler:
             await self._set(now, Crashed(name=name, message=reason))
         await self._recover(now, by_hand=was_cancelled or ended is Ended.HANDED_OVER)
 
-    async def sweep(self, pool: str, children: Mapping[UUID, object]) -> list[FlowRun]:
+    async def sweep(
+        self, pool: str, children: Mapping[UUID, object], starting: Collection[UUID]
+    ) -> list[FlowRun]:
         """Settle what this host's earlier workers left, and give what shall be cancelled.
 
         Args:
             pool: Name of the work pool.
             children: The runs that this worker has a process for.
+            starting: The runs that it has taken and has none for yet.
 
         Returns:
             Runs that a person cancelled and whose process still runs on this host.
@@ -95,10 +98,12 @@ class Settler:
             if run.id in children:
                 if run.state_type is StateType.CANCELLING:
                     cancelling.append(run)
+            elif run.id in starting or (place and not place.is_here):
+                continue
             elif place is None:
                 await self._settle_unstarted(run)
-            elif not place.is_here:
-                continue
+            elif run.state_type is StateType.PENDING and _is_fresh(run):
+                continue  # resumed and taken just now: the place is its last process's
             elif place.process() is None:
                 reason = "Its process ended while no worker was there to see it."
                 await self.settle(run.id, place, None, reason)
@@ -108,7 +113,7 @@ class Settler:
 
     async def _settle_unstarted(self, run: FlowRun) -> None:
         """Give back a run that a worker took and started no process for: the worker died."""
-        if run.state is None or datetime.now(UTC) - run.state.timestamp < _LONGEST_START:
+        if _is_fresh(run):
             return
         if run.state_type is StateType.CANCELLING:
             await self._set(run, Cancelled(message="Cancelled before it began."))
@@ -145,6 +150,11 @@ class Settler:
             return
         if started:
             _log.warning("recovery started of: %s", started)
+
+
+def _is_fresh(run: FlowRun) -> bool:
+    """Say whether a run's process may not be known to Prefect yet."""
+    return run.state is None or datetime.now(UTC) - run.state.timestamp < _LONGEST_START
 
 
 def has_begun(run: str, parameters: Mapping[str, Any]) -> bool:

@@ -140,7 +140,7 @@ class Tending:
     async def _sweep(self) -> None:
         """Settle what no worker watches, and cancel what was not heard."""
         worker = self._worker
-        for run in await worker.settler.sweep(worker.pool, worker.children):
+        for run in await worker.settler.sweep(worker.pool, worker.children, worker.starting):
             if run.id in worker.children:
                 worker.in_background(worker.cancel, run.id)
             elif place := Place.parse(run.infrastructure_pid):

@@ -3,7 +3,7 @@
 import enum
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import anyio
@@ -87,6 +87,11 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         return Settler(self.client)
 
     @property
+    def starting(self) -> Collection[uuid.UUID]:
+        """The runs that it has taken, and whose process Prefect may not know yet."""
+        return self._submitting_flow_run_ids
+
+    @property
     def is_idle(self) -> bool:
         """Whether no run is at work or being started."""
         return not self.children and not self._submitting_flow_run_ids
@@ -96,8 +101,15 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         self.woken.set()
 
     def stop(self, reason: Stop = Stop.TOLD) -> None:
-        """Take no new run; told a second time, wait for none either."""
-        self.is_hurried = self.stopped.is_set()
+        """Take no new run; told a second time, wait for none either.
+
+        What it was told stands: new code, seen while it ends, makes it neither hurry nor begin
+        anew.
+        """
+        if self.stopped.is_set():
+            if reason is not Stop.TOLD:
+                return
+            self.is_hurried = self.stop_reason is Stop.TOLD
         self.stop_reason = reason
         self.stopped.set()
         self.wake()
@@ -113,6 +125,8 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         environment = {"PREFECT__FLOW_RUN_ID": str(flow_run.id)}
         child = await self.fork_server.fork(flow_run.id, name, environment)
         self.children[flow_run.id] = child
+        if self.stopped.is_set():  # it was being taken when the others were asked
+            child.drain()
         if task_status is not None:
             task_status.started(str(child.place))
         try:
@@ -184,8 +198,9 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         """Start a run; where the API does not answer it stays in the pool."""
         try:
             await super()._submit_run(flow_run)
-        except API_ERRORS as error:  # the base class would end the worker
-            _log.warning("run %s was not started, tried again: %s", flow_run.name, error)
+        except Exception as error:  # noqa: BLE001 - the base class would end the worker
+            _log.warning("run %s was not started, tried again: %r", flow_run.name, error)
+            self._admitted.pop(flow_run.id, None)
             self._release_limit_slot(flow_run.id)
             self._submitting_flow_run_ids.discard(flow_run.id)
 

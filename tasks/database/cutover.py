@@ -12,6 +12,7 @@ from tasks.database.marks import Mark, comment_on, horizon_text, mark_text
 from tasks.database.sequences import raise_sequences, read_sequences
 from tasks.database.swapping import rename, swap
 from tasks.database.written import count_written, loss_of
+from tasks.guardrails.errors import UndoFailed
 from tasks.guardrails.plan import Change, Loss, Observed, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Database
@@ -124,8 +125,16 @@ class SwapDatabases(Change):
 
     def revert(self, work: Work) -> str:
         """Swap back; what was the copy is kept under a name of its own."""
-        if self.observe(work).standing is Standing.BEFORE:
+        seen = self.observe(work)
+        if seen.standing is Standing.BEFORE:
             return "nothing to swap back"
+        if seen.standing is Standing.OTHER:  # the names are others' now
+            raise UndoFailed(
+                expected=f"{self.live} to be OID {self.side_oid}, and {self.kept} {self.live_oid}.",
+                found=f"{seen.detail}.",
+                state="Nothing was renamed.",
+                todo="Find out which database is which before anything is renamed by hand.",
+            )
         mark = Mark(work.remediation, "undone")
         text = f"{self.live} from the cut-over to its undo; {horizon_text(self.kept_until)}"
 

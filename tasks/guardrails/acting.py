@@ -1,5 +1,6 @@
 """Acting: look again, then carry the changes out in order, each as a task run."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,7 +75,8 @@ def _measure_limits(recorder: Recorder, record: StageRecord, lease: Lease) -> No
 def _beyond(recorder: Recorder, record: StageRecord, lease: Lease, limit: Limit) -> str:
     """Measure a limit; say how it is exceeded, '' where it is not."""
     amount = limit.measure(work_on(recorder, record, lease))
-    recorder.append("measured", {"digest": record.digest, "limit": limit.title, "amount": amount})
+    known = amount if math.isfinite(amount) else None
+    recorder.append("measured", {"digest": record.digest, "limit": limit.title, "amount": known})
     if not limit.exceeded(amount):
         return ""
     bound = limit.at_most if limit.at_most is not None else limit.at_least

@@ -157,7 +157,7 @@ class Case:
         return {
             entry.facts["limit"]: entry.facts["amount"]
             for entry in self.of_kind("measured")
-            if entry.facts["digest"] == record.digest
+            if entry.facts["digest"] == record.digest and entry.facts["amount"] is not None
         }
 
     @property

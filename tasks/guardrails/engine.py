@@ -6,10 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import httpx
-from prefect.exceptions import Pause, PrefectHTTPStatusError, TerminationSignal
+from prefect.exceptions import Pause, TerminationSignal
 
-from tasks.guardrails import acting, gates, proving, recording, systems, undoing, watching
+from tasks.guardrails import (
+    acting,
+    gates,
+    proving,
+    recording,
+    surface,
+    systems,
+    undoing,
+    watching,
+)
 from tasks.guardrails.case import Case, StageRecord
 from tasks.guardrails.errors import (
     ApprovalExpired,
@@ -52,7 +60,6 @@ class Ending:
 
 # What ends this execution without deciding the case: the reaper goes on from the ledger.
 _GOES_ON_ELSEWHERE = (LeaseLost, LedgerBroken)
-_UNREACHABLE = (httpx.HTTPError, PrefectHTTPStatusError)
 
 
 def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str, lease: Lease) -> Ending:
@@ -82,7 +89,7 @@ def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str, leas
         raise
     except RemediationError as error:
         ending = _give_up(work, error)
-    except _UNREACHABLE:
+    except surface.UNREACHABLE:
         raise  # Prefect does not answer: the reaper goes on when it does
     except Exception as error:
         logging.getLogger(__name__).exception("a defect in %s", work.case.name)
@@ -158,7 +165,8 @@ def _give_up(work: recording.Recorder, error: RemediationError) -> Ending:
     if work.case.has_acted and not isinstance(error, UndoFailed):
         if isinstance(error, TargetBusy):
             raise error
-        work.append("failed", error.facts())
+        if work.case.failure is None:  # else this one only came of that
+            work.append("failed", error.facts())
         try:
             with lease_on_target(work) as lease:
                 undoing.undo(work, lease, automatic=True)
@@ -209,10 +217,18 @@ def lease_on_target(work: recording.Recorder) -> Iterator[Lease]:
         raise
     except TerminationSignal:  # the same, until a recovery goes on
         stopped = f"remediation {case.id} was stopped; its recovery goes on"
-        stuck = stopped if work.case.has_acted else ""
+        stuck = stopped if _is_in_the_middle(work) else ""
         raise
     finally:
         lease.release(stuck=stuck)
+
+
+def _is_in_the_middle(work: recording.Recorder) -> bool:
+    """Say whether a stage has begun and is neither done nor taken back."""
+    return any(
+        work.case.standing(record) and not work.is_stage_done(record.stage.name)
+        for record in work.case.stages
+    )
 
 
 def case_of(ledger: Ledger, remediation: str) -> Case:

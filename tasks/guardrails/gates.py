@@ -1,6 +1,7 @@
 """Gates: where a run waits for people, and goes on only by what the ledger says."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 from prefect.exceptions import Pause
 
@@ -14,6 +15,7 @@ from tasks.guardrails.errors import (
     RemediationError,
 )
 from tasks.guardrails.plan import digest_of
+from tasks.guardrails.policy import policy_of
 from tasks.guardrails.recording import Recorder
 from tasks.guardrails.words import moment
 
@@ -39,6 +41,29 @@ def approve(work: Recorder, record: StageRecord) -> None:
         PreconditionFailed: The run was not started from a deployment, so it cannot wait.
     """
     _pass(work, stage_gate(record))
+    _insist_that_it_is_recent(work, record)
+
+
+def _insist_that_it_is_recent(work: Recorder, record: StageRecord) -> None:
+    """Refuse an approval that was given too long ago for a stage that has not begun."""
+    if any(step.begun for step in work.case.steps(record)):
+        return
+    decided = [
+        entry.when
+        for entry in work.case.of_kind("decided")
+        if entry.facts["digest"] == record.digest
+    ]
+    expiry = timedelta(seconds=policy_of(work.ledger, work.case.target).policy.expiry_seconds)
+    if decided and _age_of(decided[-1]) > expiry:
+        raise ApprovalExpired(
+            expected=f"'{record.stage.title}' to begin within {expiry} of its approval.",
+            found=f"it was approved at {moment(decided[-1])}, and did not begin since.",
+            todo="Start the remediation again: things have changed meanwhile.",
+        )
+
+
+def _age_of(when: datetime) -> timedelta:
+    return datetime.now(UTC) - when
 
 
 def ask_person(work: Recorder, record: StageRecord, topic: str, question: str) -> bool:

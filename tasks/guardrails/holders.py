@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
+from tasks.guardrails.case import Case
 from tasks.guardrails.errors import BadInput, TargetBusy
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.ledger_schema import LEASES
@@ -61,6 +62,11 @@ class Holder:
 
     def sentence(self) -> str:
         """Say who holds it, for an error."""
+        if self.is_dead or not self.is_live:
+            return (
+                f"remediation {self.remediation} died in the middle of what it does there (token "
+                f"{self.token}, process {self.pid} on {self.host}); its recovery goes on."
+            )
         return (
             f"remediation {self.remediation} holds it (token {self.token}, process {self.pid} "
             f"on {self.host}, for {max(0, self.expires - time.time()):.0f} s unless renewed)."
@@ -79,14 +85,26 @@ def remediation_resource(remediation: str) -> str:
 
 def holders(ledger: Ledger) -> list[Holder]:
     """Read all leases, live, expired and stuck."""
-    with ledger.engine.connect() as connection:
-        rows = connection.execute(sa.select(LEASES).order_by(LEASES.c.resource))
-        return [Holder(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+    rows = ledger.read(sa.select(LEASES).order_by(LEASES.c.resource))
+    return [Holder(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def holder_of(ledger: Ledger, resource: str) -> Holder | None:
     """Read the lease of a resource; None where it was never taken."""
     return next((holder for holder in holders(ledger) if holder.resource == resource), None)
+
+
+def died_in_the_middle(ledger: Ledger, held: Holder) -> bool:
+    """Say whether a remediation that held a target never gave it up, and has to go on there.
+
+    Args:
+        ledger: Where what it did is recorded.
+        held: Its lease, whose process is gone.
+    """
+    if held.expires == 0 or not held.resource.startswith(target_resource("")):
+        return False
+    case = Case.read(ledger, held.remediation)
+    return not case.outcome and case.has_acted
 
 
 def started(pid: int) -> str:

@@ -19,7 +19,13 @@ from typing import Self
 import sqlalchemy as sa
 
 from tasks.guardrails.errors import LeaseLost, RemediationError, TargetBusy
-from tasks.guardrails.holders import Holder, end_process, holder_of, started
+from tasks.guardrails.holders import (
+    Holder,
+    died_in_the_middle,
+    end_process,
+    holder_of,
+    started,
+)
 from tasks.guardrails.ledger import Ledger, Writing
 from tasks.guardrails.ledger_schema import LEASES
 
@@ -194,6 +200,8 @@ def _try_to_take(ledger: Ledger, resource: str, remediation: str, run: str) -> L
         if held and held.stuck and held.remediation != remediation:
             return held
         if held and ((held.is_live and not held.is_dead) or held.is_left_running):
+            return held
+        if held and held.remediation != remediation and died_in_the_middle(ledger, held):
             return held
         values = {
             "token": (held.token if held else 0) + 1,

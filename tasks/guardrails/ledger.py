@@ -7,7 +7,7 @@ lock, an advisory lock on PostgreSQL), so the chain never forks. An entry is dur
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -115,12 +115,7 @@ class Ledger:
                 return self.engine.connect()
             except OperationalError as error:
                 if time.monotonic() > give_up:
-                    raise LedgerBroken(
-                        expected="the ledger's database to answer.",
-                        found=f"no answer for {_RETRY_SECONDS} s: {error.orig}.",
-                        state="What had begun may be done; it is not recorded as done.",
-                        todo="Bring the ledger's database back; the reaper then goes on.",
-                    ) from error
+                    raise _no_answer(error) from error
                 logging.getLogger(__name__).warning("the ledger does not answer; waiting for it")
                 time.sleep(1)
 
@@ -189,11 +184,28 @@ class Ledger:
             query = query.where(ENTRIES.c.kind.in_(kinds))
         if run is not None:
             query = query.where(ENTRIES.c.run == run)
-        with self._connect() as connection:
-            found = [Entry(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+        found = [Entry(**row._mapping) for row in self.read(query)]  # noqa: SLF001 - SQLAlchemy's public name
         for entry in found:
             self._insist_on(entry)
         return found
+
+    def read(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """Read rows, waiting up to two minutes for the database, also where a session is cut.
+
+        Raises:
+            LedgerBroken: It does not answer.
+        """
+        give_up = time.monotonic() + _RETRY_SECONDS
+        while True:
+            try:
+                with self._connect() as connection:
+                    return connection.execute(query).all()
+            except OperationalError as error:
+                if not error.connection_invalidated:
+                    raise
+                if time.monotonic() > give_up:
+                    raise _no_answer(error) from error
+                time.sleep(1)
 
     def _insist_on(self, entry: Entry) -> None:
         """Refuse an entry that was written past us: it counts for nothing."""
@@ -209,9 +221,8 @@ class Ledger:
     def head(self) -> Entry | None:
         """Give the last entry, None in an empty ledger."""
         query = sa.select(ENTRIES).order_by(ENTRIES.c.seq.desc()).limit(1)
-        with self._connect() as connection:
-            row = connection.execute(query).first()
-        return Entry(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name
+        rows = self.read(query)
+        return Entry(**rows[0]._mapping) if rows else None  # noqa: SLF001 - SQLAlchemy's public name
 
     def anchor(self) -> None:
         """Append the signed head to the anchors that are configured."""
@@ -220,3 +231,12 @@ class Ledger:
             anchors.append(
                 self.config.ledger_anchors, head.seq, head.hash, self.keys.sign(head.hash)
             )
+
+
+def _no_answer(error: OperationalError) -> LedgerBroken:
+    return LedgerBroken(
+        expected="the ledger's database to answer.",
+        found=f"no answer for {_RETRY_SECONDS} s: {error.orig}.",
+        state="What had begun may be done; it is not recorded as done.",
+        todo="Bring the ledger's database back; the reaper then goes on.",
+    )

@@ -210,21 +210,30 @@ class Recorder:
         )
 
     def end(self, outcome: str, why: str) -> None:
-        """Record the outcome, show the report, anchor the ledger and tell the webhook."""
+        """Record the outcome, tell the webhook, show the report and anchor the ledger.
+
+        Where the report or the anchor fails, the outcome stands: the log says what is missing.
+        """
         self.append("ended", {"outcome": outcome, "why": why})
-        self.ledger.anchor()
         case = self.case
-        surface.show(
-            render.artifact_key(case.id, "report"),
-            report.report(case),
-            f"Report of {case.name} on {case.target}: {outcome}",
-        )
         notify.tell(
             self.ledger.config,
             "stuck" if outcome == "stuck" else "ended",
             case,
             f"{case.name} on {case.target}: {outcome}. {why}",
         )
+        try:
+            surface.show(
+                render.artifact_key(case.id, "report"),
+                report.report(case),
+                f"Report of {case.name} on {case.target}: {outcome}",
+            )
+        except surface.UNREACHABLE as error:
+            surface.log(f"the report is missing here, `remedy show {case.id}` has it: {error}")
+        try:
+            self.ledger.anchor()
+        except OSError as error:
+            surface.log(f"the ledger's head was not anchored: {error}")
 
 
 def _exceeds(stage: Stage, outline: StageOutline | None) -> str:

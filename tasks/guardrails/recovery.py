@@ -19,6 +19,8 @@ from tasks.guardrails.policy import policy_of
 
 _GRACE = timedelta(seconds=30)
 _DAY = timedelta(days=1)
+# What a recovery records that comes to nothing.
+_NO_PROGRESS = ("recovery_started", "lease_taken", "lease_released", "lease_stuck", "fenced")
 
 
 def state_of(run: str) -> str:
@@ -58,16 +60,23 @@ def abandoned(ledger: Ledger) -> list[Case]:
         case = Case.read(ledger, remediation)
         if remediation_resource(remediation) in live:
             continue
-        last = case.entries[-1]
-        tries = len(case.of_kind("recovery_started"))
-        # A recovery that was started needs a free worker; one that fails is tried less often.
-        grace = _GRACE if last.kind != "recovery_started" else min(_GRACE * 2 ** (tries + 1), _DAY)
-        if datetime.now(UTC) - last.when < grace:
+        if datetime.now(UTC) < _next_try(case):
             continue
         if _still_waits(ledger, case):
             continue
         found.append(case)
     return found
+
+
+def _next_try(case: Case) -> datetime:
+    """Say when a recovery may be started: one that brings nothing forward is tried less often."""
+    since = max(entry.seq for entry in case.entries if entry.kind not in _NO_PROGRESS)
+    tries = [entry for entry in case.of_kind("recovery_started") if entry.seq > since]
+    if not tries:
+        return case.entries[-1].when + _GRACE
+    # One that was started needs a free worker.
+    wait: timedelta = min(_GRACE * 2 ** (len(tries) + 1), _DAY)
+    return tries[-1].when + wait
 
 
 def _still_waits(ledger: Ledger, case: Case) -> bool:

@@ -28,6 +28,7 @@ from prefect.logging import get_run_logger
 from pydantic import Field, ValidationError
 
 _PROGRESS_SECONDS = 2.0
+UNREACHABLE = (HTTPError, PrefectHTTPStatusError)
 
 
 class Decision(RunInput):

@@ -1,12 +1,15 @@
 """What an undo's plan is made of: the revert of a change, and the limit of what it may lose."""
 
+import math
 from dataclasses import replace
 from typing import ClassVar
 
+from tasks.guardrails.errors import RemediationError, Transient
 from tasks.guardrails.plan import (
     AnyChange,
     Change,
     Limit,
+    Loss,
     Observed,
     Reverts,
     Standing,
@@ -83,6 +86,29 @@ class UndoLoss(Limit):
         return f"lost by the undo of '{self.original.title}'"
 
     def measure(self, work: Work) -> float:
-        """Count it as the change does."""
-        loss = self.original.undo_loss(replace(work, remediation=self.original_remediation))
+        """Count it as the change does; infinite where it cannot be counted."""
+        told = replace(work, remediation=self.original_remediation)
+        loss = count_loss(self.original, told)
         return loss.amount if loss else 0
+
+
+def count_loss(change: Change, told: Work) -> Loss | None:
+    """Count what an undo of a change now would lose; what cannot be counted is not nothing.
+
+    Args:
+        change: The change.
+        told: What it is told.
+
+    Returns:
+        The loss, infinite where it cannot be counted; None where there is none.
+
+    Raises:
+        Transient: The system did not answer; it may be tried again.
+    """
+    try:
+        return change.undo_loss(told)
+    except Transient:
+        raise
+    except RemediationError as error:
+        sentence = f"What others wrote since cannot be counted: {error.found}"
+        return Loss(math.inf, "", sentence)

@@ -15,7 +15,7 @@ from tasks.guardrails.plan import (
     Verdict,
     Work,
 )
-from tasks.guardrails.undo_change import UndoChange, UndoLoss
+from tasks.guardrails.undo_change import UndoChange, UndoLoss, count_loss
 from tasks.guardrails.words import counted
 
 UNDO = "undo_remediation"
@@ -60,15 +60,18 @@ def plan_undo(ledger: Ledger, remediation: str, target: str, own_id: str) -> Pla
                 )
             risk = max(risk, record.stage.risk, key=list(Risk).index)
             work = Work(target=target, remediation=remediation, measured=case.measured(record))
-            if loss := change.undo_loss(work):
+            if loss := count_loss(change, work):
                 losses.append(loss)
+            if type(change).undo_loss is not Change.undo_loss:
                 limits.append(
                     UndoLoss(
                         original=change,
                         original_remediation=remediation,
-                        at_most=loss.at_most,
-                        unit=loss.unit,
-                        guards=UndoChange.kind,
+                        at_most=loss.at_most if loss else 0,
+                        unit=loss.unit if loss else "",
+                        # Where nothing was lost, what is written in the undo's own seconds is
+                        # kept with what it replaces, and stops no undo halfway.
+                        guards=UndoChange.kind if loss else "",
                     )
                 )
             changes.append(UndoChange(original=change, original_remediation=remediation))
@@ -166,8 +169,7 @@ def _insist_that_it_can_be_undone(ledger: Ledger, case: Case, target: str, own_i
             todo=f"To have it again, start {case.name} again.",
         )
     touched = {name for record in case.stages for name in record.stage.objects}
-    last = case.entries[-1].seq
-    begun = ledger.entries(kinds=("begun",), after=last)
+    begun = ledger.entries(kinds=("begun",), after=case.of_kind("begun")[0].seq)
     for other in dict.fromkeys(entry.remediation for entry in begun):
         later = Case.read(ledger, other)
         if later.target != target or other in {case.id, own_id} or not later.has_acted:

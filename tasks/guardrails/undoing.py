@@ -1,7 +1,5 @@
 """Undoing: every change that was begun, in reverse order, each from its own `before`."""
 
-import math
-
 from tasks.guardrails import acting, draining, faults, gates, surface
 from tasks.guardrails.acting import as_step, work_on
 from tasks.guardrails.case import StageRecord
@@ -9,6 +7,7 @@ from tasks.guardrails.errors import RemediationError, Transient, UndoFailed
 from tasks.guardrails.leases import Lease
 from tasks.guardrails.plan import Change, Loss, Standing, Work
 from tasks.guardrails.recording import Recorder
+from tasks.guardrails.undo_change import count_loss
 
 
 def undo(recorder: Recorder, lease: Lease, *, automatic: bool) -> None:
@@ -30,9 +29,9 @@ def undo(recorder: Recorder, lease: Lease, *, automatic: bool) -> None:
             if steps[index].stands:
                 draining.end_here_if_asked()
                 change = record.stage.changes[index]
-                if automatic:  # asked here: a task run cannot suspend
-                    _ask_about_loss(recorder, record, lease, index)
                 try:
+                    if automatic:  # asked here: a task run cannot suspend
+                        _ask_about_loss(recorder, record, lease, index)
                     as_step(
                         f"undo: {change.title}",
                         lambda r=record, i=index: _revert(recorder, r, lease, i),  # type: ignore[misc] # mypy cannot infer a lambda with a default
@@ -41,22 +40,11 @@ def undo(recorder: Recorder, lease: Lease, *, automatic: bool) -> None:
                     raise _stands(recorder, change.title, error.found) from error
 
 
-def _loss(change: Change, told: Work) -> Loss | None:
-    try:
-        return change.undo_loss(told)
-    except Transient:
-        raise
-    except RemediationError as error:  # what cannot be counted is not nothing
-        sentence = f"What others wrote since cannot be counted: {error.found}"
-        return Loss(math.inf, "", sentence)
-
-
 def _ask_about_loss(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> None:
     change = record.stage.changes[index]
     told = work_on(recorder, record, lease, index)
-    if change.reverts != "exact" or change.observe(told).standing is Standing.BEFORE:
-        return
-    if (loss := _loss(change, told)) is None:
+    loss = _counted(change, told)
+    if loss is None:
         return
     number, question = _question(recorder, record, index, loss)
     if not gates.ask_person(recorder, record, f"undo-{index}-{number}", question):
@@ -66,6 +54,20 @@ def _ask_about_loss(recorder: Recorder, record: StageRecord, lease: Lease, index
             state=f"'{change.title}' stands; nothing before it was taken back.",
             todo=f"When it is to be taken back: remedy undo {recorder.case.id}",
         )
+
+
+def _counted(change: Change, told: Work) -> Loss | None:
+    """Count, as a step that is tried again where the system does not answer."""
+    found: list[Loss | None] = []
+
+    def step() -> None:
+        stands = change.observe(told).standing is not Standing.BEFORE
+        found.append(count_loss(change, told) if stands else None)
+
+    if change.reverts != "exact" or type(change).undo_loss is Change.undo_loss:
+        return None
+    as_step(f"count what the undo would lose: {change.title}", step)
+    return found[-1]
 
 
 def _question(recorder: Recorder, record: StageRecord, index: int, loss: Loss) -> tuple[int, str]:

@@ -16,10 +16,16 @@ from prefect.states import Cancelled
 
 from flows.help.recover_remediation import recover_remediation
 from flows.help.undo_remediation import undo_remediation
-from tasks.guardrails import approvers, codes, recovery
+from tasks.guardrails import approvers, codes, gates, recovery
 from tasks.guardrails.approval import decide, waiting_gate
 from tasks.guardrails.case import Case
-from tasks.guardrails.holders import holder_of, holders, target_resource
+from tasks.guardrails.holders import (
+    force_release,
+    holder_of,
+    holders,
+    remediation_resource,
+    target_resource,
+)
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import Policy, set_policy
 from tasks.guardrails.report import report
@@ -102,11 +108,9 @@ def test_killed_anywhere_it_goes_on(runs: Runs, folder: Path, ledger: Ledger, fa
     assert run_and_die(str(run.id), "tests.toy:toy_one_stage", folder, fault) == -9
     case = runs.id_of(run)
     started: list[str] = []
-    later = datetime.now(UTC) + timedelta(seconds=40)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recovery, "_GRACE", timedelta(0))
         assert recovery.reap(ledger, lambda found, _key: started.append(found)) == [case]
-    assert later > datetime.now(UTC)
     _, state = runs.start(recover_remediation, remediation=case)
     assert state is not None
     assert state.name == "Remediated", state.message
@@ -166,6 +170,8 @@ def test_decided_run_that_nobody_woke_is_woken(runs: Runs, folder: Path, ledger:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recovery, "_GRACE", timedelta(0))
         assert recovery.reap(ledger, lambda _id, _key: None) == []
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(run.id).state_name == "Resuming"
     state = runs.execute(run)
     assert state is not None
     assert state.name == "Remediated", state.message
@@ -329,6 +335,100 @@ def test_undo_asks_anew_where_its_loss_has_grown(runs: Runs, folder: Path, ledge
     assert state is not None
     assert state.name == "Remediated", state.message
     assert (folder / "a").read_text() == ""
+
+
+def test_undo_planned_without_a_loss_asks_anew(runs: Runs, folder: Path, ledger: Ledger) -> None:
+    """What is written while an undo that loses nothing waits is not lost by that approval."""
+    run, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"], risk="disruptive")
+    people = Approvers(ledger)
+    people.approve_gate(Case.read(ledger, runs.id_of(run)))
+    assert runs.wake(run)
+    undo, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(run))
+    assert state is None
+    people.approve_gate(Case.read(ledger, runs.id_of(undo)))
+    (folder / "loss-a").write_text("500")
+    assert runs.wake(undo) is None
+    case = Case.read(ledger, runs.id_of(undo))
+    assert "500 rows" in case.stages[0].stage.effects.lost
+    assert case.stages[0].stage.risk == "destructive"
+    assert (folder / "a").read_text() == "new a"
+
+
+def test_undo_whose_loss_cannot_be_counted_is_planned(
+    runs: Runs, folder: Path, ledger: Ledger
+) -> None:
+    """A damaged table is what an undo may be for: people decide with that in view."""
+    run, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"])
+    (folder / "loss-a").write_text("unreadable")
+    undo, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(run))
+    assert state is None
+    case = Case.read(ledger, runs.id_of(undo))
+    assert case.stages[0].stage.effects.lost == (
+        "What others wrote since cannot be counted: a damaged page."
+    )
+    Approvers(ledger).approve_gate(case)
+    state = runs.wake(undo)
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    assert (folder / "a").read_text() == ""
+
+
+def test_undo_sees_a_later_one_past_a_lease_released_by_hand(
+    runs: Runs, folder: Path, ledger: Ledger
+) -> None:
+    """An entry that the older one gets afterwards does not hide who came in between."""
+    first, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"])
+    (folder / "a").write_text("")
+    second, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"])
+    force_release(ledger, remediation_resource(runs.id_of(first)), "to be sure", "ada")
+    _, state = runs.start(undo_remediation, target="toy", remediation=runs.id_of(first))
+    assert state is not None
+    assert f"({runs.id_of(second)}) touched file a later" in (state.message or "")
+
+
+def test_target_of_one_that_died_in_the_middle_is_its_recovery_s(runs: Runs, folder: Path) -> None:
+    """Nobody else acts between a kill -9 and the recovery that goes on from it."""
+    with Ledger().writing() as chain:
+        set_policy(chain, Policy(), "toy", {"busy_wait_seconds": 0}, "test")
+    run = runs.create(toy.toy_one_stage, target="toy")
+    fault = "after-apply:toy.write_file"
+    assert run_and_die(str(run.id), "tests.toy:toy_one_stage", folder, fault) == -9
+    _, state = runs.start(toy.toy_one_stage, target="toy", names=["c"])
+    assert state is not None
+    assert state.name == "Refused"
+    assert f"remediation {runs.id_of(run)} died in the middle" in (state.message or "")
+    assert not (folder / "c").exists()
+    _, state = runs.start(recover_remediation, remediation=runs.id_of(run))
+    assert state is not None
+    assert state.name == "Remediated", state.message
+    _, state = runs.start(toy.toy_one_stage, target="toy", names=["c"])
+    assert state is not None
+    assert state.name == "Remediated", state.message
+
+
+def test_approval_gets_old(
+    runs: Runs, folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was away for longer than the expiry does not act on an old approval."""
+    run, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"], risk="disruptive")
+    Approvers(ledger).approve_gate(Case.read(ledger, runs.id_of(run)))
+    monkeypatch.setattr(gates, "_age_of", lambda _moment: timedelta(days=3))
+    state = runs.wake(run)
+    assert state is not None
+    assert state.name == "Expired", state.message
+    assert not (folder / "a").exists()
+
+
+def test_recovery_that_brings_nothing_forward_is_tried_less_often(ledger: Ledger) -> None:
+    """What a recovery records on its way does not count as progress; a change that is done does."""
+    ledger.append("requested", {}, remediation="x")
+    for kind in ("recovery_started", "lease_taken", "lease_released") * 3:
+        ledger.append(kind, {}, remediation="x")
+    case = Case.read(ledger, "x")
+    last = case.of_kind("recovery_started")[-1].when
+    assert recovery._next_try(case) - last == timedelta(seconds=30 * 2**4)  # noqa: SLF001
+    done = ledger.append("done", {}, remediation="x")
+    assert recovery._next_try(Case.read(ledger, "x")) - done.when == timedelta(seconds=30)  # noqa: SLF001
 
 
 def test_undo_refuses_a_world_that_moved(runs: Runs, folder: Path) -> None:

@@ -6,6 +6,7 @@ On SQLite, where writers wait for each other, fifty runs take five minutes.
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,5 +78,5 @@ def test_several_workers_share_a_pool(workers: Workers) -> None:
     assert all(workers.end(run).is_completed() for run in runs)
     crowd = (workers.folder / "crowd").read_text().splitlines()
     assert sorted(line.split()[0] for line in crowd) == list("012345")
-    names = {until(lambda run=run: workers.worker_of(run)) for run in runs}
+    names = {until(partial(workers.worker_of, run)) for run in runs}
     assert names == {f"worker {number} of {workers.pool}" for number in range(2)}

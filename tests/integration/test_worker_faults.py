@@ -1,12 +1,19 @@
 """What can go wrong with a run or a worker: nothing is left Running, everything is recovered."""
 
+import asyncio
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.states import Pending
 
+from deployments.worker.place import Place
+from deployments.worker.settling import Settler
 from tasks.guardrails.case import Case, id_of_run
 from tasks.guardrails.ledger import Ledger
 from tests.integration.test_worker_fixtures import Workers, until, workers
@@ -90,6 +97,24 @@ def test_the_fork_server_dies(workers: Workers) -> None:
     (workers.folder / "hold-b").unlink()
     assert workers.end(run).name == "Remediated"
     assert worker.poll() is None
+
+
+def test_a_run_taken_again_is_not_crashed_for_its_last_process(workers: Workers) -> None:
+    """Prefect keeps the place of a run's last process until the next one is known."""
+    run = workers.create("stay", name="again")
+    gone = subprocess.Popen(["true"])
+    place = str(Place.of(gone.pid))
+    gone.wait()
+    with workers.client() as client:
+        client.set_flow_run_state(run.id, Pending(), force=True)
+        client.update_flow_run(run.id, infrastructure_pid=place)
+
+    async def sweep() -> None:
+        async with get_client() as client:
+            assert await Settler(client).sweep(workers.pool, {}, ()) == []
+
+    asyncio.run(sweep())
+    assert workers.read(run).state_type is StateType.PENDING
 
 
 def test_a_worker_that_was_killed_leaves_nothing_running(workers: Workers) -> None:

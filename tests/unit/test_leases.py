@@ -80,7 +80,7 @@ def short(ledger: Ledger, seconds: float) -> Ledger:
     return Ledger(Settings.model_construct(**values))
 
 
-def forgotten(ledger: Ledger, seconds: float = 0.2) -> Lease:
+def forgotten(ledger: Ledger, seconds: float = 1) -> Lease:
     """Take a lease that nobody renews."""
     lease = take(short(ledger, seconds), RESOURCE, "first", "run-1")
     lease._stop.set()  # noqa: SLF001 - as a process that hangs
@@ -94,7 +94,7 @@ def test_fencing_token_grows_at_each_taking(ledger: Ledger) -> None:
         with leases.held(ledger, RESOURCE, remediation, "run") as lease:
             tokens.append(lease.token)
     forgotten(ledger)
-    time.sleep(0.3)
+    time.sleep(1.1)
     last = take(ledger, RESOURCE, "c", "run")
     assert [*tokens, last.token] == [1, 2, 3, 5]
     last.release(stuck="half done")
@@ -156,7 +156,7 @@ def test_expired_lease_is_lost_and_not_renewed(ledger: Ledger) -> None:
     """Who was not renewed in time changes nothing any more, even if nobody took over."""
     lease = forgotten(ledger)
     lease.insist()
-    time.sleep(0.3)
+    time.sleep(1.1)
     with pytest.raises(LeaseLost, match="it ran out"):
         lease.insist()
     assert not lease.renew()
@@ -165,7 +165,7 @@ def test_expired_lease_is_lost_and_not_renewed(ledger: Ledger) -> None:
 def test_lease_taken_over_is_lost(ledger: Ledger) -> None:
     """The one before learns who took over; its release gives nothing away."""
     lease = forgotten(ledger)
-    time.sleep(0.3)
+    time.sleep(1.1)
     successor = take(ledger, RESOURCE, "second", "run-2")
     assert successor.previous is not None
     assert successor.previous.token == lease.token
@@ -255,11 +255,11 @@ def test_release_by_hand_needs_a_reason_and_a_holder_that_is_gone(ledger: Ledger
 
 def test_fence_holds_without_the_ledger_until_the_lease_may_be_another_s(ledger: Ledger) -> None:
     """What is opened under a lease asks no ledger: it only has to be sure that it was in time."""
-    lease = forgotten(ledger, 0.5)
+    lease = forgotten(ledger, 2)
     lease.insist_fresh()
     assert lease.renew()
     lease.insist_fresh()
-    time.sleep(0.6)
+    time.sleep(2.1)
     with pytest.raises(LeaseLost, match="it ran out"):
         lease.insist_fresh()
 
@@ -269,7 +269,7 @@ def test_who_lost_a_remediation_records_nothing_more(ledger: Ledger) -> None:
     stale = forgotten(ledger)
     work = Recorder(ledger, "first", "run-1", stale)
     work.append("failed", {"found": "while it holds the lease"})
-    time.sleep(0.3)
+    time.sleep(1.1)
     work.append("failed", {"found": "ran out, but nobody else has it"})
     take(ledger, RESOURCE, "first", "run-2")
     head = ledger.head()
@@ -287,7 +287,7 @@ def test_child_that_outlived_its_holder_is_ended(ledger: Ledger) -> None:
         with ledger.writing() as chain:  # a number that another process has by now
             body = {"host": socket.gethostname(), "pid": other.pid, "started": "another boot:1"}
             chain.append("child_started", {**body, "program": "psql"}, remediation="first")
-        time.sleep(0.3)
+        time.sleep(1.1)
         successor = take(ledger, RESOURCE, "second", "run-2")
         assert successor.previous is not None
         ended = holders.end_children(ledger, successor.previous)

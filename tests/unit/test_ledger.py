@@ -252,3 +252,19 @@ def test_older_database_is_brought_up_to_date(home: Path) -> None:
     assert ledger_setup.revision(ledger.engine) == ledger_setup.REVISION
     assert take(ledger, "target:demo", "next", "run").token == 8
     appended(ledger)
+
+
+def test_a_session_cut_while_it_reads_is_opened_anew(
+    postgresql_ledger: Ledger, postgres_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that restarts between two reads is waited for: nothing is undone for it."""
+    postgresql_ledger.append("requested", {}, remediation="a")
+    cut = postgresql_ledger.engine.connect()
+    pid = cut.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+    postgres_cluster.run(f"SELECT pg_terminate_backend({pid}, 5000)")
+    connections = iter([cut])
+    connect = Ledger._connect  # noqa: SLF001 - given a session that was cut
+    monkeypatch.setattr(
+        Ledger, "_connect", lambda ledger: next(connections, None) or connect(ledger)
+    )
+    assert [entry.remediation for entry in postgresql_ledger.entries()] == ["a"]
