@@ -61,7 +61,8 @@ def measure(home: Path, runs: int = 50) -> dict[str, Latency]:
     os.environ |= {"REMEDY_HOME": str(home), "WORKER_TEST_FOLDER": str(folder)}
     platform = Platform(home)
     # By a process of its own: Prefect, imported here, has no API yet.
-    subprocess.run([Path(sys.executable).with_name("remedy"), "up", "--no-sandbox"], check=True)
+    up: list[str | Path] = [Path(sys.executable).with_name("remedy"), "up", "--no-sandbox"]
+    subprocess.run(up, check=True, stdout=sys.stderr)  # ours is the section
     settings = platform.settings
     if settings is None:
         raise SystemExit("the platform did not come up")

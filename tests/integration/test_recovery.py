@@ -426,9 +426,9 @@ def test_recovery_that_brings_nothing_forward_is_tried_less_often(ledger: Ledger
         ledger.append(kind, {}, remediation="x")
     case = Case.read(ledger, "x")
     last = case.of_kind("recovery_started")[-1].when
-    assert recovery._next_try(case) - last == timedelta(seconds=30 * 2**4)  # noqa: SLF001
+    assert recovery._next_try(case) - last == timedelta(seconds=30 * 2**4)  # noqa: SLF001 - when it is tried is all of it
     done = ledger.append("done", {}, remediation="x")
-    assert recovery._next_try(Case.read(ledger, "x")) - done.when == timedelta(seconds=30)  # noqa: SLF001
+    assert recovery._next_try(Case.read(ledger, "x")) - done.when == timedelta(seconds=30)  # noqa: SLF001 - when it is tried is all of it
 
 
 def test_undo_refuses_a_world_that_moved(runs: Runs, folder: Path) -> None:
