@@ -15,11 +15,9 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.services.platform import Platform
 from tests.bench.section import new_home, write
-from tests.bench.worker import OURS, deploy, until, workers
+from tests.bench.worker import OURS, deploy, platform_of, until, workers
 
 _MB = 1024**2
 _SETTLE_SECONDS = 20
@@ -55,22 +53,17 @@ def measure(home: Path, runs: int) -> tuple[Cost, Cost]:
     folder = home / "toy"
     folder.mkdir()
     os.environ |= {"REMEDY_HOME": str(home), "WORKER_TEST_FOLDER": str(folder)}
-    platform = Platform(home)
-    settings = platform.up(with_sandbox=False)
-    try:
-        with (
-            temporary_settings({PREFECT_API_URL: settings.api_url}),
-            workers(home, [OURS]) as (worker,),
-            get_client(sync_client=True) as client,
-        ):
-            deployment = deploy(client, OURS)
-            _start(client, deployment, 1)
-            before = cost(worker, settings.api_port)
-            for first in range(1, runs, 50):  # the server is not asked for all of them at once
-                _start(client, deployment, min(first + 50, runs))
-            return before, cost(worker, settings.api_port)
-    finally:
-        platform.down(force=True)
+    with (
+        platform_of(home) as settings,
+        workers(home, [OURS]) as (worker,),
+        get_client(sync_client=True) as client,
+    ):
+        deployment = deploy(client, OURS)
+        _start(client, deployment, 1)
+        before = cost(worker, settings.api_port)
+        for first in range(1, runs, 50):  # the server is not asked for all of them at once
+            _start(client, deployment, min(first + 50, runs))
+        return before, cost(worker, settings.api_port)
 
 
 def _start(client: SyncPrefectClient, deployment: UUID, many: int) -> None:

@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 
 from deployments.services.platform import Platform
+from deployments.services.settings import PlatformSettings
 from deployments.worker import pool
 from deployments.worker.installed import entrypoint_of
 from tasks.guardrails import surface
@@ -59,16 +60,23 @@ def measure(home: Path, runs: int = 50) -> dict[str, Latency]:
     folder = home / "toy"
     folder.mkdir()
     os.environ |= {"REMEDY_HOME": str(home), "WORKER_TEST_FOLDER": str(folder)}
-    platform = Platform(home)
+    with platform_of(home), workers(home):
+        return _measure(folder, runs)
+
+
+@contextmanager
+def platform_of(home: Path) -> Iterator[PlatformSettings]:
+    """Bring the platform of REMEDY_HOME up, without a sandbox; it is taken down afterwards."""
     # By a process of its own: Prefect, imported here, has no API yet.
-    up: list[str | Path] = [Path(sys.executable).with_name("remedy"), "up", "--no-sandbox"]
-    subprocess.run(up, check=True, stdout=sys.stderr)  # ours is the section
+    command: list[str | Path] = [Path(sys.executable).with_name("remedy"), "up", "--no-sandbox"]
+    subprocess.run(command, check=True, stdout=sys.stderr)  # ours is the section
+    platform = Platform(home)
     settings = platform.settings
     if settings is None:
         raise SystemExit("the platform did not come up")
     try:
-        with temporary_settings({PREFECT_API_URL: settings.api_url}), workers(home):
-            return _measure(folder, runs)
+        with temporary_settings({PREFECT_API_URL: settings.api_url}):
+            yield settings
     finally:
         platform.down(force=True)
 
