@@ -58,7 +58,7 @@ def main() -> None:
     try:
         stop = asyncio.run(work())
     except Exception:
-        logging.getLogger(__name__).exception("the worker ends")
+        logging.getLogger("deployments.services.worker").exception("the worker ends")
         # A usual exit would wait, deaf, for the runs at work; they go on by themselves, and who
         # starts the worker anew does it now.
         os._exit(1)

@@ -33,13 +33,14 @@ def work_on(recorder: Recorder, record: StageRecord, lease: Lease, index: int = 
     Returns:
         The work, with the time at which the change was begun.
     """
-    begun = recorder.case.steps(record)[index].begun if index >= 0 else None
+    case = recorder.case  # read once: each time it is the ledger that is asked
+    begun = case.steps(record)[index].begun if index >= 0 else None
     return Work(
-        target=recorder.case.target,
-        remediation=recorder.case.id,
+        target=case.target,
+        remediation=case.id,
         token=lease.token,
         begun_at=begun.when if begun else None,
-        measured=recorder.case.measured(record),
+        measured=case.measured(record),
     )
 
 

@@ -30,7 +30,7 @@ from tasks.guardrails.errors import (
     UndoFailed,
     WorldMoved,
 )
-from tasks.guardrails.holders import end_children, target_resource
+from tasks.guardrails.holders import end_children, is_in_the_middle, target_resource
 from tasks.guardrails.leases import Lease, take
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.planner import Planner
@@ -217,18 +217,10 @@ def lease_on_target(work: recording.Recorder) -> Iterator[Lease]:
         raise
     except TerminationSignal:  # the same, until a recovery goes on
         stopped = f"remediation {case.id} was stopped; its recovery goes on"
-        stuck = stopped if _is_in_the_middle(work) else ""
+        stuck = stopped if is_in_the_middle(work.case) else ""
         raise
     finally:
         lease.release(stuck=stuck)
-
-
-def _is_in_the_middle(work: recording.Recorder) -> bool:
-    """Say whether a stage has begun and is neither done nor taken back."""
-    return any(
-        work.case.standing(record) and not work.is_stage_done(record.stage.name)
-        for record in work.case.stages
-    )
 
 
 def case_of(ledger: Ledger, remediation: str) -> Case:

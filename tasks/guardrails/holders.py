@@ -104,7 +104,14 @@ def died_in_the_middle(ledger: Ledger, held: Holder) -> bool:
     if held.expires == 0 or not held.resource.startswith(target_resource("")):
         return False
     case = Case.read(ledger, held.remediation)
-    return not case.outcome and case.has_acted
+    return not case.outcome and is_in_the_middle(case)
+
+
+def is_in_the_middle(case: Case) -> bool:
+    """Say whether a stage stands half done, or what stands is being taken back."""
+    done = {entry.facts["digest"] for entry in case.of_kind("stage_done")}
+    undoing = case.failure is not None
+    return any(case.standing(one) and (undoing or one.digest not in done) for one in case.stages)
 
 
 def started(pid: int) -> str:

@@ -19,10 +19,12 @@ from flows.help.undo_remediation import undo_remediation
 from tasks.guardrails import approvers, codes, gates, recovery
 from tasks.guardrails.approval import decide, waiting_gate
 from tasks.guardrails.case import Case
+from tasks.guardrails.errors import BadInput
 from tasks.guardrails.holders import (
     force_release,
     holder_of,
     holders,
+    is_in_the_middle,
     remediation_resource,
     target_resource,
 )
@@ -404,6 +406,22 @@ def test_target_of_one_that_died_in_the_middle_is_its_recovery_s(runs: Runs, fol
     _, state = runs.start(toy.toy_one_stage, target="toy", names=["c"])
     assert state is not None
     assert state.name == "Remediated", state.message
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_between_two_stages_nobody_is_in_the_middle(
+    runs: Runs, folder: Path, ledger: Ledger, *, failed: bool
+) -> None:
+    """A stage that is done and waits for the next shuts nobody out, but for while it is undone."""
+    run, state = runs.start(toy.toy_two_stages, target="toy")
+    assert state is None
+    assert (folder / "copy").exists()
+    case = Case.read(ledger, runs.id_of(run))
+    if failed:
+        ledger.append(
+            "failed", BadInput(expected="x", found="y", todo="z").facts(), remediation=case.id
+        )
+    assert is_in_the_middle(Case.read(ledger, case.id)) is failed
 
 
 def test_approval_gets_old(
