@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,6 +20,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import BlockDocument, FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.context import SyncClientContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 
@@ -58,6 +60,16 @@ def ask(question: Callable[[SyncPrefectClient], R]) -> R:
         )
     with get_client(sync_client=True) as client:
         return question(client)
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Keep one client for all that is asked in the block: each new one reads all certificates."""
+    if not os.environ.get("PREFECT_API_URL"):  # a client would start a server of its own
+        yield
+        return
+    with SyncClientContext():
+        yield
 
 
 def slug(name: str) -> str:

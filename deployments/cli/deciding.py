@@ -82,19 +82,20 @@ def decide_and_wake(
     Raises:
         Unreachable: The decision stands, and the run could not be woken.
     """
-    stand = decide(
-        ledger,
-        case,
-        gate,
-        approver=approver,
-        code=code,
-        decision=verb,
-        comment=comment,
-        source=codes.HOST,
-    )
-    if stand.is_open:
-        return stand, False
-    _wake(ledger, case, gate)
+    with client.kept_open():  # before the decision: from it on the run waits
+        stand = decide(
+            ledger,
+            case,
+            gate,
+            approver=approver,
+            code=code,
+            decision=verb,
+            comment=comment,
+            source=codes.HOST,
+        )
+        if stand.is_open:
+            return stand, False
+        _wake(ledger, case, gate)
     return stand, True
 
 

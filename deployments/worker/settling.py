@@ -160,3 +160,12 @@ def _is_fresh(run: FlowRun) -> bool:
 def has_begun(run: str, parameters: Mapping[str, Any]) -> bool:
     """Say whether a run has recorded something that a recovery goes on from."""
     return case_of_run(Ledger(), run, parameters) is not None
+
+
+def how_it_ended(code: int | None) -> str:
+    """Say how a process ended."""
+    if code is None:
+        return "Its process ended after the fork server had died."
+    if code < 0:
+        return f"Its process was killed by signal {-code}."
+    return f"Its process ended with exit code {code}; the worker's log says why."

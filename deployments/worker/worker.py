@@ -1,5 +1,6 @@
 """The worker type `remedy`: Prefect's worker base, with the catalogue and the fork server."""
 
+import contextlib
 import enum
 import logging
 import uuid
@@ -14,6 +15,7 @@ from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import (
     InfrastructureNotAvailable,
     InfrastructureNotFound,
+    ObjectNotFound,
     PrefectHTTPStatusError,
 )
 from prefect.states import Failed
@@ -27,7 +29,7 @@ from deployments.worker.job import RemedyJob, RemedyResult
 from deployments.worker.place import Place
 from deployments.worker.pool import TYPE, template
 from deployments.worker.settings import WorkerSettings
-from deployments.worker.settling import Settler
+from deployments.worker.settling import Settler, how_it_ended
 from tasks.guardrails.errors import BadInput
 
 _log = logging.getLogger(__name__)
@@ -179,10 +181,7 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
             except Exception:  # noqa: BLE001 - whatever it is, the other runs go on
                 _log.exception("%s failed", step.__qualname__)
 
-        if self._runs_task_group is None:
-            message = "called outside the worker's context"
-            raise RuntimeError(message)
-        self._runs_task_group.start_soon(guarded)
+        self._work_group.start_soon(guarded)
 
     async def _submit_scheduled_flow_runs(
         self, flow_run_response: list[WorkerFlowRunResponse]
@@ -195,14 +194,27 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         return await super()._submit_scheduled_flow_runs(free)
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
-        """Start a run; where the API does not answer it stays in the pool."""
+        """Start a run; where the API does not answer it stays in the pool.
+
+        The base class reads the deployment twice, and notes the process, which does it itself.
+        """
         try:
-            await super()._submit_run(flow_run)
-        except Exception as error:  # noqa: BLE001 - the base class would end the worker
+            if await self._propose_pending_state(flow_run):
+                await self._work_group.start(self._submit_run_and_capture_errors, flow_run)
+                return  # that has freed the place, or will when the run ends
+        except Exception as error:  # noqa: BLE001 - it would end the worker, and with it other runs
             _log.warning("run %s was not started, tried again: %r", flow_run.name, error)
+        finally:
             self._admitted.pop(flow_run.id, None)
-            self._release_limit_slot(flow_run.id)
             self._submitting_flow_run_ids.discard(flow_run.id)
+        self._release_limit_slot(flow_run.id)
+
+    @property
+    def _work_group(self) -> anyio.abc.TaskGroup:
+        if self._runs_task_group is None:
+            message = "called outside the worker's context"
+            raise RuntimeError(message)
+        return self._runs_task_group
 
     async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
         """Admit a run before it is taken; one that is refused ends here."""
@@ -216,10 +228,7 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
             state: State[Any] = Failed(name="Refused", message=str(refusal))
             await self.client.set_flow_run_state(flow_run.id, state, force=True)
             return False
-        taken = await super()._propose_pending_state(flow_run)
-        if not taken:
-            del self._admitted[flow_run.id]
-        return taken
+        return await super()._propose_pending_state(flow_run)
 
     async def _give_worker_labels_to_flow_run(self, flow_run_id: uuid.UUID) -> None:
         """Say who runs it, beside: the run does not wait for that."""
@@ -231,17 +240,9 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
     async def _admit(self, run: FlowRun) -> str:
         deployment = None
         if run.deployment_id:
-            deployment = await self.client.read_deployment(run.deployment_id)
+            with contextlib.suppress(ObjectNotFound):
+                deployment = await self.client.read_deployment(run.deployment_id)
         if run.flow_id not in self._flow_names:  # the name of a flow never changes
             self._flow_names[run.flow_id] = (await self.client.read_flow(run.flow_id)).name
         name = self._flow_names[run.flow_id]
         return admit(self.flows, self.work_pool, run, deployment, name).name
-
-
-def how_it_ended(code: int | None) -> str:
-    """Say how a process ended."""
-    if code is None:
-        return "Its process ended after the fork server had died."
-    if code < 0:
-        return f"Its process was killed by signal {-code}."
-    return f"Its process ended with exit code {code}; the worker's log says why."

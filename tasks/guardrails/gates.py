@@ -177,7 +177,7 @@ def _close(work: Recorder, gate: Gate, how: str) -> None:
     waiting = work.case.open_gate
     if waiting is not None and waiting.facts["digest"] == gate.digest:
         work.append("gate_closed", {"gate": gate.name, "digest": gate.digest, "how": how})
-        surface.show(
+        surface.show_beside(
             render.artifact_key(work.case.id, f"decision-{gate.name}"),
             report.decisions(work.case, gate, how),
             f"Decision on {gate.name}: {how}",

@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,6 +75,22 @@ def log(message: str) -> None:
 def show(key: str, markdown: str, description: str) -> None:
     """Put a markdown artifact on the run's page."""
     create_markdown_artifact(key=key, markdown=markdown, description=description)
+
+
+def show_beside(key: str, markdown: str, description: str) -> None:
+    """Put a markdown artifact on the run's page while the run goes on.
+
+    The process does not end before it is there; where it cannot be written, the log says so.
+    """
+
+    def write() -> None:
+        try:
+            show(key, markdown, description)
+        except UNREACHABLE as error:
+            log(f"{description}: not shown here: {error}")
+
+    here = contextvars.copy_context()
+    threading.Thread(target=here.run, args=(write,), name=f"show {key}").start()
 
 
 def progress(title: str) -> Callable[[float, str], None]:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 
@@ -83,7 +84,8 @@ def platform_of(home: Path) -> Iterator[PlatformSettings]:
 
 def _measure(folder: Path, runs: int) -> dict[str, Latency]:
     found = {OURS: Latency(), THEIRS: Latency()}
-    with get_client(sync_client=True) as client:
+    with SyncClientContext() as opened:  # as `remedy approve` has it
+        client = opened.client
         deployments = {kind: deploy(client, kind) for kind in found}
         for number in range(-1, runs):  # the first only warms up
             for kind, latency in found.items():
