@@ -12,7 +12,7 @@ UV := $(shell command -v uv || echo $(REMEDY_HOME)/uv/bin/uv)
 READY := $(UV_PROJECT_ENVIRONMENT)/.ready
 RUN := $(UV) run --no-sync
 
-.PHONY: help demo test check bench up down docs pictures lock clean
+.PHONY: help demo test check bench faults up down docs pictures lock clean
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -45,6 +45,9 @@ docs: $(READY) ## Write the pages that are generated from the code
 
 bench: $(READY) ## Measure ours beside the guide's own commands
 	$(RUN) python -m tests.bench $(ARGS)
+
+faults: $(READY) ## Kill every remediation at every boundary (hours); writes docs/reliability.md
+	$(RUN) python -m tests.faults $(ARGS)
 
 up: $(READY) ## Start Prefect, the worker and the sandbox
 	$(RUN) remedy up

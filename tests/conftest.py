@@ -10,7 +10,12 @@ hypothesis.settings.register_profile("remedy", deadline=None)  # no test asserts
 hypothesis.settings.load_profile("remedy")
 
 for _name in [name for name in os.environ if name.startswith("REMEDY_")]:
-    if _name not in {"REMEDY_POSTGRES_PROGRAMS", "REMEDY_TEST_CACHE"}:
+    if _name not in {
+        "REMEDY_POSTGRES_PROGRAMS",
+        "REMEDY_TEST_CACHE",
+        "REMEDY_FAULTS",
+        "REMEDY_FAULTS_RESULTS",
+    }:
         del os.environ[_name]
 
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}

@@ -24,7 +24,8 @@ def main(run_id: str, flow_path: str, target: str) -> None:
     Args:
         run_id: The flow run.
         flow_path: `module:flow`.
-        target: `toy=<folder>` for a target made of files, `sandbox=<home>` for a sandbox.
+        target: `toy=<folder>` for a target made of files, `sandbox=<home>` for a sandbox,
+            `sandbox=<home>@<port>` for one whose database is reached through another port.
     """
     module, _, name = flow_path.partition(":")
     flow = getattr(importlib.import_module(module), name)
@@ -33,7 +34,9 @@ def main(run_id: str, flow_path: str, target: str) -> None:
         systems.use_loader(toy.SYSTEMS.__getitem__)
         toy.SYSTEMS[kind] = toy.FileSystem(kind, Path(path))
     else:
-        targets.give(SandboxTarget(**Sandbox(Path(path)).target_settings()))
+        home, _, port = path.partition("@")
+        fields = Sandbox(Path(home)).target_settings()
+        targets.give(SandboxTarget(**{**fields, "port": int(port or fields["port"])}))
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(run_id))
     signal.signal(signal.SIGUSR1, lambda *_: draining.ask())  # as a worker that drains asks it

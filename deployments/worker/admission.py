@@ -1,17 +1,54 @@
 """Admission: of a run, Prefect gives a deployment's name, parameters and state, nothing else."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from prefect import Flow
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
 
 from deployments.worker.installed import Catalogue, entrypoint_of
 from deployments.worker.pool import template
 from tasks.guardrails.errors import BadInput
 
 _LONGEST = 200
+
+
+class Admission:
+    """Finds out what a run is, and whether it is admitted.
+
+    Args:
+        flows: The installed catalogue.
+    """
+
+    def __init__(self, flows: Catalogue) -> None:
+        """Know the catalogue."""
+        self._flows = flows
+        self._flow_names: dict[UUID, str] = {}
+
+    async def of(self, client: PrefectClient, pool: WorkPool, run: FlowRun) -> str:
+        """Give the name in the catalogue of a run's flow.
+
+        Args:
+            client: Of Prefect's API.
+            pool: The work pool as the server has it.
+            run: The run.
+
+        Raises:
+            BadInput: It is not admitted; see `admit`.
+        """
+        deployment = None
+        if run.deployment_id:
+            with suppress(ObjectNotFound):
+                deployment = await client.read_deployment(run.deployment_id)
+        if run.flow_id not in self._flow_names:  # the name of a flow never changes
+            self._flow_names[run.flow_id] = (await client.read_flow(run.flow_id)).name
+        name = self._flow_names[run.flow_id]
+        return str(admit(self._flows, pool, run, deployment, name).name)
 
 
 def admit(

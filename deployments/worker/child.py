@@ -15,6 +15,7 @@ from uuid import UUID
 from httpx import HTTPError
 from prefect._internal import control_listener
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import SyncClientContext
 from prefect.exceptions import Abort, Pause, PrefectHTTPStatusError, TerminationSignal
 from prefect.flow_engine import run_flow
@@ -42,6 +43,7 @@ for _name in (
 ):
     import_module(_name)
 _FIRST_TO_GO = "500"
+_TELL_AFTER_SECONDS = 1.0
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -63,7 +65,7 @@ class Order(NamedTuple):
 
     Args:
         flow: The flow, by its name in the catalogue.
-        run: Id of the flow run.
+        run: The flow run, as JSON: the worker has just read it.
         environment: Variables of this run.
     """
 
@@ -110,12 +112,12 @@ def execute(client: SyncPrefectClient, module: str, order: Order) -> None:
         order: The run.
     """
     os.environ.update(order.environment)
-    run = UUID(order.run)
-    # The worker says it too; where it died before, this run could neither be settled nor ended.
+    flow_run = FlowRun.model_validate_json(order.run)
+    # For when the worker dies; not at once: the server has this run's first steps to answer.
     place = str(Place.of(os.getpid()))
-    telling = threading.Thread(target=_say_where, args=(client, run, place), daemon=True)
+    telling = threading.Timer(_TELL_AFTER_SECONDS, _say_where, (client, flow_run.id, place))
+    telling.daemon = True
     telling.start()
-    flow_run = client.read_flow_run(run)
     try:
         run_flow(
             catalogue(module)[order.flow],

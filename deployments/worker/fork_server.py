@@ -15,6 +15,7 @@ from uuid import UUID
 import anyio
 import psutil
 from anyio import to_thread
+from prefect.client.schemas.objects import FlowRun
 
 from deployments.worker import child, frozen
 from deployments.worker.place import Place
@@ -160,11 +161,11 @@ class ForkServer:
         except psutil.NoSuchProcess:
             return False
 
-    async def fork(self, run: UUID, flow: str, environment: dict[str, str]) -> Child:
+    async def fork(self, run: FlowRun, flow: str, environment: dict[str, str]) -> Child:
         """Start the child of a run.
 
         Args:
-            run: Id of the run.
+            run: The run.
             flow: The flow's name in the catalogue.
             environment: Variables of this run.
 
@@ -172,9 +173,9 @@ class ForkServer:
             The child.
         """
         async with self._one_at_a_time:
-            order = child.Order(flow, str(run), environment)
+            order = child.Order(flow, run.model_dump_json(), environment)
             process = await to_thread.run_sync(self._send_off, order)
-        return Child(run, Place.of(process.pid or 0), process)
+        return Child(run.id, Place.of(process.pid or 0), process)
 
     def _send_off(self, order: child.Order) -> ForkServerProcess:
         """Give an order to the child that is ready, or to a new one."""

@@ -1,6 +1,6 @@
 """The worker type `remedy`: Prefect's worker base, with the catalogue and the fork server."""
 
-import contextlib
+import asyncio
 import enum
 import logging
 import uuid
@@ -15,7 +15,6 @@ from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import (
     InfrastructureNotAvailable,
     InfrastructureNotFound,
-    ObjectNotFound,
     PrefectHTTPStatusError,
 )
 from prefect.states import Failed
@@ -23,7 +22,7 @@ from prefect.workers.base import BaseVariables, BaseWorker
 
 from deployments.services.settings import POOL
 from deployments.worker import installed
-from deployments.worker.admission import admit
+from deployments.worker.admission import Admission
 from deployments.worker.fork_server import Child, Ended, ForkServer
 from deployments.worker.job import RemedyJob, RemedyResult
 from deployments.worker.place import Place
@@ -33,6 +32,7 @@ from deployments.worker.settling import Settler, how_it_ended
 from tasks.guardrails.errors import BadInput
 
 _log = logging.getLogger(__name__)
+_LABEL_AFTER_SECONDS = 2.0
 API_ERRORS = (httpx.HTTPError, PrefectHTTPStatusError)
 
 
@@ -68,7 +68,7 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
             limit=settings.limit,
         )
         self.settings, self.pool = settings, pool
-        self.flows = installed.catalogue(module)
+        self.admission = Admission(installed.catalogue(module))
         self.fork_server = ForkServer(module)
         self.children: dict[uuid.UUID, Child] = {}
         self.woken = anyio.Event()
@@ -76,7 +76,6 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         self.stop_reason = Stop.TOLD
         self.is_hurried = False
         self._admitted: dict[uuid.UUID, str] = {}
-        self._flow_names: dict[uuid.UUID, str] = {}
 
     @classmethod
     def get_default_base_job_template(cls) -> dict[str, Any]:
@@ -125,7 +124,7 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         """Carry a run out in a child of the fork server, and settle it when that has ended."""
         name = self._admitted.pop(flow_run.id)
         environment = {"PREFECT__FLOW_RUN_ID": str(flow_run.id)}
-        child = await self.fork_server.fork(flow_run.id, name, environment)
+        child = await self.fork_server.fork(flow_run, name, environment)
         self.children[flow_run.id] = child
         if self.stopped.is_set():  # it was being taken when the others were asked
             child.drain()
@@ -217,32 +216,36 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         return self._runs_task_group
 
     async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
-        """Admit a run before it is taken; one that is refused ends here."""
+        """Take a run, and find out meanwhile whether it is admitted; refused, it ends here."""
         if self.stopped.is_set():
             return False
-        try:
-            self._admitted[flow_run.id] = await self._admit(flow_run)
-        except BadInput as refusal:
-            _log.warning("refused run %s: %s", flow_run.name, refusal)
-            self.get_flow_run_logger(flow_run).error(str(refusal))
-            state: State[Any] = Failed(name="Refused", message=str(refusal))
-            await self.client.set_flow_run_state(flow_run.id, state, force=True)
+        admission = self.admission.of(self.client, self.work_pool, flow_run)
+        admitting = asyncio.ensure_future(admission)
+        if not await super()._propose_pending_state(flow_run):
+            admitting.cancel()
             return False
-        return await super()._propose_pending_state(flow_run)
+        try:
+            self._admitted[flow_run.id] = await admitting
+        except BadInput as refusal:
+            await self._refuse(flow_run, refusal)
+            return False
+        return True
+
+    async def _refuse(self, flow_run: FlowRun, refusal: BadInput) -> None:
+        _log.warning("refused run %s: %s", flow_run.name, refusal)
+        self.get_flow_run_logger(flow_run).error(str(refusal))
+        state: State[Any] = Failed(name="Refused", message=str(refusal))
+        await self.client.set_flow_run_state(flow_run.id, state, force=True)
 
     async def _give_worker_labels_to_flow_run(self, flow_run_id: uuid.UUID) -> None:
-        """Say who runs it, beside: the run does not wait for that."""
-        self.in_background(super()._give_worker_labels_to_flow_run, flow_run_id)
+        """Say who runs it, later: the server has the run's first steps to answer."""
+        label = super()._give_worker_labels_to_flow_run
+
+        async def later() -> None:
+            await anyio.sleep(_LABEL_AFTER_SECONDS)
+            await label(flow_run_id)
+
+        self.in_background(later)
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
-        """Say nothing: from Pending to the child's start it takes milliseconds."""
-
-    async def _admit(self, run: FlowRun) -> str:
-        deployment = None
-        if run.deployment_id:
-            with contextlib.suppress(ObjectNotFound):
-                deployment = await self.client.read_deployment(run.deployment_id)
-        if run.flow_id not in self._flow_names:  # the name of a flow never changes
-            self._flow_names[run.flow_id] = (await self.client.read_flow(run.flow_id)).name
-        name = self._flow_names[run.flow_id]
-        return admit(self.flows, self.work_pool, run, deployment, name).name
+        """Say nothing: the start takes milliseconds."""

@@ -12,6 +12,7 @@ from tasks.database.marks import Mark, comment_on, horizon_text, mark_text
 from tasks.database.sequences import raise_sequences, read_sequences
 from tasks.database.swapping import rename, swap
 from tasks.database.written import count_written, loss_of
+from tasks.guardrails import faults
 from tasks.guardrails.errors import UndoFailed
 from tasks.guardrails.plan import Change, Loss, Observed, Standing, Work
 from tasks.platforms import targets
@@ -96,7 +97,7 @@ class SwapDatabases(Change):
         database = system.database
         with database.connect(elsewhere(database)) as session:
             present = name_of(session, self.side_oid)
-            if present == self.live:  # a process died while it counted what was left behind
+            if present == self.live:  # a process died before it had counted what was left behind
                 allow_connections(session, self.kept, allow=False)
                 return self._left_behind(database) or "swapped before"
         with database.connect(self.live) as there, database.connect(present) as here:
@@ -106,15 +107,18 @@ class SwapDatabases(Change):
 
         def steps(xid: int) -> list[sql.Composed]:
             text = f"{self.live} as it was until the cut-over; {horizon}; swapped at xid {xid}"
+            # Closed once it is counted: open, it says that this is still to be done.
+            closed = self.compared_at is None
             return [
                 rename(self.live, self.kept),
                 rename(present, self.live),
                 comment_on(self.live, self.comment),
                 comment_on(self.kept, mark_text(mark, text)),
-                allowing(self.kept, allow=False),
+                allowing(self.kept, allow=not closed),
             ]
 
         seconds = swap(system, self.live_oid, self.side_oid, steps)
+        faults.point("database.swap_databases:swapped")
         left = self._left_behind(database)
         return f"{self.live} was out of reach for {seconds * 1000:.0f} ms" + (left and f"; {left}")
 

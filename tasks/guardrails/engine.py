@@ -82,6 +82,8 @@ def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str, leas
     """
     work = recording.Recorder(ledger, remediation, run, lease)
     if work.case.outcome:
+        if not work.case.of_kind("reported"):  # it died in between
+            work.report()
         return Ending(Outcome(work.case.outcome), "It has ended before.")
     try:
         ending = _proceed(work, planner)

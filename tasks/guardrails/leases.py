@@ -18,6 +18,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
+from tasks.guardrails import faults
 from tasks.guardrails.errors import LeaseLost, RemediationError, TargetBusy
 from tasks.guardrails.holders import (
     Holder,
@@ -126,9 +127,11 @@ class Lease:
     def _renew_until_released(self) -> None:
         while not self._stop.wait(self.ledger.config.lease_seconds / 3):
             try:
+                faults.point("before-renewal")
                 if not self.renew():
                     self._lost.set()
                     return
+                faults.point("after-renewal")
             except RemediationError as error:
                 # `insist` looks again before each change; until then a change that runs goes on.
                 logging.getLogger(__name__).warning("the lease was not renewed: %s", error)

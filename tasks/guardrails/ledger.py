@@ -37,6 +37,7 @@ class Writing:
         last = connection.execute(
             sa.select(ENTRIES.c.seq, ENTRIES.c.hash).order_by(ENTRIES.c.seq.desc()).limit(1)
         ).first()
+        self.kinds: list[str] = []
         self._seq: int = last.seq if last else 0
         self._hash: str = last.hash if last else GENESIS
 
@@ -61,12 +62,14 @@ class Writing:
         Returns:
             The entry.
         """
+        faults.point(f"before-entry:{kind}")
         at = datetime.now(UTC).isoformat(timespec="microseconds")
         parts = (self._seq + 1, at, kind, remediation, run, actor, canonical_json(body), self._hash)
         digest = hash_of(*parts)
         entry = Entry(*parts, hash=digest, signature=self._keys.sign(digest))
         self.connection.execute(ENTRIES.insert().values(**vars(entry)))
         self._seq, self._hash = entry.seq, entry.hash
+        self.kinds.append(kind)
         return entry
 
 
@@ -98,7 +101,8 @@ class Ledger:
             with connection, connection.begin():
                 if connection.dialect.name == "postgresql":
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-                yield Writing(connection, self.keys)
+                chain = Writing(connection, self.keys)
+                yield chain
         except DBAPIError as error:
             raise LedgerBroken(
                 expected="a ledger that can be written.",
@@ -106,6 +110,8 @@ class Ledger:
                 state="The step that was to be recorded has not begun.",
                 todo="Bring the ledger's database back; `remedy ledger verify` shows its state.",
             ) from error
+        for kind in chain.kinds:
+            faults.point(f"after-entry:{kind}")
 
     def _connect(self) -> sa.Connection:
         """Connect, waiting up to two minutes: a change that has begun waits for its record."""
@@ -137,7 +143,6 @@ class Ledger:
             insist: Called in the transaction before the entry; nothing is written if it raises.
             where: See `Writing.append`.
         """
-        faults.point(f"before-entry:{kind}")
         give_up = time.monotonic() + _RETRY_SECONDS
         while True:
             try:
@@ -152,7 +157,6 @@ class Ledger:
                     raise
                 time.sleep(1)
             else:
-                faults.point(f"after-entry:{kind}")
                 return entry
 
     def entries(

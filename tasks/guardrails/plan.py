@@ -160,6 +160,14 @@ class StageOutline(_Frozen):
     kinds: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 
+    def exceeded_by(self, stage: Stage) -> str:
+        """Say how a stage as it was planned goes beyond this outline; '' where it does not."""
+        risks = list(Risk)
+        if risks.index(stage.risk) > risks.index(self.risk):
+            return f"outlined as {self.risk}, it is {stage.risk}"
+        unknown = sorted({change.kind for change in stage.changes} - set(self.kinds))
+        return f"kinds of change that were not outlined: {', '.join(unknown)}" if unknown else ""
+
 
 class Plan(Stage):
     """The first stage, with the outline of the later ones."""

@@ -2,7 +2,7 @@
 
 import time
 
-from tasks.guardrails import gates, surface
+from tasks.guardrails import faults, gates, surface
 from tasks.guardrails.acting import as_step, work_on
 from tasks.guardrails.case import StageRecord
 from tasks.guardrails.errors import CheckFailed, RemediationError
@@ -51,7 +51,9 @@ def _ask_one(
     # A system needs moments to come back after a change: reconnect, warm up.
     tries = _TRIES if phase == "after" else 1
     for attempt in range(tries):
+        faults.point(f"before-check:{check.kind}")
         answer = _answer(check, recorder, record, lease)
+        faults.point(f"after-check:{check.kind}")
         if answer.verdict is not Verdict.NOT_HELD or attempt == tries - 1:
             break
         time.sleep(_SECONDS_BETWEEN)

@@ -8,7 +8,7 @@ from tasks.guardrails.case import Case, Facts, StageRecord, stage_digest
 from tasks.guardrails.errors import PreconditionFailed, WorldMoved
 from tasks.guardrails.leases import Lease
 from tasks.guardrails.ledger import Ledger
-from tasks.guardrails.plan import Plan, Risk, Stage, StageOutline
+from tasks.guardrails.plan import Plan, Stage
 from tasks.guardrails.planner import Planner
 from tasks.guardrails.policy import policy_of
 from tasks.guardrails.version import code_version
@@ -154,6 +154,7 @@ class Recorder:
         digest = stage_digest(case, stage, facts, previous)
         plan = case.plan
         outline = next((o for o in plan.later if o.name == stage.name), None) if plan else None
+        beyond = outline.exceeded_by(stage) if outline else "the first plan did not outline it"
         self.append(
             "planned",
             {
@@ -161,7 +162,7 @@ class Recorder:
                 "stage": stage.model_dump(mode="json"),
                 "digest": digest,
                 "facts": facts.model_dump(mode="json"),
-                "exceeds": "" if first else _exceeds(stage, outline),
+                "exceeds": "" if first else beyond,
             },
         )
         record = self._recorded(stage.name)
@@ -210,12 +211,18 @@ class Recorder:
         )
 
     def end(self, outcome: str, why: str) -> None:
-        """Record the outcome, tell the webhook, show the report and anchor the ledger.
+        """Record the outcome, and report it."""
+        self.append("ended", {"outcome": outcome, "why": why})
+        self.report()
+
+    def report(self) -> None:
+        """Tell the webhook, show the report and anchor the ledger; once, if nothing dies here.
 
         Where the report or the anchor fails, the outcome stands: the log says what is missing.
         """
-        self.append("ended", {"outcome": outcome, "why": why})
         case = self.case
+        (*_, ended) = case.of_kind("ended")
+        outcome, why = ended.facts["outcome"], ended.facts["why"]
         notify.tell(
             self.ledger.config,
             "stuck" if outcome == "stuck" else "ended",
@@ -234,14 +241,4 @@ class Recorder:
             self.ledger.anchor()
         except OSError as error:
             surface.log(f"the ledger's head was not anchored: {error}")
-
-
-def _exceeds(stage: Stage, outline: StageOutline | None) -> str:
-    """Say how a stage goes beyond what the first plan outlined; '' where it does not."""
-    if outline is None:
-        return "the first plan did not outline this stage"
-    risks = list(Risk)
-    if risks.index(stage.risk) > risks.index(outline.risk):
-        return f"outlined as {outline.risk}, it is {stage.risk}"
-    unknown = sorted({change.kind for change in stage.changes} - set(outline.kinds))
-    return f"kinds of change that were not outlined: {', '.join(unknown)}" if unknown else ""
+        self.append("reported", {})

@@ -18,7 +18,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import policy_of
 
 _GRACE = timedelta(seconds=30)
-_DAY = timedelta(days=1)
+_LATELY, _DAY = timedelta(hours=1), timedelta(days=1)
 # What a recovery records that comes to nothing.
 _NO_PROGRESS = ("recovery_started", "lease_taken", "lease_released", "lease_stuck", "fenced")
 
@@ -39,7 +39,7 @@ def note_cancellation(ledger: Ledger, case: Case, run: str) -> None:
     state = state_of(last) if last and last != run else ""
     if state not in (StateType.CANCELLED.value, StateType.CANCELLING.value, "deleted"):
         return
-    if case.failure is None:
+    if case.failure is None and not case.outcome:
         error = ApprovalRefused(
             expected="a run to carry on.",
             found=f"run {last} was {state.lower()} in Prefect.",
@@ -49,14 +49,14 @@ def note_cancellation(ledger: Ledger, case: Case, run: str) -> None:
 
 
 def abandoned(ledger: Ledger) -> list[Case]:
-    """Find the remediations that nobody carries on: no outcome, no live lease, not waiting.
+    """Find the remediations that nobody carries on: no report, no live lease, not waiting.
 
     One that waits for approval within its expiry is left alone, unless its run was cancelled
     or deleted in Prefect.
     """
     live = {holder.resource for holder in holders(ledger) if holder.is_live and not holder.is_dead}
     found = []
-    for remediation in open_cases(ledger):
+    for remediation in (*open_cases(ledger), *_unreported(ledger)):
         case = Case.read(ledger, remediation)
         if remediation_resource(remediation) in live:
             continue
@@ -66,6 +66,14 @@ def abandoned(ledger: Ledger) -> list[Case]:
             continue
         found.append(case)
     return found
+
+
+def _unreported(ledger: Ledger) -> list[str]:
+    """Find those that ended lately, and whose process died before it could report."""
+    reported = {entry.remediation for entry in ledger.entries(kinds=("reported",))}
+    since = datetime.now(UTC) - _LATELY
+    ended = [entry for entry in ledger.entries(kinds=("ended",)) if entry.when > since]
+    return [entry.remediation for entry in ended if entry.remediation not in reported]
 
 
 def _next_try(case: Case) -> datetime:

@@ -41,7 +41,7 @@ def run_and_die(run_id: str, flow: str, folder: Path, fault: str) -> int:
     environment = {
         **os.environ,
         "PREFECT_API_URL": PREFECT_API_URL.value() or "",
-        "REMEDY_FAULT": fault,
+        "REMEDY_FAULT": f"KILL={fault}",
     }
     done = subprocess.run(
         [sys.executable, "-m", "tests.run_in_process", run_id, flow, f"toy={folder}"],
@@ -102,6 +102,8 @@ def no_lease_is_live(ledger: Ledger) -> bool:
         "after-entry:done",
         "after-entry:stage_done",
         "before-entry:ended",
+        "after-entry:ended",
+        "before-entry:reported",
     ],
 )
 def test_killed_anywhere_it_goes_on(runs: Runs, folder: Path, ledger: Ledger, fault: str) -> None:

@@ -1,0 +1,58 @@
+"""What lies around a sandbox: databases, roles, settings, files, sessions, programs."""
+
+import contextlib
+import re
+from collections.abc import Iterable
+
+import psutil
+
+from infra.sandbox.services import Sandbox
+
+_ID = re.compile(r"(?<![a-z0-9])[a-z2-7]{10}(?![a-z0-9])")
+_PROGRAMS = ("pg_dump", "pg_dumpall", "pg_restore", "psql")
+_QUERIES = {
+    "databases": "SELECT datname || ' ' || datallowconn || ' ' || datconnlimit FROM pg_database",
+    "roles": "SELECT rolname FROM pg_roles",
+    "settings": "SELECT coalesce(d.datname, '') || ' ' || coalesce(r.rolname, '') || ' ' || "
+    "s.setconfig::text FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase "
+    "LEFT JOIN pg_roles r ON r.oid = s.setrole",
+    "sessions": "SELECT application_name || ' ' || state FROM pg_stat_activity "
+    "WHERE application_name LIKE 'remedy:%'",
+    "prepared": "SELECT gid FROM pg_prepared_xacts",
+    "slots": "SELECT slot_name FROM pg_replication_slots",
+}
+Inventory = dict[str, tuple[str, ...]]
+
+
+def inventory(sandbox: Sandbox) -> Inventory:
+    """List what lies around.
+
+    Args:
+        sandbox: A sandbox that is up.
+
+    Returns:
+        What there is, by its sort; ids of remediations are written as `*` and times as `#`, so
+        that two runs leave the same names.
+    """
+    found = {sort: list[str]() for sort in (*_QUERIES, "files", "programs")}
+    with sandbox.connect("postgres") as session:
+        for sort, query in _QUERIES.items():
+            found[sort] = [str(row[0]) for row in session.execute(query).fetchall()]
+    inside = ("backups", "application")
+    for folder in inside:
+        at = sandbox.home / folder
+        found["files"] += [str(path.relative_to(sandbox.home)) for path in at.rglob("*")]
+    found["programs"] = list(_programs(str(sandbox.settings.ports["postgresql"])))
+    return {sort: _plain(names) for sort, names in found.items()}
+
+
+def _programs(port: str) -> Iterable[str]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.name() in _PROGRAMS and process.environ().get("PGPORT") == port:
+                yield process.name()
+
+
+def _plain(names: Iterable[str]) -> tuple[str, ...]:
+    timeless = (re.sub(r"\d{8}-\d{6}", "#", name) for name in names)
+    return tuple(sorted(_ID.sub("*", name) for name in timeless))

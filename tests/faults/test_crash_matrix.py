@@ -1,0 +1,80 @@
+"""Every remediation of the catalogue, killed with -9 at the boundaries that it passes.
+
+A sample of them each time, another one for each version of the code; all with `make faults`.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.catalogue import load_all
+from infra.sandbox.services import Sandbox
+from tasks.guardrails.remediation import Remediation
+from tests.faults.matrix import Reference, problems_of, reference
+from tests.faults.sampling import sample
+from tests.faults.scene import Scene
+from tests.prefect_fixtures import Runs
+
+REMEDIATIONS = {name: flow for name, flow in load_all().items() if isinstance(flow, Remediation)}
+_SAMPLE = 2
+
+
+def attack(
+    scene: Scene, known: Reference, boundaries: tuple[str, ...], direction: str, **armed: str
+) -> None:
+    """Kill a remediation at each of the chosen boundaries; every one has to end well."""
+    found = {}
+    for boundary in sample(boundaries, _SAMPLE):
+        began = time.monotonic()
+        found[boundary] = problems_of(scene, known, boundary, **armed)
+        record(scene, direction, boundary, found[boundary], time.monotonic() - began)
+    assert not any(found.values()), json.dumps({k: v for k, v in found.items() if v}, indent=1)
+
+
+def record(
+    scene: Scene, direction: str, boundary: str, problems: list[str], seconds: float
+) -> None:
+    """Write a result down for `make faults`."""
+    if path := os.environ.get("REMEDY_FAULTS_RESULTS"):
+        line = {
+            "remediation": scene.flow.planner.__name__,
+            "direction": direction,
+            "boundary": boundary,
+            "problems": problems,
+            "seconds": round(seconds, 1),
+        }
+        with Path(path).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", REMEDIATIONS)
+def test_killed_at_a_boundary_it_ends_well(
+    name: str, runs: Runs, fresh_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Whatever it was at, it ends remediated or undone, and nothing is left over."""
+    scene = Scene(fresh_sandbox, runs, REMEDIATIONS[name], tmp_path)
+    known = reference(scene)
+    assert known.outcome == "Remediated", f"{name} has nothing to do: give it a scenario"
+    assert any(one.startswith("after-apply:") for one in known.boundaries)
+    attack(scene, known, known.boundaries, "forward")
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", [name for name in REMEDIATIONS if name != "undo_remediation"])
+def test_killed_while_it_is_undone(
+    name: str, runs: Runs, fresh_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What fails at its last change is undone, also where that is killed at a boundary."""
+    scene = Scene(fresh_sandbox, runs, REMEDIATIONS[name], tmp_path)
+    forward = reference(scene)
+    last = [one for one in forward.boundaries if one.startswith("after-apply:")][-1]
+    known = reference(scene, FAIL=last)
+    assert known.outcome == "Undone"
+    assert known.after.rows == known.before.rows
+    undoing = known.boundaries[known.boundaries.index(last) + 1 :]
+    assert any(one.startswith("after-revert:") for one in undoing)
+    attack(scene, known, undoing, "backward", FAIL=last)
