@@ -25,6 +25,7 @@ pytest_plugins = [
     for name in (
         "tests.prefect_fixtures",
         "tests.postgres_fixtures",
+        "tests.ledger_fixtures",
         "tests.sandbox_fixtures",
         "tests.toy_fixtures",
     )

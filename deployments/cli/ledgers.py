@@ -11,12 +11,15 @@ from cyclopts import App, Parameter
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
+from sqlalchemy.engine import make_url
 
 from deployments.cli.errors import Exit
 from deployments.cli.lookup import find_case
 from deployments.cli.output import AsJson, emit, tell
-from tasks.guardrails import ledger_setup
+from deployments.cli.proving import As, Code, authenticate
+from tasks.guardrails import key_rotation, ledger_setup
 from tasks.guardrails.entries import Entry
+from tasks.guardrails.errors import BadInput
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.verify import stream
 from tasks.guardrails.verify import verify as walk
@@ -73,13 +76,13 @@ def export(
     ledger = Ledger()
     if file is None:
         for entry in stream(ledger, after):
-            sys.stdout.write(json.dumps(vars(entry), ensure_ascii=False) + "\n")
+            sys.stdout.write(_line(entry))
         return
     draft = file.with_name(f".{file.name}.new")
     count = 0
     with draft.open("w") as out:
         for entry in stream(ledger, after):
-            out.write(json.dumps(vars(entry), ensure_ascii=False) + "\n")
+            out.write(_line(entry))
             count += 1
     draft.replace(file)
     tell(f"{count} entries in {file}")
@@ -93,9 +96,38 @@ def install(
     ],
     writer: Annotated[str, Parameter(help="Role that the engine connects as: it owns nothing.")],
 ) -> None:
-    """Install the ledger on PostgreSQL, for a writer that cannot take anything back."""
+    """Install the ledger on PostgreSQL, for a writer that cannot take anything back.
+
+    A password goes by PGPASSWORD or ~/.pgpass: everybody on the machine reads a command line.
+    """
+    if make_url(owner_url).password:
+        raise BadInput(
+            expected="--owner-url without a password: everybody here reads a command line.",
+            found="one with it.",
+            todo="Set PGPASSWORD or write ~/.pgpass, and choose another password.",
+        )
     ledger_setup.install(owner_url, writer)
     tell(f"installed; set REMEDY_LEDGER_URL to the URL of {writer}")
+
+
+@app.command
+def rotate_key(*, as_: As, code: Code = "", as_json: AsJson = False) -> None:
+    """Replace the key that signs the ledger and encrypts the approvers' secrets.
+
+    Authenticators work on; recovery codes are void. What the old key has signed still verifies,
+    what it signs from now on does not. Whoever is at work with the old key records nothing more
+    and has to be started anew. Where REMEDY_LEDGER_KEY is set, the new value is written to a
+    file that only its owner reads.
+    """
+    ledger = Ledger()
+    who, mark = authenticate(ledger, as_, code)
+    done = key_rotation.rotate(ledger, who, mark)
+    emit({**asdict(done), "sentence": done.sentence()}, Text(done.sentence()), as_json=as_json)
+
+
+def _line(entry: Entry) -> str:
+    # As it stands there, whatever somebody put in the place of text.
+    return json.dumps(vars(entry), ensure_ascii=False, default=repr) + "\n"
 
 
 def _shown(entry: Entry) -> Iterator[RenderableType]:

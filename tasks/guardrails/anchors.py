@@ -19,6 +19,11 @@ class Anchor:
     signature: str
 
 
+def signed_text(seq: int, head: str) -> str:
+    """Give what is signed of a head: with the hash alone an entry's signature were an anchor."""
+    return f"anchor {seq} {head}"
+
+
 def append(places: str, seq: int, head: str, signature: str) -> None:
     """Append a signed head to each place.
 
@@ -26,7 +31,7 @@ def append(places: str, seq: int, head: str, signature: str) -> None:
         places: Paths of files, or 'syslog', separated by spaces.
         seq: Sequence number of the head.
         head: Its hash.
-        signature: Signature of the hash.
+        signature: Signature of what `signed_text` gives of both.
 
     Raises:
         OSError: A file cannot be written.
@@ -64,9 +69,11 @@ def read(places: str) -> list[Anchor]:
         path = Path(place)
         if place == "syslog" or not path.exists():
             continue
-        for line in path.read_text().splitlines():
+        for line in path.read_text(errors="replace").splitlines():
             try:
-                found.append(Anchor(where=place, **json.loads(line)))
+                anchor = Anchor(where=place, **json.loads(line))
             except (ValueError, TypeError):
                 continue
+            if (type(anchor.seq), type(anchor.hash), type(anchor.signature)) == (int, str, str):
+                found.append(anchor)
     return found

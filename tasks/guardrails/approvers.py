@@ -3,12 +3,14 @@
 import re
 import secrets
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pyotp
 
 from tasks.guardrails.entries import Entry
 from tasks.guardrails.errors import BadInput
+from tasks.guardrails.key_in_force import ROTATED
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.ledger_schema import APPROVERS
 
@@ -54,7 +56,7 @@ def normalise(name: str) -> str:
 
 def approvers(ledger: Ledger) -> dict[str, Approver]:
     """Read all approvers from the chain, revoked ones included."""
-    return _fold(ledger.entries(kinds=("approver_added", "approver_revoked")))
+    return _fold(ledger.entries(kinds=("approver_added", "approver_revoked", ROTATED)))
 
 
 def _fold(entries: list[Entry]) -> dict[str, Approver]:
@@ -70,12 +72,25 @@ def _fold(entries: list[Entry]) -> dict[str, Approver]:
                 facts["secret_fingerprint"],
                 tuple(facts["recovery"]),
             )
+        elif entry.kind == ROTATED:
+            found = {
+                name: _renewed(who, facts["approvers"].get(name)) for name, who in found.items()
+            }
         elif facts["name"] in found:
-            old = found[facts["name"]]
-            found[old.name] = Approver(
-                old.name, old.roles, old.added, entry.at, old.secret_fingerprint, old.recovery
-            )
+            found[facts["name"]] = replace(found[facts["name"]], revoked=entry.at)
     return found
+
+
+def _renewed(who: Approver, now: dict[str, Any] | None) -> Approver:
+    """Give an approver as a new key knows them: what only the old one vouched for is void."""
+    if now is None:
+        return replace(who, roles=(), secret_fingerprint="", recovery=())
+    return replace(
+        who,
+        roles=tuple(now["roles"]),
+        secret_fingerprint=now["secret_fingerprint"],
+        recovery=(),
+    )
 
 
 @dataclass(frozen=True)

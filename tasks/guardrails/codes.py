@@ -78,6 +78,24 @@ def use_code(chain: Writing, approver: str, mark: str, source: str) -> None:
     )
 
 
+def renew_marks(chain: Writing, approver: str, before: str, after: str) -> None:
+    """Keep the codes of a secret used up where its fingerprint becomes another.
+
+    Args:
+        chain: The transaction in which it does.
+        approver: Whose secret it is.
+        before: Its fingerprint so far.
+        after: Its fingerprint from now on.
+    """
+    renewed = sa.func.replace(USED_CODES.c.code, _mark_of(before), _mark_of(after))
+    mine = USED_CODES.c.approver == approver
+    chain.connection.execute(USED_CODES.update().where(mine).values(code=renewed))
+
+
+def _mark_of(fingerprint: str) -> str:
+    return f"totp:{fingerprint[:16]}:"
+
+
 def _refused(why: str) -> ApprovalRefused:
     return ApprovalRefused(
         expected="an approver's name and a fresh code.",
@@ -105,7 +123,7 @@ def _match(ledger: Ledger, known: Approver, code: str, at: datetime) -> str:
     totp = pyotp.TOTP(secret)
     step_now = int(at.timestamp()) // _STEP_SECONDS
     marks = [
-        f"totp:{known.secret_fingerprint[:16]}:{step}"
+        f"{_mark_of(known.secret_fingerprint)}{step}"
         for step in (step_now, step_now - 1, step_now + 1)
         if pyotp.utils.strings_equal(totp.at(step * _STEP_SECONDS), code)
     ]

@@ -38,17 +38,20 @@ class Entry:
         return datetime.fromisoformat(self.at)
 
     def computed_hash(self) -> str:
-        """Hash what the entry says now."""
-        return hash_of(
-            self.seq,
-            self.at,
-            self.kind,
-            self.remediation,
-            self.run,
-            self.actor,
-            self.body,
-            self.previous,
-        )
+        """Hash what the entry says now; '' where it is nothing that we can have written."""
+        try:
+            return hash_of(
+                self.seq,
+                self.at,
+                self.kind,
+                self.remediation,
+                self.run,
+                self.actor,
+                self.body,
+                self.previous,
+            )
+        except TypeError:  # bytes, which SQLite keeps in a column of text
+            return ""
 
 
 def hash_of(*parts: str | int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from tasks.guardrails import anchors, faults, ledger_setup
+from tasks.guardrails import anchors, faults, key_in_force, ledger_errors, ledger_setup
 from tasks.guardrails.entries import GENESIS, Entry, hash_of
 from tasks.guardrails.errors import LedgerBroken
 from tasks.guardrails.keys import Keys, load_keys
@@ -40,6 +40,12 @@ class Writing:
         self.kinds: list[str] = []
         self._seq: int = last.seq if last else 0
         self._hash: str = last.hash if last else GENESIS
+        key_in_force.insist(connection, keys, self._seq)
+
+    def rotate_key(self) -> Keys:
+        """Make the key that signs from the next entry on; who calls keeps it first."""
+        self._keys = self._keys.successor(self._seq)
+        return self._keys
 
     def append(
         self,
@@ -83,8 +89,9 @@ class Ledger:
     def __init__(self, config: Settings | None = None) -> None:
         """Open the ledger; a SQLite file is made at the first use."""
         self.config = config or settings()
-        self.keys = load_keys(self.config)
         self.engine = ledger_setup.open_engine(self.config.ledger)
+        key_in_force.settle(self.config, self._locked)
+        self.keys = load_keys(self.config)
 
     @contextmanager
     def writing(self) -> Iterator[Writing]:
@@ -94,24 +101,24 @@ class Ledger:
             The transaction; it is rolled back when the block raises.
 
         Raises:
-            LedgerBroken: The database cannot be written for two minutes.
+            LedgerBroken: The database cannot be written for two minutes, or the key was rotated.
         """
+        with self._locked() as connection:
+            chain = Writing(connection, self.keys)
+            yield chain
+        for kind in chain.kinds:
+            faults.point(f"after-entry:{kind}")
+
+    @contextmanager
+    def _locked(self) -> Iterator[sa.Connection]:
         connection = self._connect().execution_options(writes=True)
         try:
             with connection, connection.begin():
                 if connection.dialect.name == "postgresql":
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-                chain = Writing(connection, self.keys)
-                yield chain
+                yield connection
         except DBAPIError as error:
-            raise LedgerBroken(
-                expected="a ledger that can be written.",
-                found=f"{type(error.orig).__name__}: {error.orig}.",
-                state="The step that was to be recorded has not begun.",
-                todo="Bring the ledger's database back; `remedy ledger verify` shows its state.",
-            ) from error
-        for kind in chain.kinds:
-            faults.point(f"after-entry:{kind}")
+            raise ledger_errors.not_written(error) from error
 
     def _connect(self) -> sa.Connection:
         """Connect, waiting up to two minutes: a change that has begun waits for its record."""
@@ -121,7 +128,7 @@ class Ledger:
                 return self.engine.connect()
             except OperationalError as error:
                 if time.monotonic() > give_up:
-                    raise _no_answer(error) from error
+                    raise ledger_errors.no_answer(error, _RETRY_SECONDS) from error
                 logging.getLogger(__name__).warning("the ledger does not answer; waiting for it")
                 time.sleep(1)
 
@@ -208,19 +215,17 @@ class Ledger:
                 if not error.connection_invalidated:
                     raise
                 if time.monotonic() > give_up:
-                    raise _no_answer(error) from error
+                    raise ledger_errors.no_answer(error, _RETRY_SECONDS) from error
                 time.sleep(1)
 
     def _insist_on(self, entry: Entry) -> None:
         """Refuse an entry that was written past us: it counts for nothing."""
         if entry.computed_hash() != entry.hash or not self.keys.is_signed(
-            entry.hash, entry.signature
+            entry.hash, entry.signature, entry.seq
         ):
-            raise LedgerBroken(
-                expected=f"entry {entry.seq} as it was written and signed.",
-                found="other contents or a signature that is not ours.",
-                todo="Run `remedy ledger verify`, and find out who writes to the database.",
-            )
+            with self._connect() as connection:
+                key_in_force.insist(connection, self.keys)
+            raise ledger_errors.not_ours(entry.seq)
 
     def head(self) -> Entry | None:
         """Give the last entry, None in an empty ledger."""
@@ -232,15 +237,6 @@ class Ledger:
         """Append the signed head to the anchors that are configured."""
         head = self.head()
         if head is not None:
-            anchors.append(
-                self.config.ledger_anchors, head.seq, head.hash, self.keys.sign(head.hash)
-            )
-
-
-def _no_answer(error: OperationalError) -> LedgerBroken:
-    return LedgerBroken(
-        expected="the ledger's database to answer.",
-        found=f"no answer for {_RETRY_SECONDS} s: {error.orig}.",
-        state="What had begun may be done; it is not recorded as done.",
-        todo="Bring the ledger's database back; the reaper then goes on.",
-    )
+            self._insist_on(head)
+            signature = self.keys.sign(anchors.signed_text(head.seq, head.hash))
+            anchors.append(self.config.ledger_anchors, head.seq, head.hash, signature)

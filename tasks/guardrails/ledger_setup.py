@@ -67,6 +67,8 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
         connection.isolation_level = None  # we say BEGIN ourselves
+        # Bytes that are no text are shown as edited, instead of ending whoever reads them.
+        connection.text_factory = lambda raw: raw.decode(errors="replace")
         connection.execute("PRAGMA synchronous=FULL")
 
     @sa.event.listens_for(engine, "begin")

@@ -2,21 +2,24 @@
 
 The chain shows an edit, a gap, an insertion or another order by itself. What it cannot show
 is that its end is missing or that the whole is an older copy: only an anchor, a signed head
-kept elsewhere, shows that.
+kept elsewhere, shows that. The key file is one: it says behind which entry a key was rotated.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
-from tasks.guardrails import anchors
+from tasks.guardrails import anchors, ledger_errors
 from tasks.guardrails.anchors import Anchor
 from tasks.guardrails.entries import GENESIS, Entry
+from tasks.guardrails.key_in_force import ROTATED
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.ledger_schema import ENTRIES
 
 _PAGE = 1000
+_BEFORE_ALL = -(2**63)  # where somebody may have put one that nobody else reads
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,11 @@ def verify(ledger: Ledger) -> Verified:
     """
     places = tuple(ledger.config.ledger_anchors.split())
     known = anchors.read(ledger.config.ledger_anchors)
-    ours = [one for one in known if ledger.keys.is_signed(one.hash, one.signature)]
+    ours = [
+        one
+        for one in known
+        if ledger.keys.is_signed(anchors.signed_text(one.seq, one.hash), one.signature, one.seq)
+    ]
     chain = _Chain(ledger, ours)
     fault = chain.walk(stream(ledger)) or chain.missing_end()
     return Verified(
@@ -107,7 +114,7 @@ def verify(ledger: Ledger) -> Verified:
     )
 
 
-def stream(ledger: Ledger, after: int = 0) -> Iterator[Entry]:
+def stream(ledger: Ledger, after: int = _BEFORE_ALL) -> Iterator[Entry]:
     """Read all entries in order, a page at a time, as they stand there: unverified.
 
     Args:
@@ -116,17 +123,20 @@ def stream(ledger: Ledger, after: int = 0) -> Iterator[Entry]:
 
     Yields:
         The entries.
+
+    Raises:
+        LedgerBroken: The database is damaged so that nothing can be read.
     """
-    with ledger.engine.connect() as connection:
-        while True:
-            query = (
-                sa.select(ENTRIES).where(ENTRIES.c.seq > after).order_by(ENTRIES.c.seq).limit(_PAGE)
-            )
-            page = [Entry(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
-            yield from page
-            if len(page) < _PAGE:
-                return
-            after = page[-1].seq
+    while True:
+        query = sa.select(ENTRIES).where(ENTRIES.c.seq > after).order_by(ENTRIES.c.seq).limit(_PAGE)
+        try:
+            page = [Entry(**row._mapping) for row in ledger.read(query)]  # noqa: SLF001 - SQLAlchemy's public name
+        except DBAPIError as error:
+            raise ledger_errors.not_read(error) from error
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1].seq
 
 
 class _Chain:
@@ -160,30 +170,32 @@ class _Chain:
         """Say whether an anchor knows of entries behind the last one."""
         end = self.last.seq if self.last else 0
         beyond = [one for seq in self._anchors if seq > end for one in self._anchors[seq]]
-        if not beyond:
+        rotated = self._keys.rotated_after
+        if beyond:
+            newest = max(beyond, key=lambda anchor: anchor.seq)
+            saw = f"the anchor in {newest.where} saw entry {newest.seq} at {newest.at}"
+        elif rotated and rotated >= end:
+            saw = f"its key was rotated behind entry {rotated}"
+        else:
             return None
-        newest = max(beyond, key=lambda anchor: anchor.seq)
         return Fault(
             end + 1,
             "truncated",
-            f"the ledger ends at entry {end}, and the anchor in {newest.where} saw entry "
-            f"{newest.seq} at {newest.at}: the end was cut off, or this is an older copy.",
+            f"the ledger ends at entry {end}, and {saw}: the end was cut off, or this is an older "
+            "copy.",
         )
 
     def _look(self, entry: Entry) -> Fault | None:
         expected = self.last.seq + 1 if self.last else 1
         previous = self.last.hash if self.last else GENESIS
         if entry.seq != expected:
-            many = f"entries {expected} to {entry.seq - 1} are" if entry.seq > expected + 1 else ""
-            return Fault(expected, "missing", f"{many or f'entry {expected} is'} missing.")
+            return _out_of_place(entry.seq, expected)
         if entry.computed_hash() != entry.hash:
             return Fault(
                 entry.seq, "edited", f"its contents were edited after {entry.at}: hash differs."
             )
-        if not self._keys.is_signed(entry.hash, entry.signature):
-            return Fault(
-                entry.seq, "signature", "it is not signed with our key: somebody else wrote it."
-            )
+        if not self._keys.is_signed(entry.hash, entry.signature, entry.seq):
+            return Fault(entry.seq, "signature", self._whose(entry))
         if entry.previous != previous:
             return Fault(
                 entry.seq,
@@ -200,3 +212,25 @@ class _Chain:
                     "ledger is another one from before there on.",
                 )
         return None
+
+    def _whose(self, entry: Entry) -> str:
+        """Say what can be said of a signature that does not count."""
+        last = self._keys.retired_after(entry.hash, entry.signature)
+        if last is not None:
+            return (
+                f"it is signed with a key that was rotated behind entry {last}: whoever has that "
+                "key wrote it."
+            )
+        if entry.kind == ROTATED:
+            return (
+                "it is not signed with our key: this key is older than the one it was rotated to, "
+                "or somebody else wrote it."
+            )
+        return "it is not signed with our key: somebody else wrote it."
+
+
+def _out_of_place(seq: int, expected: int) -> Fault:
+    if seq < expected:
+        return Fault(seq, "order", "nothing comes before entry 1: it was inserted.")
+    many = f"entries {expected} to {seq - 1} are" if seq > expected + 1 else ""
+    return Fault(expected, "missing", f"{many or f'entry {expected} is'} missing.")

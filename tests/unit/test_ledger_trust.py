@@ -178,7 +178,10 @@ def test_signed_heads_are_appended_to_every_anchor(home: Path) -> None:
     for place in places:
         found = anchors.read(str(place))
         assert [(a.seq, a.hash) for a in found] == [(e.seq, e.hash) for e in (first, second)]
-        assert all(ledger.keys.is_signed(anchor.hash, anchor.signature) for anchor in found)
+        assert all(
+            ledger.keys.is_signed(anchors.signed_text(anchor.seq, anchor.hash), anchor.signature)
+            for anchor in found
+        )
 
 
 def test_older_copy_of_the_ledger_is_behind_its_anchor(home: Path) -> None:
