@@ -1,4 +1,7 @@
-"""A sample of the attacks each time, another one for each version of the code; or all of them."""
+"""A sample of the attacks each time, another one for each version of the code; or all of them.
+
+REMEDY_FAULTS says how many: 'all', or a number at which a sample begins.
+"""
 
 import os
 import random
@@ -8,7 +11,8 @@ from typing import TypeVar
 from tasks.guardrails.version import code_version
 
 T = TypeVar("T")
-ALL = os.environ.get("REMEDY_FAULTS") == "all"
+_GIVEN = os.environ.get("REMEDY_FAULTS", "")
+ALL = _GIVEN == "all"
 
 
 def sample(among: Sequence[T], many: int) -> list[T]:
@@ -16,8 +20,9 @@ def sample(among: Sequence[T], many: int) -> list[T]:
 
     Args:
         among: What there is.
-        many: How many are chosen.
+        many: How many are chosen at least.
     """
+    many = max(many, int(_GIVEN) if _GIVEN.isdigit() else 0)
     if ALL or many >= len(among):
         return list(among)
     choice = random.Random(code_version())  # noqa: S311 - nothing is kept secret by it

@@ -30,18 +30,25 @@ def attack(
     for boundary in sample(boundaries, _SAMPLE):
         began = time.monotonic()
         found[boundary] = problems_of(scene, known, boundary, **armed)
-        record(scene, direction, boundary, found[boundary], time.monotonic() - began)
+        took = time.monotonic() - began
+        record(scene, direction, len(boundaries), boundary, found[boundary], took)
     assert not any(found.values()), json.dumps({k: v for k, v in found.items() if v}, indent=1)
 
 
 def record(
-    scene: Scene, direction: str, boundary: str, problems: list[str], seconds: float
+    scene: Scene,
+    direction: str,
+    among: int,
+    boundary: str,
+    problems: list[str],
+    seconds: float,
 ) -> None:
     """Write a result down for `make faults`."""
     if path := os.environ.get("REMEDY_FAULTS_RESULTS"):
         line = {
             "remediation": scene.flow.planner.__name__,
             "direction": direction,
+            "among": among,
             "boundary": boundary,
             "problems": problems,
             "seconds": round(seconds, 1),
