@@ -23,7 +23,7 @@ from prefect.workers.base import BaseVariables, BaseWorker
 
 from deployments.services.settings import POOL
 from deployments.worker import installed
-from deployments.worker.admission import admit
+from deployments.worker.admission import admit, record_refusal
 from deployments.worker.fork_server import Child, Ended, ForkServer
 from deployments.worker.job import RemedyJob, RemedyResult
 from deployments.worker.place import Place
@@ -224,6 +224,7 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
             self._admitted[flow_run.id] = await self._admit(flow_run)
         except BadInput as refusal:
             _log.warning("refused run %s: %s", flow_run.name, refusal)
+            self.in_background(record_refusal, flow_run, str(refusal))
             self.get_flow_run_logger(flow_run).error(str(refusal))
             state: State[Any] = Failed(name="Refused", message=str(refusal))
             await self.client.set_flow_run_state(flow_run.id, state, force=True)

@@ -82,6 +82,7 @@ def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str, leas
     """
     work = recording.Recorder(ledger, remediation, run, lease)
     if work.case.outcome:
+        work.append("woken", {"note": "It has ended before: nothing was done."})
         return Ending(Outcome(work.case.outcome), "It has ended before.")
     try:
         ending = _proceed(work, planner)
