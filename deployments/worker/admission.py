@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+from anyio import to_thread
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, WorkPool
@@ -14,6 +15,7 @@ from prefect.exceptions import ObjectNotFound
 from deployments.worker.installed import Catalogue, entrypoint_of
 from deployments.worker.pool import template
 from tasks.guardrails.errors import BadInput
+from tasks.guardrails.ledger import Ledger
 
 _LONGEST = 200
 
@@ -92,6 +94,17 @@ def admit(
             "another run.",
         )
     return flow
+
+
+async def record_refusal(run: FlowRun, reason: str) -> None:
+    """Record in the ledger that a run was refused; a ledger that waits holds nothing else up.
+
+    Args:
+        run: The run.
+        reason: Why, in sentences.
+    """
+    facts = {"deployment": str(run.deployment_id or ""), "name": run.name, "reason": reason}
+    await to_thread.run_sync(lambda: Ledger().append("run_refused", facts, run=str(run.id)))
 
 
 def _refusal(expected: str, found: str, todo: str) -> BadInput:

@@ -22,7 +22,7 @@ from prefect.workers.base import BaseVariables, BaseWorker
 
 from deployments.services.settings import POOL
 from deployments.worker import installed
-from deployments.worker.admission import Admission
+from deployments.worker.admission import Admission, record_refusal
 from deployments.worker.fork_server import Child, Ended, ForkServer
 from deployments.worker.job import RemedyJob, RemedyResult
 from deployments.worker.place import Place
@@ -32,7 +32,6 @@ from deployments.worker.settling import Settler, how_it_ended
 from tasks.guardrails.errors import BadInput
 
 _log = logging.getLogger(__name__)
-_LABEL_AFTER_SECONDS = 2.0
 API_ERRORS = (httpx.HTTPError, PrefectHTTPStatusError)
 
 
@@ -211,8 +210,7 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
     @property
     def _work_group(self) -> anyio.abc.TaskGroup:
         if self._runs_task_group is None:
-            message = "called outside the worker's context"
-            raise RuntimeError(message)
+            raise RuntimeError("called outside the worker's context")
         return self._runs_task_group
 
     async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
@@ -233,6 +231,7 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
 
     async def _refuse(self, flow_run: FlowRun, refusal: BadInput) -> None:
         _log.warning("refused run %s: %s", flow_run.name, refusal)
+        self.in_background(record_refusal, flow_run, str(refusal))
         self.get_flow_run_logger(flow_run).error(str(refusal))
         state: State[Any] = Failed(name="Refused", message=str(refusal))
         await self.client.set_flow_run_state(flow_run.id, state, force=True)
@@ -242,7 +241,7 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         label = super()._give_worker_labels_to_flow_run
 
         async def later() -> None:
-            await anyio.sleep(_LABEL_AFTER_SECONDS)
+            await anyio.sleep(2)
             await label(flow_run_id)
 
         self.in_background(later)

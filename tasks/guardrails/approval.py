@@ -6,7 +6,12 @@ from typing import Literal
 
 from tasks.guardrails import approvers, codes
 from tasks.guardrails.case import Case, StageRecord
-from tasks.guardrails.errors import ApprovalExpired, ApprovalRefused, BadInput
+from tasks.guardrails.errors import (
+    ApprovalExpired,
+    ApprovalRefused,
+    BadInput,
+    RemediationError,
+)
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Risk
 from tasks.guardrails.policy import Policy, policy_of
@@ -14,6 +19,7 @@ from tasks.guardrails.words import counted, moment
 
 Verb = Literal["approve", "refuse"]
 UI = "ui"
+_LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,11 @@ class Count:
     def is_open(self) -> bool:
         """Whether more decisions are needed."""
         return not self.refused_by and len(self.approved_by) < self.needed
+
+    @property
+    def waits(self) -> bool:
+        """Whether more decisions are needed, and there is time for them."""
+        return self.is_open and datetime.now(UTC) < self.expires
 
     def sentence(self) -> str:
         """Say how it stands, for the person who is asked."""
@@ -136,7 +147,7 @@ def decide(  # noqa: PLR0913 - the parts of a decision
     source: str,
     at: datetime | None = None,
 ) -> Count:
-    """Check an approver's code and write their decision, in one transaction.
+    """Check an approver's code and write their decision; one that does not count is recorded too.
 
     Args:
         ledger: Where it is written.
@@ -155,44 +166,64 @@ def decide(  # noqa: PLR0913 - the parts of a decision
     Raises:
         ApprovalRefused: The code is wrong, or this person may not approve this.
         ApprovalExpired: The gate's time is over.
-        BadInput: The decision is neither of both.
+        BadInput: The decision is neither of both, or the gate does not wait any more.
     """
-    if decision not in ("approve", "refuse"):
-        raise BadInput(
-            expected="'approve' or 'refuse'.", found=f"{decision!r}.", todo="Decide again."
+    said = {"gate": gate.name, "digest": gate.digest, "decision": decision, "via": source}
+    try:
+        who, mark = codes.authenticate(ledger, approver, code, role="approve", source=source, at=at)
+        with ledger.writing() as chain:  # nobody else decides meanwhile
+            codes.use_code(chain, who.name, mark, source)
+            why_not = _why_not(ledger, case, gate, who.name, said, at)
+            if why_not is None:
+                chain.append(
+                    "decided",
+                    {"approver": who.name, **said, "comment": comment},
+                    remediation=case.id,
+                    actor=who.name,
+                )
+        if why_not is not None:  # the code is spent: it was shown to somebody
+            raise why_not
+    except (ApprovalRefused, ApprovalExpired, BadInput) as refusal:
+        facts = {"approver": approver[:_LONGEST_NAME], **said, "why": refusal.found}
+        ledger.append("decision_refused", facts, remediation=case.id)
+        raise
+    return count(ledger, case, gate)
+
+
+def _why_not(
+    ledger: Ledger, case: Case, gate: Gate, who: str, said: dict[str, str], at: datetime | None
+) -> RemediationError | None:
+    """Say why a decision of somebody whose code was right does not count; None where it does."""
+    if said["decision"] not in ("approve", "refuse"):
+        return BadInput(
+            expected="'approve' or 'refuse'.",
+            found=f"{said['decision']!r}.",
+            todo="Decide again.",
         )
-    who, mark = codes.authenticate(ledger, approver, code, role="approve", source=source, at=at)
-    policy = policy_of(ledger, case.target).policy
+    now = Case.read(ledger, case.id)
+    opened = now.open_gate
+    if now.outcome or opened is None or opened.facts["digest"] != gate.digest:
+        return BadInput(
+            expected="a decision on what waits now.",
+            found="one on a plan that was given up, or is decided.",
+            todo=f"Look at it with `remedy show {case.id}`, and decide again.",
+        )
     before = count(ledger, case, gate)
     if (at or datetime.now(UTC)) > before.expires:
-        raise ApprovalExpired(
+        return ApprovalExpired(
             expected=f"a decision by {before.expires:%Y-%m-%d %H:%M:%S} UTC.",
             found="one that came later.",
             todo="Start the remediation again.",
         )
-    why_not = _may_approve(policy, case, who.name, source, gate.risk)
-    if decision == "approve" and (why_not or who.name in before.approved_by):
-        raise ApprovalRefused(
-            expected="a decision that counts.",
-            found=f"{why_not or who.name + ' has approved already'}.",
-            todo="Ask another approver.",
-        )
-    with ledger.writing() as chain:
-        codes.use_code(chain, who.name, mark, source)
-        chain.append(
-            "decided",
-            {
-                "approver": who.name,
-                "gate": gate.name,
-                "digest": gate.digest,
-                "decision": decision,
-                "comment": comment,
-                "via": source,
-            },
-            remediation=case.id,
-            actor=who.name,
-        )
-    return count(ledger, case, gate)
+    policy = policy_of(ledger, case.target).policy
+    why_not = _may_approve(policy, case, who, said["via"], gate.risk)
+    if said["decision"] == "refuse" or not (why_not or who in before.approved_by):
+        return None
+    return ApprovalRefused(
+        expected="a decision that counts.",
+        found=f"{why_not or who + ' has approved already'}.",
+        todo="Ask another approver.",
+    )
 
 
 def waiting_gate(case: Case) -> Gate:

@@ -82,7 +82,9 @@ def carry_out(ledger: Ledger, remediation: str, planner: Planner, run: str, leas
     """
     work = recording.Recorder(ledger, remediation, run, lease)
     if work.case.outcome:
-        if not work.case.of_kind("reported"):  # it died in between
+        if work.case.of_kind("reported"):
+            work.append("woken", {"note": "It has ended before: nothing was done."})
+        else:  # its process died in between
             work.report()
         return Ending(Outcome(work.case.outcome), "It has ended before.")
     try:

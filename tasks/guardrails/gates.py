@@ -124,7 +124,7 @@ def _pass(work: Recorder, gate: Gate, stage_digest: str = "") -> None:
         if not stand.is_open:
             _close(work, gate, "approved")
             return
-        if stand.expires.timestamp() <= time.time():
+        if not stand.waits:
             _close(work, gate, "expired")
             raise ApprovalExpired(
                 expected=f"approval of {gate.name} ({stand.needed} needed) by "
@@ -136,9 +136,11 @@ def _pass(work: Recorder, gate: Gate, stage_digest: str = "") -> None:
 
 
 def _open(work: Recorder, gate: Gate, stand: Count, stage_digest: str) -> None:
-    if not stand.needed or any(
-        entry.facts["digest"] == gate.digest for entry in work.case.of_kind("gate_opened")
-    ):
+    waiting = work.case.open_gate
+    if not stand.needed or (waiting is not None and waiting.facts["digest"] == gate.digest):
+        return
+    was_open = any(e.facts["digest"] == gate.digest for e in work.case.of_kind("gate_opened"))
+    if was_open and not stand.waits:  # else one who had approved was revoked since: ask anew
         return
     _insist_that_it_can_wait()
     work.append(
@@ -211,8 +213,13 @@ def _suspend(work: Recorder, gate: Gate, stand: Count, note: str) -> str:
     faults.point("resumed")
     if typed is None:
         note = _FORCED
-    elif typed.decision.approver == "see the ledger":
-        note = ""
+    elif typed.decision.approver == surface.SEE_THE_LEDGER:
+        since = answered[-1].seq if answered else 0
+        is_decided = any(
+            entry.facts["digest"] == gate.digest and entry.seq > since
+            for entry in work.case.of_kind("decided")
+        )
+        note = "" if is_decided else _FORCED
     else:
         note = _judge(work, gate, typed)
     work.append("gate_answered", {"gate": gate.name, "digest": gate.digest, "note": note})

@@ -15,10 +15,17 @@ from tasks.guardrails.case import Case, open_cases
 from tasks.guardrails.errors import ApprovalRefused
 from tasks.guardrails.holders import holders, remediation_resource
 from tasks.guardrails.ledger import Ledger
-from tasks.guardrails.policy import policy_of
 
 _GRACE = timedelta(seconds=30)
 _LATELY, _DAY = timedelta(hours=1), timedelta(days=1)
+# A case without an outcome whose run is in one of these was ended by hand: no code of ours does it.
+_BY_HAND = (
+    StateType.COMPLETED.value,
+    StateType.CANCELLED.value,
+    StateType.CANCELLING.value,
+    "deleted",
+)
+_OVER = (*_BY_HAND, StateType.FAILED.value, StateType.CRASHED.value)
 # What a recovery records that comes to nothing.
 _NO_PROGRESS = ("recovery_started", "lease_taken", "lease_released", "lease_stuck", "fenced")
 
@@ -37,7 +44,7 @@ def note_cancellation(ledger: Ledger, case: Case, run: str) -> None:
     """Record that a person ended the last run by hand: from then on the case only undoes."""
     last = case.runs[-1] if case.runs else ""
     state = state_of(last) if last and last != run else ""
-    if state not in (StateType.CANCELLED.value, StateType.CANCELLING.value, "deleted"):
+    if state not in _BY_HAND:
         return
     if case.failure is None and not case.outcome:
         error = ApprovalRefused(
@@ -51,8 +58,8 @@ def note_cancellation(ledger: Ledger, case: Case, run: str) -> None:
 def abandoned(ledger: Ledger) -> list[Case]:
     """Find the remediations that nobody carries on: no report, no live lease, not waiting.
 
-    One that waits for approval within its expiry is left alone, unless its run was cancelled
-    or deleted in Prefect.
+    One that waits for approval within its expiry is left alone, unless its run has ended in
+    Prefect: by hand it is taken back, failed it asks again in a run of its own.
     """
     live = {holder.resource for holder in holders(ledger) if holder.is_live and not holder.is_dead}
     found = []
@@ -91,11 +98,13 @@ def _still_waits(ledger: Ledger, case: Case) -> bool:
     gate = case.open_gate
     if gate is None:
         return False
-    expiry = timedelta(seconds=policy_of(ledger, case.target).policy.expiry_seconds)
-    if datetime.now(UTC) > gate.when + expiry:
+    if datetime.now(UTC) > count(ledger, case, waiting_gate(case)).expires:
         return False
-    state = state_of(case.runs[-1]) if case.runs else "deleted"
-    return state not in (StateType.CANCELLED.value, StateType.CANCELLING.value, "deleted")
+    return _last_state(case) not in _OVER
+
+
+def _last_state(case: Case) -> str:
+    return state_of(case.runs[-1]) if case.runs else "deleted"
 
 
 def _decided_and_asleep(ledger: Ledger) -> list[Case]:
@@ -122,8 +131,18 @@ def start_recovery_of(ledger: Ledger, case: Case, start: Callable[[str, str], An
             case moves: of two that start one at once, one does.
     """
     key = f"recover-{case.id}-{case.entries[-1].seq}"
+    state = _last_state(case)
     start(case.id, key)
-    ledger.append("recovery_started", {"key": key}, remediation=case.id)
+    facts = {"key": key, "run": case.runs[-1] if case.runs else "", "state": state}
+    ledger.append("recovery_started", facts, remediation=case.id)
+
+
+def _woken(case: Case) -> bool:
+    """Wake a run; what somebody stored for it beforehand can make Prefect fail at that."""
+    try:
+        return not surface.wake(case.runs[-1])
+    except surface.UNREACHABLE:
+        return False
 
 
 def reap(ledger: Ledger, start: Callable[[str, str], Any]) -> list[str]:
@@ -136,7 +155,7 @@ def reap(ledger: Ledger, start: Callable[[str, str], Any]) -> list[str]:
     Returns:
         The ids for which a recovery was started.
     """
-    dead = [case for case in _decided_and_asleep(ledger) if surface.wake(case.runs[-1])]
+    dead = [case for case in _decided_and_asleep(ledger) if not _woken(case)]
     started = []
     for case in (*dead, *abandoned(ledger)):
         start_recovery_of(ledger, case, start)

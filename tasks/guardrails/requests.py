@@ -39,11 +39,13 @@ def opened(ledger: Ledger, name: str, run: str, parameters: dict[str, Any]) -> s
     case = Case.read(ledger, remediation)
     if case.request:
         if canonical_json(case.request["parameters"]) != canonical_json(given):
-            raise BadInput(
+            edited = BadInput(
                 expected="the parameters that were planned and approved.",
                 found="others: the run was edited in between.",
                 todo="Start a new run with the new parameters.",
             )
+            ledger.append("woken", {"note": str(edited)}, remediation=remediation, run=run)
+            raise edited
         return remediation
     requester = _requester(ledger, name, asked)
     ledger.append(

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -29,7 +29,9 @@ from prefect.logging import get_run_logger
 from pydantic import Field, ValidationError
 
 _PROGRESS_SECONDS = 2.0
+_PAGE = 100
 UNREACHABLE = (HTTPError, PrefectHTTPStatusError)
+SEE_THE_LEDGER = "see the ledger"  # typed by who decided there and wakes the run
 
 
 class Decision(RunInput):
@@ -150,7 +152,7 @@ def wait_for_decision(key: str, description: str, timeout_seconds: int) -> Typed
     form = Decision.with_initial_data(description=description)
     try:
         typed = suspend_flow_run(wait_for_input=form, key=attempt, timeout=timeout_seconds)
-    except ValidationError:
+    except (ValidationError, TypeError, json.JSONDecodeError):  # the last two: stored past the form
         return None
     if typed is None:
         return None
@@ -159,13 +161,15 @@ def wait_for_decision(key: str, description: str, timeout_seconds: int) -> Typed
 
 @stamina.retry(on=HTTPStatusError, attempts=5)
 def _stored_at(key: str) -> datetime:
+    """Give the time of an input by its whole key: any client may store others that begin so."""
+    others: set[str] = set()
     with get_client(sync_client=True) as client:
-        found = client.filter_flow_run_input(UUID(run_id()), key, limit=1, exclude_keys=set())
-    stored = found[0].created
-    if stored is None:
-        message = f"Prefect keeps no time with the input {key}"
-        raise RuntimeError(message)
-    return datetime.fromisoformat(str(stored))
+        while found := client.filter_flow_run_input(UUID(run_id()), key, _PAGE, others):
+            for one in found:
+                if one.key == key and one.created is not None:
+                    return datetime.fromisoformat(str(one.created))
+            others |= {one.key for one in found}
+    return datetime.now(UTC)  # taken away meanwhile: the code has to be good now
 
 
 def wake(run: str) -> str:
@@ -178,7 +182,7 @@ def wake(run: str) -> str:
         '' where it was resumed, else Prefect's reason.
     """
     typed = {
-        "approver": "see the ledger",
+        "approver": SEE_THE_LEDGER,
         "code": "-",
         "decision": "approve",
         "comment": "decided in the ledger",

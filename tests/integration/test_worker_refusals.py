@@ -20,8 +20,12 @@ from deployments.worker.admission import admit
 from deployments.worker.exposure import insist_on_protection
 from deployments.worker.pool import template
 from tasks.guardrails.errors import BadInput, PreconditionFailed
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.settings import Settings
 from tests.integration import test_worker_flows
-from tests.integration.test_worker_fixtures import ROOT, Workers
+from tests.integration.test_worker_fixtures import ROOT, Workers, until, workers
+
+__all__ = ["workers"]
 
 EVIL = "touch {folder}/evil"
 STEPS = [{"prefect.deployments.steps.run_shell_script": {"script": EVIL}}]
@@ -58,7 +62,7 @@ def shared(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def refused(workers: Workers, run: FlowRun, why: str) -> None:
-    """Insist that a run ends refused, with the reason, and that nothing of it was executed."""
+    """Insist that a run ends refused, with the reason in the ledger too, and nothing executed."""
     state = workers.end(run)
     assert (state.name, state.type.value) == ("Refused", "FAILED")
     assert why in (state.message or "")
@@ -66,6 +70,10 @@ def refused(workers: Workers, run: FlowRun, why: str) -> None:
     assert "Nothing was executed." in (state.message or "")
     assert workers.read(run).infrastructure_pid is None
     assert not list(workers.folder.iterdir())
+    ledger = Ledger(Settings(home=workers.home))
+    (entry,) = until(lambda: ledger.entries(kinds=("run_refused",), run=str(run.id)))
+    assert entry.facts["deployment"] == str(run.deployment_id or "")
+    assert entry.facts["reason"] == state.message
 
 
 @pytest.mark.parametrize("what", sorted(DEPLOYMENT))
@@ -114,6 +122,18 @@ def test_a_pool_that_says_how_to_run_is_refused(shared: Workers) -> None:
         with pytest.raises(BadInput, match="the pool's job configuration"):
             admit(flows, changed, run, deployment, "stay")
         assert admit(flows, client.read_work_pool(shared.pool), run, deployment, "stay")
+
+
+def test_a_ledger_that_cannot_be_written_does_not_stop_a_refusal(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is refused all the same, and the worker's log says that the record is missing."""
+    (workers.home / "file").touch()
+    monkeypatch.setenv("REMEDY_LEDGER_URL", f"sqlite:///{workers.home}/file/ledger.db")
+    workers.start()
+    run = workers.create("stay", {"command": EVIL}, name="x")
+    assert workers.end(run).name == "Refused"
+    until(lambda: "record_refusal failed" in workers.log().read_text())
 
 
 class _Open(http.server.BaseHTTPRequestHandler):
