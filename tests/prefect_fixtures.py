@@ -1,6 +1,8 @@
 """A real Prefect server, and runs of deployments carried out in this process."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,17 +12,41 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.guardrails import surface
+from tasks.guardrails import approvers, surface
 from tasks.guardrails.case import id_of_run
 
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """Start Prefect's server once for the session."""
-    with prefect_test_harness(server_startup_timeout=150):
+    with prefect_test_harness(server_startup_timeout=150), _no_secret_in(prefect_database()):
         yield
+
+
+def prefect_database() -> Path:
+    """Give the file of the server's database."""
+    return Path(str(PREFECT_SERVER_DATABASE_CONNECTION_URL.value()).partition("///")[2])
+
+
+@contextmanager
+def _no_secret_in(database: Path) -> Iterator[None]:
+    """Make sure that no approver's secret that was made meanwhile is in the server's database."""
+    made: list[str] = []
+    add = approvers.add
+
+    def remember(*given: Any, **named: Any) -> approvers.Enrolment:  # noqa: ANN401 - as `add` takes
+        enrolment = add(*given, **named)
+        made.append(enrolment.secret)
+        return enrolment
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(approvers, "add", remember)
+        yield
+    held = b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
+    assert [secret for secret in made if secret.encode() in held] == []
 
 
 class Runs:

@@ -65,9 +65,11 @@ class Cluster(DatabaseServer):
             roles = _names(session, "SELECT rolname FROM pg_roles")
             for name, password, options in self._roles():
                 verb = sql.SQL("ALTER ROLE" if name in roles else "CREATE ROLE")
+                # pg_stat_statements keeps the statement; who reads it gets no password by it.
+                verifier = session.pgconn.encrypt_password(password.encode(), name.encode())
                 session.execute(
                     sql.SQL("{} {} PASSWORD {} " + options).format(
-                        verb, sql.Identifier(name), sql.Literal(password)
+                        verb, sql.Identifier(name), sql.Literal(verifier.decode())
                     )
                 )
             session.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(owner, admin))

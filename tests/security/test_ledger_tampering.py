@@ -295,7 +295,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tampering=st.sampled_from(TAMPERINGS),
     places=st.tuples(st.integers(0, 99), st.integers(0, 99)),
 )
-@hypothesis_settings(max_examples=250)
+@hypothesis_settings(max_examples=150)
 def test_the_first_bad_entry_is_named(
     empty: Path,
     history: list[tuple[str, str, dict[str, Any], bool]],
