@@ -14,9 +14,11 @@ from rich.text import Text
 
 from deployments.cli.errors import Exit
 from deployments.cli.lookup import find_case
+from deployments.cli.numbers import Count
 from deployments.cli.output import AsJson, emit, tell
 from tasks.guardrails import ledger_setup
 from tasks.guardrails.entries import Entry
+from tasks.guardrails.errors import BadInput
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.verify import stream
 from tasks.guardrails.verify import verify as walk
@@ -50,7 +52,7 @@ def show(
     kind: Annotated[
         tuple[str, ...], Parameter(negative="", help="Only entries of this kind; may be repeated.")
     ] = (),
-    last: Annotated[int, Parameter(help="How many of the newest; 0 for all.")] = 50,
+    last: Annotated[Count, Parameter(help="How many of the newest; 0 for all.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Show entries of the ledger, oldest first."""
@@ -67,7 +69,7 @@ def export(
     file: Annotated[Path | None, Parameter(help="Where to; standard output if not given.")] = None,
     /,
     *,
-    after: Annotated[int, Parameter(help="Only entries behind this sequence number.")] = 0,
+    after: Annotated[Count, Parameter(help="Only entries behind this sequence number.")] = 0,
 ) -> None:
     """Write the ledger as JSON lines: all that is needed to verify it elsewhere."""
     ledger = Ledger()
@@ -75,13 +77,12 @@ def export(
         for entry in stream(ledger, after):
             sys.stdout.write(json.dumps(vars(entry), ensure_ascii=False) + "\n")
         return
-    draft = file.with_name(f".{file.name}.new")
-    count = 0
-    with draft.open("w") as out:
-        for entry in stream(ledger, after):
-            out.write(json.dumps(vars(entry), ensure_ascii=False) + "\n")
-            count += 1
-    draft.replace(file)
+    try:
+        count = _export(ledger, file, after)
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            expected="a file that can be written.", found=f"{error}.", todo="Name another one."
+        ) from error
     tell(f"{count} entries in {file}")
 
 
@@ -96,6 +97,17 @@ def install(
     """Install the ledger on PostgreSQL, for a writer that cannot take anything back."""
     ledger_setup.install(owner_url, writer)
     tell(f"installed; set REMEDY_LEDGER_URL to the URL of {writer}")
+
+
+def _export(ledger: Ledger, file: Path, after: int) -> int:
+    draft = file.with_name(f".{file.name}.new")
+    count = 0
+    with draft.open("w") as out:
+        for entry in stream(ledger, after):
+            out.write(json.dumps(vars(entry), ensure_ascii=False) + "\n")
+            count += 1
+    draft.replace(file)
+    return count
 
 
 def _shown(entry: Entry) -> Iterator[RenderableType]:
