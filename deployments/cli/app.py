@@ -4,9 +4,9 @@ import contextlib
 import sys
 
 from cyclopts import App, CycloptsError, Group
-from rich.console import Console
 
 from deployments.cli.errors import MEANINGS, Exit, in_four_parts
+from deployments.cli.output import Terminal
 from deployments.services import environment
 from tasks.guardrails.errors import BadInput, PreconditionFailed
 
@@ -92,8 +92,9 @@ def call(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Terminal(stderr=True, highlight=False, soft_wrap=True)
     try:
+        _insist_on_text(arguments)
         with contextlib.suppress(PreconditionFailed):  # a command that needs the API says so
             environment.enter()
         answer = app(
@@ -116,3 +117,14 @@ def call(arguments: list[str]) -> int:
         return Exit.OK.value
     except Exception as error:  # noqa: BLE001 - the last place where an error becomes a message
         return in_four_parts(error, errors)
+
+
+def _insist_on_text(arguments: list[str]) -> None:
+    """Make sure that what was typed can be recorded: bytes that are no UTF-8 cannot."""
+    for word in arguments:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise BadInput(
+                expected="a command line in UTF-8.", found=f"{word!r}.", todo="Correct it."
+            ) from error

@@ -211,6 +211,8 @@ def _exposure(url: str) -> Iterator[Symptom]:
             "worker does not start with it",
             "Set PREFECT_SERVER_API_AUTH_STRING on the server and PREFECT_API_AUTH_STRING here.",
         )
+    elif beyond:
+        yield Symptom("API's protection", "fine", f"served at {beyond}, with a password")
 
 
 def _other_workers() -> Iterator[Symptom]:

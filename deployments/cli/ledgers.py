@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from deployments.cli.errors import Exit
 from deployments.cli.lookup import find_case
+from deployments.cli.numbers import Count
 from deployments.cli.output import AsJson, emit, tell
 from deployments.cli.proving import As, Code, authenticate
 from tasks.guardrails import key_rotation, ledger_setup
@@ -53,7 +54,7 @@ def show(
     kind: Annotated[
         tuple[str, ...], Parameter(negative="", help="Only entries of this kind; may be repeated.")
     ] = (),
-    last: Annotated[int, Parameter(help="How many of the newest; 0 for all.")] = 50,
+    last: Annotated[Count, Parameter(help="How many of the newest; 0 for all.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Show entries of the ledger, oldest first."""
@@ -70,7 +71,7 @@ def export(
     file: Annotated[Path | None, Parameter(help="Where to; standard output if not given.")] = None,
     /,
     *,
-    after: Annotated[int, Parameter(help="Only entries behind this sequence number.")] = 0,
+    after: Annotated[Count, Parameter(help="Only entries behind this sequence number.")] = 0,
 ) -> None:
     """Write the ledger as JSON lines: all that is needed to verify it elsewhere."""
     ledger = Ledger()
@@ -78,13 +79,12 @@ def export(
         for entry in stream(ledger, after):
             sys.stdout.write(_line(entry))
         return
-    draft = file.with_name(f".{file.name}.new")
-    count = 0
-    with draft.open("w") as out:
-        for entry in stream(ledger, after):
-            out.write(_line(entry))
-            count += 1
-    draft.replace(file)
+    try:
+        count = _export(ledger, file, after)
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            expected="a file that can be written.", found=f"{error}.", todo="Name another one."
+        ) from error
     tell(f"{count} entries in {file}")
 
 
@@ -128,6 +128,17 @@ def rotate_key(*, as_: As, code: Code = "", as_json: AsJson = False) -> None:
 def _line(entry: Entry) -> str:
     # As it stands there, whatever somebody put in the place of text.
     return json.dumps(vars(entry), ensure_ascii=False, default=repr) + "\n"
+
+
+def _export(ledger: Ledger, file: Path, after: int) -> int:
+    draft = file.with_name(f".{file.name}.new")
+    count = 0
+    with draft.open("w") as out:
+        for entry in stream(ledger, after):
+            out.write(_line(entry))
+            count += 1
+    draft.replace(file)
+    return count
 
 
 def _shown(entry: Entry) -> Iterator[RenderableType]:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -27,14 +28,35 @@ OUTCOME_STYLES = {
 }
 
 
+class Terminal(Console):
+    """A console on which names and messages of a target steer nothing."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render, with what a terminal would obey or reorder made visible."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
+
+
+def visible(text: str) -> str:
+    """Write characters that are not seen, or change how others are, as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode()
+        for one in text
+    )
+
+
 def console() -> Console:
     """Give the console of standard output, as it is now."""
-    return Console(highlight=False)
+    return Terminal(highlight=False)
 
 
 def tell(line: str) -> None:
     """Print a line of progress to standard error, out of the way of data."""
-    Console(stderr=True, highlight=False).print(Text(line, style="dim"))
+    Terminal(stderr=True, highlight=False).print(Text(line, style="dim"))
 
 
 def emit(data: Any, shown: RenderableType, *, as_json: bool) -> None:  # noqa: ANN401 - JSON values
@@ -60,7 +82,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = ""
     for column in made.columns:
         column.overflow = "fold"  # an address that is cut cannot be copied
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        made.add_row(
+            *(cell if isinstance(cell, Text) else Text(visible(str(cell))) for cell in row)
+        )
     return made
 
 

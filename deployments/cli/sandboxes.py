@@ -3,9 +3,11 @@
 import os
 from typing import Annotated
 
+import psycopg
 from cyclopts import App, Parameter
 from rich.text import Text
 
+from deployments.cli.numbers import Count, Rate, Seconds
 from deployments.cli.output import AsJson, emit, table, tell
 from deployments.services.platform import Platform
 from infra.sandbox import pristine
@@ -23,7 +25,7 @@ app = App(name="sandbox", help="A system under care to try things on.", help_for
 @app.command
 def up(
     *,
-    rows: Annotated[int, Parameter(help="Rows to fill an empty database with; 0 for none.")] = 0,
+    rows: Annotated[Count, Parameter(help="Rows to fill an empty database with; 0 for none.")] = 0,
     proxy: Annotated[
         ProxyKind | None,
         Parameter(help="Proxy from now on; only `own` can hold requests back."),
@@ -69,15 +71,22 @@ def damage(
     as_json: AsJson = False,
 ) -> None:
     """Break the sandbox's database for real."""
-    done = break_it(Platform().sandbox, kind)
+    try:
+        done = break_it(Platform().sandbox, kind)
+    except psycopg.OperationalError as error:
+        raise PreconditionFailed(
+            expected="the sandbox's server to answer.",
+            found=f"{error}.",
+            todo="Run `remedy sandbox up`.",
+        ) from error
     emit({"kind": done.kind, "detail": done.detail}, Text(done.detail), as_json=as_json)
 
 
 @app.command
 def load(
     *,
-    seconds: Annotated[float, Parameter(help="How long; Ctrl-C ends it earlier.")] = 60,
-    rate: Annotated[float, Parameter(help="Requests in a second, two in five writes.")] = RATE,
+    seconds: Annotated[Seconds, Parameter(help="How long; Ctrl-C ends it earlier.")] = 60,
+    rate: Annotated[Rate, Parameter(help="Requests in a second, two in five writes.")] = RATE,
     as_json: AsJson = False,
 ) -> None:
     """Put a steady load on the sandbox, and say what its users saw."""

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from deployments.cli.errors import Exit
 from deployments.cli.output import AsJson, emit, table, tell
+from deployments.services import password
 from deployments.services.environment import settings_file
 from deployments.services.platform import Platform
 
@@ -15,6 +16,13 @@ from deployments.services.platform import Platform
 def up(
     *,
     sandbox: Annotated[bool, Parameter(help="Start the sandbox as well.")] = True,
+    host: Annotated[
+        str,
+        Parameter(
+            help="Address at which Prefect is served from now on; 127.0.0.1 at first. Beyond "
+            "loopback it asks for a password."
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Start Prefect, the worker and the sandbox, and register every remediation.
@@ -24,16 +32,23 @@ def up(
     started again; remediations that were interrupted are recovered.
     """
     platform = Platform()
-    settings = platform.up(tell, with_sandbox=sandbox)
+    settings = platform.up(tell, with_sandbox=sandbox, host=host)
+    secret = password.file_of(platform.home)
+    protection = [
+        ("Password", f"the line in {secret}; the UI asks for it"),
+        ("TLS", "none: put a proxy in front that adds it (docs/operations.md)"),
+    ]
     said = {
         "ui": settings.ui_url,
         "api": settings.api_url,
+        "password_file": str(secret) if settings.is_exposed else None,
         "database": settings.database,
         "sandbox": platform.sandbox.url if sandbox else None,
         "home": str(platform.home),
     }
     rows = [
         ("Prefect", f"{settings.ui_url} (on {settings.database})"),
+        *(protection if settings.is_exposed else []),
         *([("Sandbox", platform.sandbox.url)] if sandbox else []),
         ("Home", platform.home),
         ("Next", "remedy approver add NAME; remedy run restore-from-backup --target sandbox"),

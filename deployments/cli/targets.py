@@ -67,18 +67,18 @@ def add(
     try:
         fields: dict[str, Any] = yaml.safe_load(file.read_text())
         block = kind(**fields)
-    except (OSError, yaml.YAMLError, TypeError) as error:
-        raise BadInput(
-            expected=f"a file with the fields of {kind.__name__}.",
-            found=f"{error}.",
-            todo="Correct --from.",
-        ) from error
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
         )
         raise BadInput(
             expected=f"fields of {kind.__name__}.", found=f"{problems}.", todo=f"Correct {file}."
+        ) from error
+    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+        raise BadInput(
+            expected=f"a file with the fields of {kind.__name__}.",
+            found=f"{error}.",
+            todo="Correct --from.",
         ) from error
     try:
         done = block.save(name, overwrite=replace)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from deployments.cli.errors import BY_OUTCOME, Exit
+from deployments.cli.numbers import Seconds
 from deployments.cli.output import emit, tell
 from tasks.guardrails.case import Case
 from tasks.guardrails.entries import Entry
@@ -38,7 +39,7 @@ class Wait:
     """
 
     wait: Annotated[bool, Parameter(negative="")] = False
-    timeout: float = 0
+    timeout: Seconds = 0
 
 
 NO_WAIT = Wait()

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from deployments.cli import plans
 from deployments.cli.lookup import find_case, standing
+from deployments.cli.numbers import Count
 from deployments.cli.output import AsJson, emit, outcome, table
 from deployments.cli.waiting import summary
 from tasks.guardrails.approval import count, waiting_gate
@@ -21,7 +22,7 @@ from tasks.guardrails.undo_plan import undone_by
 
 def runs(
     *,
-    limit: Annotated[int, Parameter(help="How many at most.")] = 20,
+    limit: Annotated[Count, Parameter(help="How many at most.")] = 20,
     target: Annotated[str, Parameter(help="Only those on this target.")] = "",
     open_: Annotated[
         bool, Parameter(name="--open", negative="", help="Only those that have not ended.")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psutil
 
+from tasks.guardrails.errors import TargetBusy
 from tasks.guardrails.holders import Holder, holders
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.settings import Settings
@@ -28,6 +29,21 @@ def processes_at_work(home: Path) -> list[Holder]:
         if holder.is_live and holder.runs_here
     }
     return list(found.values())
+
+
+def insist_on_rest(busy: list[Holder]) -> None:
+    """Make sure that nothing acts.
+
+    Raises:
+        TargetBusy: Something does.
+    """
+    if busy:
+        raise TargetBusy(
+            expected="no remediation at work.",
+            found=" ".join(holder.sentence() for holder in busy),
+            todo="Wait for it or `remedy cancel` it; or run `remedy down --force`, and the next "
+            "`remedy up` recovers it.",
+        )
 
 
 def end(busy: list[Holder]) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from deployments.services import password
 from deployments.services.settings import PlatformSettings
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.settings import settings
@@ -60,7 +61,8 @@ def local_environment(
     """Give the variables of a client of the platform under a home, whatever else is set."""
     given = os.environ if given is None else given
     addresses = {"PREFECT_API_URL": local.api_url, "PREFECT_UI_URL": local.ui_url}
-    return {**_common(home, given), **addresses}
+    known = {"PREFECT_API_AUTH_STRING": password.read(home)} if local.is_exposed else {}
+    return {**_common(home, given), **addresses, **known}
 
 
 def _common(home: Path, given: Mapping[str, str]) -> dict[str, str]:

@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.services import addresses, places
 from deployments.services import environment as variables
-from deployments.services.at_work import end, processes_at_work
+from deployments.services.at_work import end, insist_on_rest, processes_at_work
 from deployments.services.database import PrefectDatabase, usable_programs
 from deployments.services.server import PrefectServer
-from deployments.services.settings import PlatformSettings, free_port
+from deployments.services.settings import PlatformSettings
 from deployments.services.worker_process import worker_service
 from infra.sandbox.processes import Service
 from infra.sandbox.services import Sandbox
-from infra.sandbox.settings import is_free
 from tasks.guardrails.errors import PreconditionFailed, TargetBusy
 
 LOCK_SECONDS = 180.0
@@ -65,22 +65,29 @@ class Platform:
         """Whether the sandbox was ever made."""
         return (self.home / "sandbox" / "sandbox.json").exists()
 
-    def up(self, told: Told = nobody, *, with_sandbox: bool = True) -> PlatformSettings:
+    def up(
+        self, told: Told = nobody, *, with_sandbox: bool = True, host: str = ""
+    ) -> PlatformSettings:
         """Start what does not run, register everything, and wait until all of it answers.
 
         Args:
             told: Called with a line for each thing done.
             with_sandbox: Whether the sandbox is started as well.
+            host: Address at which Prefect is served from now on; '' for where it was.
 
         Returns:
             Where the platform listens.
 
         Raises:
+            BadInput: The host is no address of this machine.
             PreconditionFailed: A service does not come up; the next `up` goes on from there.
+            TargetBusy: A remediation is at work, and would be stopped for another host.
         """
+        if host:
+            addresses.insist_on_own(host)
         self.home.mkdir(parents=True, exist_ok=True)
         with self._locked(), ThreadPoolExecutor(1) as beside:
-            settings = self._settings()
+            settings = places.choose(self.home, self._services, host)
             sandbox = beside.submit(self._start_sandbox) if with_sandbox else None
             services = self._services(settings)
             database = self._database(settings)
@@ -121,13 +128,8 @@ class Platform:
             return
         with self._locked():
             busy = processes_at_work(self.home)
-            if busy and not force:
-                raise TargetBusy(
-                    expected="no remediation at work.",
-                    found=" ".join(holder.sentence() for holder in busy),
-                    todo="Wait for it or `remedy cancel` it; or use --force, and the next "
-                    "`remedy up` recovers it.",
-                )
+            if not force:
+                insist_on_rest(busy)
             settings = self.settings
             services = list(self._services(settings).values()) if settings else []
             for service in reversed(services):
@@ -165,27 +167,6 @@ class Platform:
         sandbox = self.sandbox
         sandbox.up()
         return sandbox
-
-    def _settings(self) -> PlatformSettings:
-        """Give the ports, others where somebody took ours while a service was down."""
-        path = variables.settings_file(self.home)
-        settings = PlatformSettings.load(path)
-        if settings is None:
-            return PlatformSettings.make(path, "postgresql" if usable_programs() else "sqlite")
-        services = self._services(settings)
-        moved = {
-            field: free_port()
-            for name, field in (("prefect-server", "api_port"), ("postgresql", "database_port"))
-            if name in services
-            and services[name].process() is None
-            and not is_free(getattr(settings, field))
-        }
-        if moved:
-            for name in ("worker", "prefect-server"):
-                services[name].stop()  # they know the old ports
-            settings = settings.model_copy(update=moved)
-            settings.save(path)
-        return settings
 
     def _services(self, settings: PlatformSettings) -> dict[str, Service]:
         """Give the services in the order in which they start."""

@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import psutil
 
+from deployments.services import password
 from deployments.services.environment import QUIET
 from deployments.services.process import PlatformService
 from deployments.services.settings import PlatformSettings
-from infra.sandbox.settings import HOST
 
 UP_WITHIN_SECONDS = 120.0  # the first start runs all migrations
 
@@ -30,19 +30,19 @@ class PrefectServer:
         self.service = PlatformService(
             name="prefect-server",
             command=[
-                *(sys.executable, "-m", "uvicorn", "--factory"),
-                *("prefect.server.api.server:create_app", "--host", HOST),
-                *("--port", str(settings.api_port), "--timeout-keep-alive", "30"),
-                *("--log-level", "warning", "--timeout-graceful-shutdown", "5"),
+                *(sys.executable, "-m", "deployments.services.serving"),
+                *(str(settings.api_port), *settings.addresses),
             ],
             environment={
                 **QUIET,
                 "PREFECT_HOME": str(home / "prefect"),
                 "PREFECT_API_URL": settings.api_url,
-                # Without it the UI calls port 4200, wherever the server listens.
-                "PREFECT_UI_API_URL": settings.api_url,
+                # Of wherever the browser has the UI from: of a proxy that adds TLS as well.
+                "PREFECT_UI_API_URL": "/api",
                 "PREFECT_UI_URL": settings.ui_url,
-                "PREFECT_SERVER_API_HOST": HOST,
+                # By default any page that somebody here has open may use the API.
+                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": settings.ui_url,
+                "PREFECT_SERVER_API_HOST": settings.host,
                 "PREFECT_SERVER_API_PORT": str(settings.api_port),
                 "PREFECT_SERVER_DATABASE_CONNECTION_URL": database_url,
                 "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
@@ -54,6 +54,7 @@ class PrefectServer:
                 "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
                 "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P30D",
                 "PREFECT__SERVER_FINAL": "1",
+                **(_protection(home) if settings.is_exposed else {}),
             },
             run=home / "run",
             logs=home / "logs",
@@ -84,3 +85,11 @@ class PrefectServer:
             if self.service.process() is None or time.monotonic() > deadline:
                 raise self.service.failed("answer")
             time.sleep(0.1)
+
+
+def _protection(home: Path) -> dict[str, str]:
+    """Give what protects an API that others reach; by environment, as anybody sees arguments."""
+    return {
+        "PREFECT_SERVER_API_AUTH_STRING": password.read(home),
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+    }

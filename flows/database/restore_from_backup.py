@@ -1,6 +1,9 @@
 """Restore a database from a backup beside the live one, and swap them when that is approved."""
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
@@ -43,8 +46,8 @@ def restore_from_backup(
     target: TargetName,
     backup: str = "newest",
     writes: Writes = Writes.ACCEPT,
-    max_rows_lost: int = 1000,
-    keep_days: int = 7,
+    max_rows_lost: Annotated[int, Field(ge=0, le=10**12)] = 1000,
+    keep_days: Annotated[int, Field(ge=0, le=3650)] = 7,
     attached: Attached = Attached.BLOCK,
 ) -> Plan:
     """Restore a damaged database from a backup, with hardly a pause, and a way back.

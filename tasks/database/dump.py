@@ -143,7 +143,7 @@ class BackUpDatabase(Change):
                 f"--compress={'zstd' if self.compression == 'zstd' else '1'}",
                 f"--snapshot={row['snapshot']}",
                 f"--file={path}",
-                self.live,
+                programs.dbname(self.live),
             ]
             with ThreadPoolExecutor(1) as pool:
                 # Counted in the dump's own snapshot, while the dump is written.

@@ -84,7 +84,7 @@ def load_archive(database: Database, path: Path, load: Load) -> None:
             "--exit-on-error",
             *_NOT_LOADED,
             f"--jobs={min(load.jobs, os.cpu_count() or 1)}",
-            f"--dbname={load.into}",
+            programs.dbname(load.into),
             *entries,
             path,
         ]
@@ -151,5 +151,5 @@ def loading_options(version: int, role: str = "") -> str:
         settings["client_connection_check_interval"] = "1s"
     if role:
         settings["role"] = role
-    quoted = {name: re.sub(r"([\\ ])", r"\\\1", value) for name, value in settings.items()}
+    quoted = {name: re.sub(r"([\\\s])", r"\\\1", value) for name, value in settings.items()}
     return " ".join(f"-c {name}={value}" for name, value in quoted.items())

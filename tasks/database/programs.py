@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from psycopg.conninfo import make_conninfo
+
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.systems import note_child
 from tasks.platforms.protocols import Database
@@ -140,6 +142,17 @@ def run(
         reader.start()
         reader.join()
     return printed.decode(errors="replace")
+
+
+def dbname(name: str) -> str:
+    """Give the argument that names a database, and is read as nothing else.
+
+    A bare name that holds a `=` or begins like a URL is taken for a whole connection string: it
+    could lead to another server, with our password.
+
+    Source: PostgreSQL manual, 34.1.1 (connection strings).
+    """
+    return f"--dbname={make_conninfo(dbname=name)}"
 
 
 def failure(program: str, status: int, tail: str) -> PreconditionFailed | Transient:

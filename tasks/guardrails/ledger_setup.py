@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import OperationalError
 
-from tasks.guardrails.errors import LedgerBroken
+from tasks.guardrails.errors import BadInput, LedgerBroken, PreconditionFailed
 
 REVISION = "0002"
 _OLDER = ("0001",)
@@ -114,15 +114,40 @@ def install(owner_url: str, writer: str) -> None:
         owner_url: URL of a role that may create tables; needed for installing only.
         writer: Name of the role the engine connects as: it may append to the chain and
             read it, and use the rows beside it.
+
+    Raises:
+        BadInput: The URL is none of a PostgreSQL database.
+        PreconditionFailed: The database does not answer, or refuses: there is no such writer.
     """
-    engine = sa.create_engine(owner_url.replace("postgresql:", "postgresql+psycopg:", 1))
-    migrate(engine)
+    try:
+        url = sa.make_url(owner_url).set(drivername="postgresql+psycopg")
+        is_ours = owner_url.startswith(("postgresql:", "postgresql+psycopg:"))
+    except (sa.exc.ArgumentError, ValueError):
+        is_ours = False
+    if not is_ours:
+        raise BadInput(
+            expected="the URL of a PostgreSQL database, as postgresql://owner@host/ledger.",
+            found="another one.",  # it may hold a password
+            todo="Correct --owner-url.",
+        )
+    engine = sa.create_engine(url)
+    try:
+        migrate(engine)
+        _grant(engine, writer)
+    except sa.exc.DBAPIError as error:
+        raise PreconditionFailed(
+            expected=f"a database in which the ledger can be installed for {writer!r}.",
+            found=f"{error.orig}.",
+            todo="Correct --owner-url and --writer, or make the role, then run it again.",
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _grant(engine: sa.Engine, writer: str) -> None:
+    name = '"{}"'.format(writer.replace('"', '""'))
     with engine.begin() as connection:
-        name = connection.dialect.identifier_preparer.quote(writer)
-        connection.execute(sa.text(f"GRANT SELECT, INSERT ON entries TO {name}"))
-        connection.execute(sa.text(f"GRANT SELECT ON ledger_version TO {name}"))
+        connection.exec_driver_sql(f"GRANT SELECT, INSERT ON entries TO {name}")
+        connection.exec_driver_sql(f"GRANT SELECT ON ledger_version TO {name}")
         for table in _BESIDE:
-            connection.execute(
-                sa.text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {name}")
-            )
-    engine.dispose()
+            connection.exec_driver_sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {name}")

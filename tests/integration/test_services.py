@@ -11,10 +11,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
-from deployments.services import environment
+from deployments.services import environment, places
 from deployments.services.platform import Platform
 from deployments.services.server import PrefectServer
 from deployments.services.settings import PlatformSettings, free_port
@@ -140,7 +141,8 @@ def test_a_port_that_somebody_took_is_given_up(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         settings = PlatformSettings(api_port=port, database_port=port, database="sqlite")
         settings.save(environment.settings_file(tmp_path))
-        moved = Platform(tmp_path)._settings()  # noqa: SLF001 - without starting a server
+        services_of = Platform(tmp_path)._services  # noqa: SLF001 - without starting a server
+        moved = places.choose(tmp_path, services_of, "")
     assert moved.api_port != port
     assert PlatformSettings.load(environment.settings_file(tmp_path)) == moved
 
@@ -197,6 +199,22 @@ def test_nothing_listens_beyond_loopback(live: Path) -> None:
         if one.pid in ours and one.laddr and one.status == psutil.CONN_LISTEN
     }
     assert places == {"127.0.0.1"}
+
+
+def test_a_foreign_page_may_not_use_the_api(live: Path) -> None:
+    """A browser that somebody has open on this machine asks first, and is told no."""
+    settings = PlatformSettings.load(environment.settings_file(live))
+    assert settings is not None
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x"}
+    allowed = []
+    for origin in ("https://elsewhere.example", settings.ui_url):
+        url = f"{settings.api_url}/flows/count"
+        preflight = httpx.options(url, headers={**asked, "Origin": origin})
+        answer = httpx.post(url, json={}, headers={"Origin": origin})
+        allowed.append(
+            ["access-control-allow-origin" in one.headers for one in (preflight, answer)]
+        )
+    assert allowed == [[False, False], [True, True]]
 
 
 def test_down_while_a_remediation_acts_asks_for_force(tmp_path: Path) -> None:

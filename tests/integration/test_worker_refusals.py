@@ -141,9 +141,14 @@ class _Open(http.server.BaseHTTPRequestHandler):
 
     status = 200
 
-    def do_POST(self) -> None:
+    def do_GET(self) -> None:
         """Answer."""
         self.send_response(self.status)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        """Refuse for want of a CSRF token, as Prefect does: that protects from nobody."""
+        self.send_response(403)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -169,7 +174,7 @@ def outward() -> str:
         for one in interface:
             if one.family == socket.AF_INET and not one.address.startswith("127."):
                 return one.address
-    pytest.skip("this machine has no address beyond loopback")
+    pytest.skip("no address beyond loopback; `ip address add 192.0.2.2/32 dev lo` gives one")
 
 
 @pytest.mark.parametrize(

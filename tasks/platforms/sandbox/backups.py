@@ -27,14 +27,15 @@ class LocalBackups:
         """List everything in the store, newest first.
 
         Returns:
-            Name, size and time of each; what is being stored is not there yet.
+            Name, size and time of each; what is being stored is not there yet, and what has a
+            name that is no UTF-8 is no backup: no plan could name it.
 
         Raises:
             PreconditionFailed: The folder cannot be read.
         """
         found: list[StoredBackup] = []
         try:
-            entries = [entry for entry in self.folder.iterdir() if not entry.name.startswith(".")]
+            entries = [entry for entry in self.folder.iterdir() if _is_named(entry.name)]
         except OSError as error:
             raise self._unreadable(error) from error
         for entry in entries:
@@ -132,6 +133,11 @@ class LocalBackups:
             state="What was in the store is still there.",
             todo="Correct the folder, its rights or the free space, then run again.",
         )
+
+
+def _is_named(name: str) -> bool:
+    """Say whether a name is a backup's: text, and without a dot in front."""
+    return not name.startswith(".") and not any("\ud800" <= one <= "\udfff" for one in name)
 
 
 def _size(folder: Path) -> int:
