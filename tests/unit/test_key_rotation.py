@@ -274,7 +274,7 @@ def test_killed_anywhere_one_key_works(ledger: Ledger, point: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ROTATOR, *words],
         cwd=ROOT,
-        env={**os.environ, "REMEDY_FAULT": point},
+        env={**os.environ, "REMEDY_FAULT": f"KILL={point}"},
         check=False,
     )
     assert done.returncode == -signal.SIGKILL
