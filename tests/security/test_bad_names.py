@@ -121,14 +121,16 @@ def system(
     return rename(make_system(planner, tmp_path), planner, request.param)
 
 
-def rename(system: PlannerSystem, cluster: Cluster, name: str) -> PlannerSystem:
+def rename(
+    system: PlannerSystem, cluster: Cluster, name: str, user: str = "planner_admin"
+) -> PlannerSystem:
     """Give the target another database, and make it known."""
     database = PostgreSQL(
         target=system.name,
         host="127.0.0.1",
         port=cluster.port,
         name=name,
-        user="planner_admin",
+        user=user,
         password="",
         programs=cluster.programs,
         data_path=cluster.data,
@@ -152,16 +154,34 @@ def sums(cluster: Cluster, database: str) -> dict[tuple[str, str], str]:
     return found
 
 
+def back_up() -> None:
+    """Take a backup, proved by loading it."""
+    with planning_for("b3f9q2wxyz"):
+        plan = back_up_database.planner("planner-test")
+    digest_of(plan.model_dump(mode="json"))
+    carry_out(plan, replace(WORK, remediation="b3f9q2wxyz"))
+
+
+def test_a_superuser_loads_as_such_an_owner(
+    template: Cluster, planner: Cluster, tmp_path: Path
+) -> None:
+    """The role goes into the session's options, and ends none of them."""
+    assert template is planner
+    with planner.connect() as session:
+        owner = sql.Identifier(OWNER)
+        session.execute(sql.SQL("CREATE DATABASE x OWNER {} TEMPLATE bad_names").format(owner))
+    system = rename(make_system(planner, tmp_path), planner, "x", "postgres")
+    back_up()
+    assert len(system.backups.list()) == 3
+
+
 def test_a_database_is_backed_up_and_restored(system: PlannerSystem, planner: Cluster) -> None:
     """Whatever it, its tables and its owner are called, the rows come back, and no others go."""
     name = system.database.name
     others = sums(planner, "planner")
     before = sums(planner, name)
     assert len(before) == 2 * len(TABLES)
-    with planning_for("b3f9q2wxyz"):
-        plan = back_up_database.planner("planner-test")
-    digest_of(plan.model_dump(mode="json"))
-    carry_out(plan, replace(WORK, remediation="b3f9q2wxyz"))
+    back_up()
     with planner.connect(name) as session:
         for table in TABLES:
             session.execute(sql.SQL("DELETE FROM {} WHERE true").format(sql.Identifier(table)))
@@ -213,10 +233,11 @@ def test_a_backup_whose_name_is_no_text_is_no_backup(
         take(planner, planner_system, "backup-20991124-100000.dump", "-Fc"),
         os.fsencode(planner_system.backups.folder) + b"/backup-20991124-\xff.dump",
     )
+    sound = take(planner, planner_system, "backup-20261124-100000.dump", "-Fc")
+    digest_of(plan_restore().model_dump(mode="json"))
+    sound.unlink()
     with pytest.raises(PreconditionFailed, match="the store is empty"):
         plan_restore()
-    take(planner, planner_system, "backup-20261124-100000.dump", "-Fc")
-    digest_of(plan_restore().model_dump(mode="json"))
 
 
 @pytest.mark.parametrize(
