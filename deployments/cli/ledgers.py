@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from deployments.cli.errors import Exit
 from deployments.cli.lookup import find_case
@@ -100,7 +101,7 @@ def install(
 
     A password goes by PGPASSWORD or ~/.pgpass: everybody on the machine reads a command line.
     """
-    if make_url(owner_url).password:
+    if _has_password(owner_url):
         raise BadInput(
             expected="--owner-url without a password: everybody here reads a command line.",
             found="one with it.",
@@ -123,6 +124,13 @@ def rotate_key(*, as_: As, code: Code = "", as_json: AsJson = False) -> None:
     who, mark = authenticate(ledger, as_, code)
     done = key_rotation.rotate(ledger, who, mark)
     emit({**asdict(done), "sentence": done.sentence()}, Text(done.sentence()), as_json=as_json)
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return bool(make_url(url).password)
+    except (ArgumentError, ValueError):
+        return False  # it is no URL at all, which is said by who uses it
 
 
 def _line(entry: Entry) -> str:

@@ -198,3 +198,12 @@ def test_lists_fit_a_terminal(home: Path) -> None:
     assert shown[0].endswith(" UTC  requested abcdefghij by somebody")
     whole = json.loads(remedy(home, "ledger", "show", "--json").stdout)
     assert whole[0]["body"]["reason"] == asked["reason"]
+
+
+def test_a_password_on_the_command_line_is_refused(home: Path) -> None:
+    """Everybody on the machine reads it there; it is not repeated in what is said either."""
+    url = "postgresql://owner:hush-hush@127.0.0.1:1/ledger"
+    done = remedy(home, "ledger", "install", "--owner-url", url, "--writer", "writer")
+    assert done.returncode == 2
+    assert "Set PGPASSWORD" in done.stderr
+    assert "hush-hush" not in done.stdout + done.stderr
