@@ -122,12 +122,17 @@ def _time_in(path: Path) -> float:
     return float(until(lambda: path.exists() and path.read_text()))
 
 
-def until(what: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it gives
-    """Ask again until there is an answer, and give it."""
-    give_up = time.monotonic() + _PATIENCE_SECONDS
+def until(what: Callable[[], Any], patience: float = _PATIENCE_SECONDS) -> Any:  # noqa: ANN401 - whatever it gives
+    """Ask again until there is an answer, and give it.
+
+    Args:
+        what: What is asked.
+        patience: Seconds after which it is given up.
+    """
+    give_up = time.monotonic() + patience
     while not (found := what()):
         if time.monotonic() > give_up:
-            raise SystemExit(f"a run took longer than {_PATIENCE_SECONDS} s")
+            raise SystemExit(f"what was waited for took longer than {patience:g} s")
         time.sleep(0.05)
     return found
 
