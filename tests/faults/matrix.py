@@ -74,9 +74,9 @@ def problems_of(scene: Scene, known: Reference, boundary: str, **armed: str) -> 
 
 def judged(scene: Scene, known: Reference, outcome: str) -> list[str]:
     """Compare a sandbox with how it has to be after an outcome; sentences where it is not so."""
-    goals = {"Undone": known.before}
-    if known.outcome == "Remediated":
-        goals["Remediated"] = known.after
+    # An undo keeps what it takes out of use, so that it is compared with one to which nothing
+    # happened, where there is one.
+    goals = {"Undone": known.before, known.outcome: known.after}
     if outcome not in goals:
         return [f"it ended: {outcome}"]
     return differences(scene.picture(), goals[outcome]) + _left_in_the_ledger(scene)
