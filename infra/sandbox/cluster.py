@@ -3,12 +3,14 @@
 Sources: PostgreSQL manual, 20.4 and 20.5 (configuration); 22.5 (predefined roles).
 """
 
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import DuplicateDatabase, UniqueViolation
 from psycopg.rows import TupleRow
 
 from infra.sandbox.database_server import DatabaseServer
@@ -77,11 +79,13 @@ class Cluster(DatabaseServer):
                 session.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), admin))
             database = self.settings.database
             if database not in _names(session, "SELECT datname FROM pg_database"):
-                session.execute(
-                    sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
-                        sql.Identifier(database), owner
+                # The server may still carry it out for a starter that was killed.
+                with contextlib.suppress(UniqueViolation, DuplicateDatabase):
+                    session.execute(
+                        sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
+                            sql.Identifier(database), owner
+                        )
                     )
-                )
         self.extend(database)
 
     def _roles(self) -> list[tuple[str, str, LiteralString]]:
