@@ -1,5 +1,6 @@
 """Approvers of a test's ledger, who decide as the command line does."""
 
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -7,7 +8,7 @@ import pyotp
 from prefect.client.schemas.objects import FlowRun, State
 
 from tasks.guardrails import approvers, codes
-from tasks.guardrails.approval import Verb, count, decide, waiting_gate
+from tasks.guardrails.approval import Count, Gate, Verb, count, decide, waiting_gate
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
 from tests.prefect_fixtures import Runs
@@ -58,3 +59,48 @@ class Approvers:
         state = runs.wake(run)
         assert state is not None
         return state
+
+
+class Person:
+    """An approver with an authenticator."""
+
+    def __init__(self, ledger: Ledger, name: str) -> None:
+        """Enrol."""
+        self.ledger, self.name = ledger, name
+        self.totp = pyotp.TOTP(approvers.add(ledger, name, ("approve",), "test").secret)
+        self._given = 0
+
+    def code(self) -> str:
+        """Give a code that was not given yet; two are good at a time."""
+        self._given += 1
+        return self.totp.at(int(time.time()) + 30 * (self._given - 1))
+
+    def form(self, code: str = "", name: str = "") -> dict[str, str]:
+        """Fill in Prefect's form."""
+        return {
+            "approver": name or self.name,
+            "code": code or self.code(),
+            "decision": "approve",
+            "comment": "seen",
+        }
+
+    def decide(
+        self,
+        case: Case,
+        decision: Verb = "approve",
+        *,
+        gate: Gate | None = None,
+        code: str = "",
+        source: str = codes.HOST,
+    ) -> Count:
+        """Decide as the command line does, on the gate that waits."""
+        return decide(
+            self.ledger,
+            case,
+            gate or waiting_gate(case),
+            approver=self.name,
+            code=code or self.code(),
+            decision=decision,
+            comment="seen",
+            source=source,
+        )

@@ -140,7 +140,7 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
             if self.children.get(flow_run.id) is child:
                 del self.children[flow_run.id]
             self.wake()  # a place is free
-        # What went wrong is settled; the base class would report it a second time.
+        # What went wrong is settled; the base class would report it again.
         return RemedyResult(identifier=str(child.place), status_code=0)
 
     async def kill_infrastructure(
@@ -192,9 +192,9 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         return await super()._submit_scheduled_flow_runs(free)
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
-        """Start a run; where the API does not answer it stays in the pool.
+        """Start a run, without what the base class reads twice and the process says itself.
 
-        The base class reads the deployment twice, and notes the process, which does it itself.
+        Where the API does not answer, the run stays in the pool or is given back.
         """
         try:
             if await self._propose_pending_state(flow_run):
@@ -217,17 +217,16 @@ class RemedyWorker(BaseWorker[RemedyJob, BaseVariables, RemedyResult]):
         """Take a run, and find out meanwhile whether it is admitted; refused, it ends here."""
         if self.stopped.is_set():
             return False
-        admission = self.admission.of(self.client, self.work_pool, flow_run)
-        admitting = asyncio.ensure_future(admission)
-        if not await super()._propose_pending_state(flow_run):
-            admitting.cancel()
-            return False
+        admitting = asyncio.ensure_future(self.admission.of(self.client, self.work_pool, flow_run))
         try:
+            if not await super()._propose_pending_state(flow_run):
+                return False
             self._admitted[flow_run.id] = await admitting
         except BadInput as refusal:
             await self._refuse(flow_run, refusal)
-            return False
-        return True
+        finally:
+            admitting.cancel()
+        return flow_run.id in self._admitted
 
     async def _refuse(self, flow_run: FlowRun, refusal: BadInput) -> None:
         _log.warning("refused run %s: %s", flow_run.name, refusal)

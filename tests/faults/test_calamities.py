@@ -17,7 +17,7 @@ from tasks.guardrails.case import Case
 from tests.faults.cutting import CuttingProxy, proxy_to
 from tests.faults.matrix import Reference, judged, reference
 from tests.faults.sampling import sample
-from tests.faults.scene import LEASE_SECONDS, Scene
+from tests.faults.scene import LEASE_SECONDS, Scene, loads
 from tests.prefect_fixtures import Runs
 
 LOAD = "before-apply:database.load_backup"
@@ -53,20 +53,10 @@ def has_ended_well(scene: Scene, outcome: str) -> None:
     assert judged(scene, known(scene), outcome) == []
 
 
-def loads(scene: Scene) -> bool:
-    """Say whether a program of ours fills a side database now."""
-    with scene.sandbox.connect("postgres") as session:
-        row = session.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'remedy:%' "
-            "AND datname LIKE '%restore%' AND query ~* '^(copy|create|alter)'"
-        ).fetchone()
-    return bool(row and row[0])
-
-
 def in_the_load(scene: Scene, run: FlowRun) -> BaseProcess:
     """Execute a run until its backup is being loaded; it goes on."""
     child = scene.start(run)
-    while not loads(scene):
+    while not loads(scene.sandbox):
         assert child.is_alive(), "it ended before its load was seen"
         time.sleep(0.005)
     return child

@@ -139,22 +139,13 @@ def has_ended_well(machine: Machine, remediation: str) -> None:
     assert not any(one.is_live and not one.is_dead for one in holders(machine.ledger))
 
 
+@pytest.mark.parametrize("killed", [(), ("worker",)], ids=["everything", "the worker"])
 @pytest.mark.parametrize("point", sample(POINTS, 1))
-def test_machine_restarts(machine: Machine, point: str) -> None:
-    """Everything is killed at once and started again: the remediation goes on."""
+def test_run_is_killed_with(machine: Machine, point: str, killed: tuple[str, ...]) -> None:
+    """Everything, or the worker and its fork server, dies with the run: it is recovered."""
     remediation = machine.restore(point)
     machine.until(remediation, machine.stopped)
-    machine.kill()
-    machine.up()
-    has_ended_well(machine, remediation)
-
-
-@pytest.mark.parametrize("point", sample(POINTS, 1))
-def test_worker_is_killed_with_its_run(machine: Machine, point: str) -> None:
-    """The worker, its fork server and the run are killed: the next worker has it recovered."""
-    remediation = machine.restore(point)
-    machine.until(remediation, machine.stopped)
-    machine.kill("worker")
+    machine.kill(*killed)
     machine.up()
     has_ended_well(machine, remediation)
 

@@ -22,6 +22,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers
+from tests.faults.scene import loads
 from tests.prefect_fixtures import Runs
 from tests.snapshots import databases, snapshot
 
@@ -72,16 +73,6 @@ def recover_until_it_ends(runs: Runs, ledger: Ledger, remediation: str) -> str:
         state = runs.wake(run)
     message = "it still waits"
     raise AssertionError(message)
-
-
-def loads(sandbox: Sandbox) -> bool:
-    """Say whether a program of ours fills a side database now."""
-    with sandbox.connect("postgres") as session:
-        row = session.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'remedy:%' "
-            "AND datname LIKE '%restore%' AND query ~* '^(copy|create|alter)'"
-        ).fetchone()
-    return bool(row and row[0])
 
 
 def test_killed_in_the_middle_of_the_load(runs: Runs, sandbox: Sandbox) -> None:

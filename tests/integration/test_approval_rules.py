@@ -7,45 +7,17 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import pyotp
 import pytest
 
-from tasks.guardrails import approvers, codes
-from tasks.guardrails.approval import Count, Verb, count, decide, waiting_gate
+from tasks.guardrails import approvers
+from tasks.guardrails.approval import count, waiting_gate
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import ApprovalRefused
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import Policy, policy_of, set_policy
 from tests import toy
+from tests.approving import Person
 from tests.prefect_fixtures import Runs
-
-
-class Person:
-    """An approver with an authenticator that is ahead of the last code used."""
-
-    def __init__(self, ledger: Ledger, name: str) -> None:
-        """Enrol."""
-        self._ledger, self.name = ledger, name
-        self._totp = pyotp.TOTP(approvers.add(ledger, name, ("approve",), "test").secret)
-        self._ahead = 0
-
-    def code(self) -> str:
-        """Give a code that was not given yet; two are good at a time."""
-        self._ahead += 1
-        return self._totp.at(int(toy.now().timestamp()) + 30 * (self._ahead - 1))
-
-    def decide(self, case: Case, decision: Verb = "approve", source: str = codes.HOST) -> Count:
-        """Decide on the gate that waits."""
-        return decide(
-            self._ledger,
-            case,
-            waiting_gate(case),
-            approver=self.name,
-            code=self.code(),
-            decision=decision,
-            comment="seen",
-            source=source,
-        )
 
 
 def policy(ledger: Ledger, **values: Any) -> None:  # noqa: ANN401 - fields of the policy

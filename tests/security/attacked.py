@@ -4,61 +4,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
-import pyotp
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import OrchestrationResult
 
 from flows.help.recover_remediation import recover_remediation
-from tasks.guardrails import approvers, codes, recovery
-from tasks.guardrails.approval import Count, Gate, Verb, decide, waiting_gate
+from tasks.guardrails import recovery
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import policy_of, set_policy
 from tests import toy
 from tests.approving import Approvers
 from tests.prefect_fixtures import Runs
-
-
-class Person:
-    """An approver with an authenticator."""
-
-    def __init__(self, ledger: Ledger, name: str) -> None:
-        """Enrol."""
-        self.ledger, self.name = ledger, name
-        self.totp = pyotp.TOTP(approvers.add(ledger, name, ("approve",), "test").secret)
-        self._given = 0
-
-    def code(self) -> str:
-        """Give a code that was not given yet; two are good at a time."""
-        self._given += 1
-        return self.totp.at(int(toy.now().timestamp()) + 30 * (self._given - 1))
-
-    def form(self, code: str = "", name: str = "") -> dict[str, str]:
-        """Fill in Prefect's form."""
-        return {
-            "approver": name or self.name,
-            "code": code or self.code(),
-            "decision": "approve",
-            "comment": "seen",
-        }
-
-    def decide(
-        self, case: Case, gate: Gate | None = None, code: str = "", source: str = codes.HOST
-    ) -> Count:
-        """Approve as the command line does."""
-        verb: Verb = "approve"
-        return decide(
-            self.ledger,
-            case,
-            gate or waiting_gate(case),
-            approver=self.name,
-            code=code or self.code(),
-            decision=verb,
-            comment="seen",
-            source=source,
-        )
 
 
 class Attacked:

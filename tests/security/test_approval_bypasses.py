@@ -13,7 +13,8 @@ from tasks.guardrails.approval import UI, count, decide, waiting_gate
 from tasks.guardrails.errors import ApprovalExpired, ApprovalRefused, BadInput
 from tasks.guardrails.ledger import Ledger
 from tests import toy
-from tests.security.attacked import Attacked, Person, api
+from tests.approving import Person
+from tests.security.attacked import Attacked, api
 
 FORM: dict[str, Any] = {"approver": "ada", "code": "-", "decision": "approve", "comment": ""}
 FORCED = "The run was resumed without a decision; that decides nothing."
@@ -108,7 +109,7 @@ def test_a_decision_on_another_digest(attacked: Attacked) -> None:
     code = ada.code()
     other = replace(waiting_gate(attacked.case), digest="0" * 64)
     with pytest.raises(BadInput, match="a plan that was given up"):
-        ada.decide(attacked.case, other, code)
+        ada.decide(attacked.case, gate=other, code=code)
     refused = attacked.recorded("decision_refused")
     assert (refused["approver"], refused["digest"]) == ("ada", "0" * 64)
     with pytest.raises(ApprovalRefused, match="was used before"):

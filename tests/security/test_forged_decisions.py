@@ -6,13 +6,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from tasks.guardrails.approval import waiting_gate
 from tasks.guardrails.entries import Entry, hash_of
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.ledger_schema import ENTRIES
 from tasks.guardrails.plan import canonical_json
 from tasks.guardrails.verify import verify
-from tests.security.attacked import Attacked, Person
+from tests.approving import Person
+from tests.security.attacked import Attacked
 
 
 def hashed(entry: Entry) -> Entry:
@@ -78,7 +78,7 @@ def test_a_decision_written_past_the_chain(attacked: Attacked, how: str, kind: s
     remove(attacked.ledger, entry.seq)
     assert attacked.recover() is None
     attacked.assert_untouched()
-    bob.decide(attacked.case, waiting_gate(attacked.case))
+    bob.decide(attacked.case)
     attacked.assert_approval_works()
     assert verify(attacked.ledger).is_sound
 

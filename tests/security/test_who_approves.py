@@ -12,8 +12,9 @@ from tasks.guardrails.approvers import Approver
 from tasks.guardrails.errors import RemediationError
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.requests import ticket
+from tests.approving import Person
 from tests.integration.test_recovery import run_and_die
-from tests.security.attacked import Attacked, Person
+from tests.security.attacked import Attacked
 
 SPELT = {
     "capitals": "ADA",
