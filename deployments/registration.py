@@ -41,7 +41,9 @@ from tasks.platforms.targets import PLATFORMS
 # The highest risk that a stage of the remediation has; what a plan says decides, this is a tag.
 RISKS = {
     "back_up_database": Risk.HARMLESS,
+    "drop_kept_databases": Risk.DESTRUCTIVE,
     "reap_remediations": Risk.HARMLESS,
+    "rebuild_indexes": Risk.HARMLESS,
     "recover_remediation": Risk.DESTRUCTIVE,
     "restore_from_backup": Risk.DISRUPTIVE,
     "undo_remediation": Risk.DESTRUCTIVE,
@@ -219,18 +221,19 @@ def register_blocks() -> list[type[Block]]:
     for path in PLATFORMS.values():
         module, _, attribute = path.partition(":")
         block: type[Block] = getattr(import_module(module), attribute)
-        done = block.register_type_and_schema()
-        if inspect.isawaitable(done):
-            message = "called from an event loop"
-            raise TypeError(message)
+        _insist_that_it_is_done(block.register_type_and_schema())
         blocks.append(block)
     return blocks
 
 
 def save_sandbox(sandbox: Sandbox) -> None:
     """Save the target that stands for a sandbox, under the name 'sandbox'."""
-    done = SandboxTarget(**sandbox.target_settings()).save("sandbox", overwrite=True)
-    if inspect.isawaitable(done):
+    target = SandboxTarget(**sandbox.target_settings())
+    _insist_that_it_is_done(target.save("sandbox", overwrite=True))
+
+
+def _insist_that_it_is_done(answer: object) -> None:
+    if inspect.isawaitable(answer):
         message = "called from an event loop"
         raise TypeError(message)
 

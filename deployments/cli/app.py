@@ -58,6 +58,7 @@ _TREES = {
     RULES: {
         "approver": ("people:app", "Who may approve."),
         "policy": ("policies:app", "Who must approve what, for each target."),
+        "standing": ("standings:app", "Approvals for scheduled work, within bounds."),
         "lease": ("leases:app", "Who works on a target right now."),
     },
     RECORD: {

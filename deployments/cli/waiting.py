@@ -25,6 +25,7 @@ _LINES = {
     "failed": "failed: {found}",
     "gate_opened": "waits for approval: remedy approve {remediation}",
     "decided": "{decision} by {approver}",
+    "standing_used": "covered by standing approval {standing}",
 }
 
 

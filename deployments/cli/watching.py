@@ -129,6 +129,9 @@ def history(case: Case) -> Iterator[RenderableType]:
     decisions = [
         (e.at[11:19], e.facts["approver"], e.facts["decision"], e.facts["gate"], e.facts["comment"])
         for e in case.of_kind("decided")
+    ] + [
+        (e.at[11:19], e.facts["given_by"], "standing", e.facts["gate"], e.facts["standing"])
+        for e in case.of_kind("standing_used")
     ]
     steps = [
         (e.at[11:19], e.kind, e.facts["title"], e.facts.get("note") or e.facts.get("seen", ""))

@@ -9,6 +9,7 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.protocols import Connection, Database
 
 DEFAULT_TABLESPACE = "pg_default"
+_HALF_DROPPED = -2  # as datconnlimit
 _PROVIDER_SINCE = 150000
 _BUILTIN_SINCE = 170000
 _TRANSACTION_TIMEOUT_SINCE = 170000
@@ -55,6 +56,11 @@ class DatabaseFacts(BaseModel):
     comment: str
     allows_connections: bool
     size: int
+
+    @property
+    def half_dropped(self) -> bool:
+        """Whether a DROP DATABASE began and did not end: nothing but another one is possible."""
+        return self.shape.connection_limit == _HALF_DROPPED
 
 
 def elsewhere(database: Database) -> str:

@@ -63,7 +63,7 @@ class SwapDatabases(Change):
     @property
     def objects(self) -> tuple[str, ...]:
         """What it touches."""
-        return (f"database {self.live}", f"database {self.side}")
+        return tuple(f"database {name}" for name in (self.live, self.side, self.kept))
 
     @property
     def before_and_after(self) -> tuple[str, str]:

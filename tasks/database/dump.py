@@ -113,8 +113,7 @@ class BackUpDatabase(Change):
         system = targets.load(work.target)
         for suffix in (SUFFIX, ROLES_SUFFIX, ""):
             system.backups.remove(self.name + suffix)
-        with system.database.connect(elsewhere(system.database)) as session:
-            drop_database(session, self._throw_away(work), work.remediation)
+        drop_database(system.database, self._throw_away(work), work.remediation)
         for folder in Path(tempfile.gettempdir()).glob(f"{_folder_prefix(work)}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -190,8 +189,7 @@ class BackUpDatabase(Change):
             with connect_with(database, name, NO_TIMEOUTS) as session:
                 restored = count_rows(session)
         finally:
-            with database.connect(elsewhere(database)) as session:
-                drop_database(session, name, work.remediation)
+            drop_database(database, name, work.remediation)
         wrong = [
             f"{table}: {restored.get(table, 'missing')} instead of {rows}"
             for table, rows in manifest.tables.items()

@@ -9,6 +9,8 @@ from tasks.platforms import targets
 from tasks.platforms.protocols import Connection
 
 ROWS_LOST = "rows lost"
+# Bytes that stay free: a server without room for its log ends, and the live database with it.
+DISK_RESERVE = 100_000_000
 _SORT_SHARE = 0.3  # of the database, for building its indexes
 
 
@@ -66,8 +68,8 @@ def forecast_disk(session: Connection, size: int) -> int:
         size: Bytes that the copy will have.
 
     Returns:
-        Bytes. WAL stays until a checkpoint (max_wal_size) unless it is archived or a
-        replication slot holds it: then all of it counts.
+        Bytes, with what has to stay free. WAL stays until a checkpoint (max_wal_size) unless it
+        is archived or a replication slot holds it: then all of it counts.
     """
     row = (
         session.execute(
@@ -80,4 +82,4 @@ def forecast_disk(session: Connection, size: int) -> int:
     )
     written = int(size * 1.3)
     wal = written if row["archived"] or row["slots"] else min(written, int(row["wal"] * 1.5))
-    return int(size * (1 + _SORT_SHARE)) + wal
+    return int(size * (1 + _SORT_SHARE)) + wal + DISK_RESERVE

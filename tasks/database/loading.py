@@ -1,22 +1,18 @@
 """Load a backup into a side database, and see that every row came over."""
 
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
-from psycopg import sql
 from pydantic import Field
 
 from tasks.database.backups import Format
 from tasks.database.catalogue import NO_TIMEOUTS, connect_with, elsewhere, find_database
+from tasks.database.load_watch import watched
 from tasks.database.loaders import Load, load_archive, load_plain
 from tasks.database.manifest import checksum
 from tasks.database.marks import Mark, read_mark, write_mark
 from tasks.database.proof import count_rows
 from tasks.database.side_database import recreate_database
-from tasks.guardrails.errors import PreconditionFailed, RemediationError, WorldMoved
+from tasks.guardrails.errors import PreconditionFailed, WorldMoved
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Database
@@ -79,6 +75,8 @@ class LoadBackup(Change):
         mark = read_mark(facts.comment) if facts else None
         if facts is None or mark is None or mark.remediation != work.remediation:
             return Observed(Standing.OTHER, f"there is no database {self.side} of ours")
+        if facts.half_dropped:
+            return Observed(Standing.HALF, f"{self.side} is half-dropped")
         if mark.state != "created":
             return Observed(Standing.AFTER, f"{self.side} is {mark.state}")
         with database.connect(self.side) as session:
@@ -107,7 +105,7 @@ class LoadBackup(Change):
                     state="The live database is untouched; the side database is empty.",
                     todo="Run the remediation again, so that the backup is read again.",
                 )
-            with _watched(database, self.side, self.expected_bytes, work):
+            with watched(database, self.side, self.expected_bytes, work):
                 load = Load(self.side, self.load_as, self.leave_out, self.without, self.jobs)
                 if self.format == "plain":
                     load_plain(database, path, self.compression, load)
@@ -138,37 +136,3 @@ class LoadBackup(Change):
                 state="The live database is untouched; the copy goes with the undo.",
                 todo="Choose another backup.",
             )
-
-
-@contextmanager
-def _watched(database: Database, side: str, expected: int, work: Work) -> Iterator[None]:
-    """Report how far a load is by the size of the database, once a second."""
-    ended = threading.Event()
-    started = time.monotonic()
-
-    session = database.connect(elsewhere(database))  # here, for the fencing token
-
-    def report() -> None:
-        try:
-            with session:
-                while not ended.wait(1.0):
-                    row = session.execute(
-                        sql.SQL("SELECT pg_database_size({})::bigint AS size").format(side)
-                    ).fetchone()
-                    size = int(row["size"]) if row else 0
-                    rate = size / (time.monotonic() - started)
-                    left = f", {(expected - size) / rate:.0f} s left" if expected > size else ""
-                    work.progress(
-                        min(0.99, size / expected) if expected else 0.0,
-                        f"{size / 1e6:.0f} MB, {rate / 1e6:.0f} MB/s{left}",
-                    )
-        except RemediationError:
-            return  # only the report is lost; the load says itself what is wrong
-
-    watcher = threading.Thread(target=report, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()

@@ -1,5 +1,6 @@
 """A database beside the live one: made like it, found again by its mark, dropped while ours."""
 
+from contextlib import suppress
 from typing import ClassVar
 
 from psycopg import sql
@@ -9,15 +10,18 @@ from tasks.database.catalogue import (
     DatabaseShape,
     elsewhere,
     find_database,
+    inspect_database,
     name_of,
 )
 from tasks.database.marks import Mark, read_mark, write_mark
-from tasks.guardrails.errors import UndoFailed, WorldMoved
+from tasks.database.sessions import end_sessions
+from tasks.guardrails.errors import RemediationError, UndoFailed, WorldMoved
 from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection, Database
 
 _ICU_RULES_SINCE = 160000
+_LARGEST = 100  # tables: more than that are small
 _LOCALE_OF = {"icu": "ICU_LOCALE", "builtin": "BUILTIN_LOCALE"}
 
 
@@ -54,31 +58,55 @@ def create_database(session: Connection, name: str, shape: DatabaseShape) -> Non
     session.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
 
 
-def drop_database(session: Connection, name: str, remediation: str) -> None:
+def drop_database(database: Database, name: str, remediation: str) -> None:
     """Drop a database that a remediation made, with the sessions in it; missing is fine.
 
+    The tables go first: DROP DATABASE wants a checkpoint, and where the disk is full there is
+    no room for one, while what is dropped stays half-dropped.
+
     Args:
-        session: A session outside a transaction, in another database.
-        name: Name of the database.
+        database: The database under care.
+        name: Name of the database to drop.
         remediation: Id of the remediation whose it has to be.
 
     Raises:
         UndoFailed: Its comment says that it is not ours, or not ours any more.
+        Transient: The server finds no room for its checkpoint even so.
     """
-    facts = find_database(session, name)
-    if facts is None:
-        return
-    mark = read_mark(facts.comment)
-    # A kill between CREATE DATABASE and COMMENT leaves none; the name carries the id then.
-    ours = mark.remediation == remediation if mark else name.endswith(f"_{remediation}")
-    if not ours or (facts.comment and mark is None):
-        raise UndoFailed(
-            expected=f"database {name} to carry the mark of remediation {remediation}.",
-            found=f"its comment is {facts.comment!r}.",
-            state=f"Database {name} is left as it is.",
-            todo=f"Look whose it is; if nobody's: DROP DATABASE {name}.",
-        )
-    session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with database.connect(elsewhere(database)) as session:
+        facts = find_database(session, name)
+        if facts is None:
+            return
+        mark = read_mark(facts.comment)
+        # A kill between CREATE DATABASE and COMMENT leaves none; the name carries the id then.
+        ours = mark.remediation == remediation if mark else name.endswith(f"_{remediation}")
+        if not ours or (facts.comment and mark is None):
+            raise UndoFailed(
+                expected=f"database {name} to carry the mark of remediation {remediation}.",
+                found=f"its comment is {facts.comment!r}.",
+                state=f"Database {name} is left as it is.",
+                todo=f"Look whose it is; if nobody's: DROP DATABASE {name}.",
+            )
+        if facts.allows_connections and not facts.half_dropped:
+            end_sessions(session, facts.oid)
+            with suppress(RemediationError):  # DROP DATABASE counts, and says what is in its way
+                _drop_largest_tables(database, name)
+        session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _drop_largest_tables(database: Database, name: str) -> None:
+    """Make room on the disk: a dropped table gives it back at once, without a checkpoint."""
+    with database.connect(name) as session:
+        tables = session.execute(
+            """SELECT nspname AS schema, relname AS name
+               FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+               WHERE relkind = 'r' AND nspname NOT IN ('pg_catalog', 'information_schema')
+               ORDER BY pg_total_relation_size(c.oid) DESC LIMIT %s""",
+            (_LARGEST,),
+        ).fetchall()
+        for table in tables:
+            quoted = sql.Identifier(table["schema"], table["name"])
+            session.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(quoted))
 
 
 def recreate_database(database: Database, name: str, remediation: str) -> None:
@@ -98,8 +126,12 @@ def recreate_database(database: Database, name: str, remediation: str) -> None:
                 state="The live database is untouched.",
                 todo="Undo this remediation and run it again.",
             )
-        drop_database(session, name, remediation)
-        create_database(session, name, facts.shape)
+        shape = facts.shape
+        if facts.half_dropped:
+            most = inspect_database(session, database.name).shape.connection_limit
+            shape = shape.model_copy(update={"connection_limit": most})
+        drop_database(database, name, remediation)
+        create_database(session, name, shape)
         write_mark(session, name, Mark(remediation, "created"), "being restored; drop by an undo")
 
 
@@ -163,8 +195,8 @@ class CreateSideDatabase(Change):
         if facts is None:
             return Observed(Standing.BEFORE, f"there is no database {self.name}")
         mark = read_mark(facts.comment)
-        if mark is None and not facts.comment:
-            return Observed(Standing.HALF, f"{self.name} is there without our mark")
+        if facts.half_dropped or (mark is None and not facts.comment):
+            return Observed(Standing.HALF, f"{self.name} is there without our mark or half-dropped")
         if mark is None or mark.remediation != work.remediation:
             return Observed(Standing.OTHER, f"{self.name} is another's: {facts.comment!r}")
         if not _is_like(facts.shape, self.shape):
@@ -175,7 +207,7 @@ class CreateSideDatabase(Change):
         """Create it, and mark it as ours."""
         database = targets.load(work.target).database
         with database.connect(elsewhere(database)) as session:
-            drop_database(session, self.name, work.remediation)
+            drop_database(database, self.name, work.remediation)
             create_database(session, self.name, self.shape)
             write_mark(
                 session,
@@ -186,6 +218,4 @@ class CreateSideDatabase(Change):
 
     def revert(self, work: Work) -> None:
         """Drop it while it is ours; after a cut-over its name is gone and it is not touched."""
-        database = targets.load(work.target).database
-        with database.connect(elsewhere(database)) as session:
-            drop_database(session, self.name, work.remediation)
+        drop_database(targets.load(work.target).database, self.name, work.remediation)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from tasks.guardrails import approvers, codes
+from tasks.guardrails import approvers, codes, standing
 from tasks.guardrails.case import Case, StageRecord
 from tasks.guardrails.errors import (
     ApprovalExpired,
@@ -43,18 +43,20 @@ class Gate:
 
 @dataclass(frozen=True)
 class Count:
-    """How a gate stands: who decided, how many are needed, until when it waits."""
+    """How a gate stands: who decided, how many are needed (or what covers it), until when."""
 
     needed: int
     approved_by: tuple[str, ...]
     refused_by: str
     refused_because: str
     expires: datetime
+    standing: str = ""
 
     @property
     def is_open(self) -> bool:
         """Whether more decisions are needed."""
-        return not self.refused_by and len(self.approved_by) < self.needed
+        enough = self.standing or len(self.approved_by) >= self.needed
+        return not (self.refused_by or enough)
 
     @property
     def waits(self) -> bool:
@@ -65,6 +67,8 @@ class Count:
         """Say how it stands, for the person who is asked."""
         if not self.needed:
             return "No approval is needed."
+        if self.standing:
+            return f"Covered by standing approval {self.standing}."
         by = f" ({', '.join(self.approved_by)})" if self.approved_by else ""
         return (
             f"{len(self.approved_by)} of {counted(self.needed, 'approval')}{by}; "
@@ -76,12 +80,6 @@ def stage_gate(record: StageRecord) -> Gate:
     """Make the gate of a recorded stage; one beyond its outline needs the next higher risk."""
     risk = record.stage.risk.next_higher if record.exceeds else record.stage.risk
     return Gate(record.stage.name, record.digest, risk, f"Carry out: {record.stage.title}?")
-
-
-def needed_approvals(policy: Policy, gate: Gate, case: Case) -> int:
-    """Give how many must approve: one more where nobody knows who asked for it."""
-    base = max(policy.approvers(gate.risk), gate.at_least)
-    return base + (1 if base and not case.requester.known else 0)
 
 
 def count(ledger: Ledger, case: Case, gate: Gate) -> Count:
@@ -116,8 +114,14 @@ def count(ledger: Ledger, case: Case, gate: Gate) -> Count:
     openings = [e for e in now.of_kind("gate_opened") if e.facts["digest"] == gate.digest]
     opened = openings[0].when if openings else datetime.now(UTC)
     expires = opened + timedelta(seconds=policy.expiry_seconds)
+    base = max(policy.approvers(gate.risk), gate.at_least)
     return Count(
-        needed_approvals(policy, gate, case), tuple(approved), refused_by, refused_because, expires
+        base + (1 if base and not case.requester.known else 0),  # one more for an unknown one
+        tuple(approved),
+        refused_by,
+        refused_because,
+        expires,
+        standing.in_use(ledger, now, gate.digest),
     )
 
 

@@ -110,7 +110,8 @@ class Change(Registered):
     `observe` compares identity and configuration, never amounts that load moves. `apply` is
     called at `before` and at `half` (where it resumes or clears what it had begun) and
     returns when the world stands `after`. `revert` starts from whatever stands and ends at
-    `before`; it has to be safe to call again.
+    `before`; it has to be safe to call again. Of a change that it is pointless to take back it
+    only clears what was left half done.
     """
 
     permissions: ClassVar[tuple[str, ...]] = ()
@@ -149,12 +150,14 @@ class Change(Registered):
         """
         raise NotImplementedError
 
-    def revert(self, work: Work) -> str | None:
+    def revert(self, work: Work) -> str | None:  # noqa: ARG002 - what is pointless needs none
         """Bring the world back to `before`.
 
         Returns:
             A sentence for the record; None for none.
         """
+        if self.reverts == "pointless":
+            return None
         raise NotImplementedError
 
     def undo_loss(self, work: Work) -> Loss | None:  # noqa: ARG002 - most changes lose nothing

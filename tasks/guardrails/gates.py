@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from prefect.exceptions import Pause
 
-from tasks.guardrails import faults, notify, render, report, surface
+from tasks.guardrails import faults, notify, render, report, standing, surface
 from tasks.guardrails.approval import UI, Count, Gate, count, decide, stage_gate
 from tasks.guardrails.case import StageRecord
 from tasks.guardrails.errors import (
@@ -40,7 +40,11 @@ def approve(work: Recorder, record: StageRecord) -> None:
         ApprovalExpired: Nobody decided in time.
         PreconditionFailed: The run was not started from a deployment, so it cannot wait.
     """
-    _pass(work, stage_gate(record))
+    gate = stage_gate(record)
+    stand = count(work.ledger, work.case, gate)
+    is_asked = stand.is_open and not stand.approved_by
+    note = standing.cover(work.ledger, work.case, record, work.append) if is_asked else ""
+    _pass(work, gate, note=note)
     _insist_that_it_is_recent(work, record)
 
 
@@ -50,20 +54,16 @@ def _insist_that_it_is_recent(work: Recorder, record: StageRecord) -> None:
         return
     decided = [
         entry.when
-        for entry in work.case.of_kind("decided")
+        for entry in work.case.of_kind("decided", "standing_used")
         if entry.facts["digest"] == record.digest
     ]
     expiry = timedelta(seconds=policy_of(work.ledger, work.case.target).policy.expiry_seconds)
-    if decided and _age_of(decided[-1]) > expiry:
+    if decided and datetime.now(UTC) - decided[-1] > expiry:
         raise ApprovalExpired(
             expected=f"'{record.stage.title}' to begin within {expiry} of its approval.",
             found=f"it was approved at {moment(decided[-1])}, and did not begin since.",
             todo="Start the remediation again: things have changed meanwhile.",
         )
-
-
-def _age_of(when: datetime) -> timedelta:
-    return datetime.now(UTC) - when
 
 
 def ask_person(work: Recorder, record: StageRecord, topic: str, question: str) -> bool:
@@ -107,9 +107,8 @@ def ask_person(work: Recorder, record: StageRecord, topic: str, question: str) -
     return True
 
 
-def _pass(work: Recorder, gate: Gate, stage_digest: str = "") -> None:
+def _pass(work: Recorder, gate: Gate, stage_digest: str = "", note: str = "") -> None:
     """Go through a gate, or suspend the run before it."""
-    note = ""
     while True:
         stand = count(work.ledger, work.case, gate)
         _open(work, gate, stand, stage_digest)
@@ -137,7 +136,8 @@ def _pass(work: Recorder, gate: Gate, stage_digest: str = "") -> None:
 
 def _open(work: Recorder, gate: Gate, stand: Count, stage_digest: str) -> None:
     waiting = work.case.open_gate
-    if not stand.needed or (waiting is not None and waiting.facts["digest"] == gate.digest):
+    is_asked = waiting is not None and waiting.facts["digest"] == gate.digest
+    if is_asked or stand.standing or not stand.needed:
         return
     was_open = any(e.facts["digest"] == gate.digest for e in work.case.of_kind("gate_opened"))
     if was_open and not stand.waits:  # else one who had approved was revoked since: ask anew

@@ -21,7 +21,12 @@ _BAR, _ROW = 440, 24  # pixels; the picture is as wide as Prefect's artifact pag
 
 
 def _decisions(case: Case, digest: str = "") -> str:
-    lines = []
+    lines = [
+        f"- {moment(entry.when)}: {escape(entry.facts['gate'])} is covered by standing approval "
+        f"`{entry.facts['standing']}` of **{escape(entry.facts['given_by'])}**"
+        for entry in case.of_kind("standing_used")
+        if digest in ("", entry.facts["digest"])
+    ]
     for entry in case.of_kind("decided"):
         facts = entry.facts
         if digest in ("", facts["digest"]):

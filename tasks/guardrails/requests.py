@@ -4,7 +4,9 @@ import inspect
 from typing import Any
 from uuid import uuid4
 
+from prefect import Flow
 from prefect.context import FlowRunContext
+from prefect.exceptions import ParameterBindError, ParameterTypeError
 from pydantic_core import to_jsonable_python
 
 from tasks.guardrails import codes, surface
@@ -34,7 +36,7 @@ def opened(ledger: Ledger, name: str, run: str, parameters: dict[str, Any]) -> s
         BadInput: The run's parameters are others than at its first execution.
     """
     asked = to_jsonable_python(parameters)
-    given = {key: value for key, value in asked.items() if key not in _OWN}
+    given = _without_own(asked)
     remediation = id_of_run(run or uuid4().hex)
     case = Case.read(ledger, remediation)
     if case.request:
@@ -140,10 +142,41 @@ def _completed(given: dict[str, Any]) -> dict[str, Any]:
     if context is None or context.flow is None:
         message = "parameters are completed by the flow that runs, and none does"
         raise RuntimeError(message)
-    bound = inspect.signature(context.flow.fn).bind(**context.flow.validate_parameters(given))
+    return _completed_for(context.flow, given)
+
+
+def _completed_for(flow: Flow[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    bound = inspect.signature(flow.fn).bind(**flow.validate_parameters(given))
     bound.apply_defaults()
     completed: dict[str, Any] = to_jsonable_python(bound.arguments)
     return completed
+
+
+def _without_own(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in parameters.items() if key not in _OWN}
+
+
+def own_parameters(flow: Flow[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Give the parameters of a remediation as they are recorded with its request.
+
+    Args:
+        flow: The remediation.
+        given: Those that are given; the others have their defaults.
+
+    Returns:
+        All but those that every remediation takes beside its own, as JSON values.
+
+    Raises:
+        BadInput: One is unknown or not usable.
+    """
+    try:
+        return _without_own(_completed_for(flow, given))
+    except (TypeError, ParameterTypeError, ParameterBindError) as error:
+        raise BadInput(
+            expected=f"parameters of {flow.name}.",
+            found=" ".join(str(error).split()) + ".",
+            todo="See the page of the remediation in docs/.",
+        ) from error
 
 
 def register_schedule(ledger: Ledger, name: str, parameters: dict[str, Any]) -> None:

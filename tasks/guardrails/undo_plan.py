@@ -181,5 +181,7 @@ def _insist_that_it_can_be_undone(ledger: Ledger, case: Case, target: str, own_i
             raise PreconditionFailed(
                 expected=f"nothing done since to what {case.id} touched.",
                 found=f"{later.name} ({other}) touched {', '.join(sorted(both))} later.",
-                todo=f"Undo that one first: remedy undo {other}",
+                todo=f"Undo that one first: remedy undo {other}"
+                if later.can_be_undone
+                else "Nothing: what that one did cannot be taken back.",
             )

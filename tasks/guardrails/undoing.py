@@ -100,6 +100,9 @@ def _revert(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -
     recorder.lease.insist()
     lease.insist()
     if change.reverts == "pointless":
+        faults.point(f"before-revert:{change.kind}")
+        _revert_or_say(recorder, record, lease, index)  # clears what was left half done
+        faults.point(f"after-revert:{change.kind}")
         recorder.append("reverted", {**entry, "seen": "stays: taking it back has no point"})
         return
     told = work_on(recorder, record, lease, index)

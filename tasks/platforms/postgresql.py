@@ -35,6 +35,7 @@ _GONE_SECONDS = 20.0
 _CHECK_INTERVAL_SINCE = 140000
 # Class or whole code: connection, resources (not a full disk), rollback, lock, cancel, shutdown.
 _PASSING = ("08", "532", "533", "534", "40", "55P03", "55006", "57014", "57P")
+_NO_CHECKPOINT = "checkpoint request failed"
 _PASSING_ANSWERS = ("starting up", "shutting down", "recovery mode", "connection slots", "too many")
 
 
@@ -52,7 +53,8 @@ def told(error: psycopg.Error, server: str) -> RemediationError:
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     text = " ".join(lines[:4]) or type(error).__name__
     refused = "FATAL:" in text and not any(answer in text for answer in _PASSING_ANSWERS)
-    passing = code.startswith(_PASSING) if code else not refused
+    # A checkpoint that found no room, mostly; the answer's code is that of damaged data.
+    passing = code.startswith(_PASSING) or _NO_CHECKPOINT in text if code else not refused
     if not code and not isinstance(error, psycopg.OperationalError):
         passing = False
     kind: type[RemediationError] = Transient if passing else PreconditionFailed

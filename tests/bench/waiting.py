@@ -16,11 +16,19 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 
+from tasks.guardrails import surface
+from tasks.guardrails.case import Case, id_of_run
+from tasks.guardrails.ledger import Ledger
+from tests.approving import Approvers
 from tests.bench.section import new_home, write
 from tests.bench.worker import OURS, deploy, platform_of, until, workers
 
 _MB = 1024**2
 _SETTLE_SECONDS = 20
+_BATCH = 50
+_PAUSED = FlowRunFilter(
+    state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+)
 _BATCH_SECONDS = 900  # fifty runs start on a busy machine, too
 
 
@@ -41,15 +49,15 @@ class Cost:
     cpu_percent: float
 
 
-def measure(home: Path, runs: int) -> tuple[Cost, Cost]:
-    """Measure before there are runs, and while all of them wait.
+def measure(home: Path, runs: int) -> tuple[Cost, Cost, int]:
+    """Measure before there are runs, and while all of them wait; then approve every one.
 
     Args:
         home: An empty folder that PostgreSQL's user reaches.
         runs: How many.
 
     Returns:
-        What it costs without them, and with them.
+        What it costs with one of them, and with all; how many went on to their end.
     """
     folder = home / "toy"
     folder.mkdir()
@@ -62,9 +70,23 @@ def measure(home: Path, runs: int) -> tuple[Cost, Cost]:
         deployment = deploy(client, OURS)
         _start(client, deployment, 1)
         before = cost(worker, settings.api_port)
-        for first in range(1, runs, 50):  # the server is not asked for all of them at once
-            _start(client, deployment, min(first + 50, runs))
-        return before, cost(worker, settings.api_port)
+        for first in range(1, runs, _BATCH):  # the server is not asked for all of them at once
+            _start(client, deployment, min(first + _BATCH, runs))
+        after = cost(worker, settings.api_port)
+        return before, after, sum(_resume(client) for _ in range(0, runs, _BATCH))
+
+
+def _resume(client: SyncPrefectClient) -> int:
+    """Approve some of the runs that wait; give how many of them ended remediated."""
+    ledger = Ledger()
+    waiting = [str(run.id) for run in client.read_flow_runs(flow_run_filter=_PAUSED, limit=_BATCH)]
+    for run in waiting:
+        Approvers(ledger).approve_gate(Case.read(ledger, id_of_run(run)))
+        if refusal := surface.wake(run):
+            raise SystemExit(f"run {run} was not resumed: {refusal}")
+    cases = [id_of_run(run) for run in waiting]
+    until(lambda: all(Case.read(ledger, case).outcome for case in cases), _BATCH_SECONDS)
+    return sum(Case.read(ledger, case).outcome == "remediated" for case in cases)
 
 
 def _start(client: SyncPrefectClient, deployment: UUID, many: int) -> None:
@@ -78,10 +100,7 @@ def _start(client: SyncPrefectClient, deployment: UUID, many: int) -> None:
 
 
 def _waiting(client: SyncPrefectClient) -> int:
-    paused = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
-    )
-    return client.count_flow_runs(flow_run_filter=paused)
+    return client.count_flow_runs(flow_run_filter=_PAUSED)
 
 
 def cost(worker: int, port: int) -> Cost:
@@ -112,7 +131,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000, help="how many wait")
     runs = parser.parse_args().runs
     with new_home() as home:
-        before, after = measure(home, runs)
+        before, after, ended = measure(home, runs)
     rows = (
         ("resident memory of worker and fork server, MB", "worker_mb", ".0f"),
         ("resident memory of Prefect's server, MB", "server_mb", ".0f"),
@@ -130,6 +149,8 @@ def main() -> None:
                 f"| {format(getattr(after, name), form)} |"
                 for what, name, form in rows
             ),
+            "",
+            f"Then each was approved: {ended} of {runs} went on and ended remediated.",
         ]
     )
 

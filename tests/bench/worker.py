@@ -186,7 +186,11 @@ def workers(home: Path, kinds: Sequence[str] = (OURS, THEIRS)) -> Iterator[list[
         for process in started:
             process.terminate()
         for process in started:
-            process.wait()
+            try:
+                process.wait(_PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:  # Prefect's sometimes does not end on SIGTERM
+                process.kill()
+                process.wait()
 
 
 def _template() -> dict[str, Any]:

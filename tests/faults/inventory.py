@@ -38,6 +38,9 @@ def inventory(sandbox: Sandbox) -> Inventory:
     with sandbox.connect("postgres") as session:
         for sort, query in _QUERIES.items():
             found[sort] = [str(row[0]) for row in session.execute(query).fetchall()]
+    with sandbox.connect() as session:
+        invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+        found["invalid indexes"] = [str(row[0]) for row in session.execute(invalid).fetchall()]
     inside = ("backups", "application")
     for folder in inside:
         at = sandbox.home / folder

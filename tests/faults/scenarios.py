@@ -1,7 +1,10 @@
 """What gives each remediation something to do; one without a scenario meets a sound sandbox."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
 
 from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
@@ -34,7 +37,33 @@ def restored(scene: "Scene") -> dict[str, Any]:
     return {"remediation": scene.carry_out(restore_from_backup, **rows_deleted(scene))}
 
 
+def index_out_of_order(scene: "Scene") -> dict[str, Any]:
+    """Put the entries of an index out of order."""
+    damage(scene.sandbox, Damage.INDEX_ORDER)
+    return {}
+
+
+def kept(scene: "Scene") -> dict[str, Any]:
+    """Restore, and let the time of what is kept be over."""
+    scene.carry_out(restore_from_backup, **rows_deleted(scene))
+    with scene.sandbox.connect("postgres") as session:
+        rows = session.execute(
+            "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database "
+            "WHERE shobj_description(oid, 'pg_database') LIKE 'remedy % kept: %'"
+        ).fetchall()
+        for name, comment in rows:
+            past = re.sub(r"kept until \d{4}", "kept until 2020", comment)
+            session.execute(
+                sql.SQL("COMMENT ON DATABASE {} IS {}").format(
+                    sql.Identifier(name), sql.Literal(past)
+                )
+            )
+    return {}
+
+
 SCENARIOS: dict[str, Scenario] = {
+    "drop_kept_databases": kept,
+    "rebuild_indexes": index_out_of_order,
     "restore_from_backup": rows_deleted,
     "undo_remediation": restored,
 }

@@ -6,10 +6,12 @@ A sample of them each time, another one for each version of the code; all with `
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from deployments.docs_kinds import kinds_of_change
 from flows.catalogue import load_all
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.remediation import Remediation
@@ -19,7 +21,16 @@ from tests.faults.scene import Scene
 from tests.prefect_fixtures import Runs
 
 REMEDIATIONS = {name: flow for name, flow in load_all().items() if isinstance(flow, Remediation)}
-_SAMPLE = 2
+_PAIRS, _SAMPLE = 3, 2
+
+
+def _pairs() -> Iterator[tuple[str, str]]:
+    """Give the remediations and directions: backward where what it did can be taken back."""
+    for name, flow in REMEDIATIONS.items():
+        yield name, "forward"
+        reverts = {kind.reverts for kind in kinds_of_change(flow)}
+        if reverts and "impossible" not in reverts:
+            yield name, "backward"
 
 
 def attack(
@@ -58,30 +69,21 @@ def record(
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", REMEDIATIONS)
+@pytest.mark.parametrize(("name", "direction"), sample(list(_pairs()), _PAIRS))
 def test_killed_at_a_boundary_it_ends_well(
-    name: str, runs: Runs, fresh_sandbox: Sandbox, tmp_path: Path
+    name: str, direction: str, runs: Runs, fresh_sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Whatever it was at, it ends remediated or undone, and nothing is left over."""
     scene = Scene(fresh_sandbox, runs, REMEDIATIONS[name], tmp_path)
-    known = reference(scene)
-    assert known.outcome == "Remediated", f"{name} has nothing to do: give it a scenario"
-    assert any(one.startswith("after-apply:") for one in known.boundaries)
-    attack(scene, known, known.boundaries, "forward")
-
-
-@pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", [name for name in REMEDIATIONS if name != "undo_remediation"])
-def test_killed_while_it_is_undone(
-    name: str, runs: Runs, fresh_sandbox: Sandbox, tmp_path: Path
-) -> None:
-    """What fails at its last change is undone, also where that is killed at a boundary."""
-    scene = Scene(fresh_sandbox, runs, REMEDIATIONS[name], tmp_path)
     forward = reference(scene)
-    last = [one for one in forward.boundaries if one.startswith("after-apply:")][-1]
-    known = reference(scene, FAIL=last)
+    assert forward.outcome == "Remediated", f"{name} has nothing to do: give it a scenario"
+    applied = [one for one in forward.boundaries if one.startswith("after-apply:")]
+    if direction == "forward":
+        attack(scene, forward, forward.boundaries, direction)
+        return
+    known = reference(scene, FAIL=applied[-1])
     assert known.outcome == "Undone"
     assert known.after.rows == known.before.rows
-    undoing = known.boundaries[known.boundaries.index(last) + 1 :]
+    undoing = known.boundaries[known.boundaries.index(applied[-1]) + 1 :]
     assert any(one.startswith("after-revert:") for one in undoing)
-    attack(scene, known, undoing, "backward", FAIL=last)
+    attack(scene, known, undoing, direction, FAIL=applied[-1])

@@ -96,6 +96,20 @@ def test_killed_in_the_middle_of_the_load(runs: Runs, sandbox: Sandbox) -> None:
     assert not any(holder.is_live and not holder.is_dead for holder in holders(ledger))
 
 
+def test_its_copy_is_half_dropped(runs: Runs, sandbox: Sandbox) -> None:
+    """A DROP DATABASE that died with its client leaves what only another one removes."""
+    ledger, original = Ledger(), snapshot(sandbox)
+    damage(sandbox, Damage.ROWS_DELETED)
+    run = runs.create(restore_from_backup, target=sandbox.settings.name)
+    assert in_a_process(sandbox, run, "before-apply:database.load_backup").wait() == -9
+    remediation = runs.id_of(run)
+    with sandbox.connect("postgres") as session:
+        half = "UPDATE pg_database SET datconnlimit = -2 WHERE datname LIKE %s"
+        assert session.execute(half, (f"%_{remediation}",)).rowcount == 1
+    assert recover_until_it_ends(runs, ledger, remediation) == "Remediated"
+    assert snapshot(sandbox) == original
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -1,0 +1,97 @@
+"""A load that is watched: how far it is, and whether the server's disk has room for it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg import sql
+
+from tasks.database.catalogue import elsewhere, inspect_database
+from tasks.database.limits import DISK_RESERVE
+from tasks.database.sessions import end_sessions
+from tasks.guardrails.errors import PreconditionFailed, RemediationError
+from tasks.guardrails.plan import Work
+from tasks.platforms.protocols import Database
+
+_LOOK_SECONDS = 0.25
+
+
+@contextmanager
+def watched(database: Database, side: str, expected: int, work: Work) -> Iterator[None]:
+    """Report how far a load is once a second, and stop it before the server's disk is full.
+
+    Args:
+        database: The database under care.
+        side: Name of the database that is loaded.
+        expected: Bytes that it will have.
+        work: Where progress is reported.
+
+    Raises:
+        PreconditionFailed: It was stopped: a server without room for its log ends, and the live
+            database with it.
+    """
+    watcher = _Watcher(database, side, expected, work)
+    watcher.start()
+    try:
+        yield
+    except RemediationError as error:
+        if not watcher.too_little:
+            raise
+        raise PreconditionFailed(
+            expected=f"{DISK_RESERVE / 1e6:.0f} MB to stay free on the server's disk.",
+            found=f"{watcher.too_little / 1e6:.0f} MB, and the load was stopped.",
+            state="The live database is untouched; the copy goes with the undo.",
+            todo="Find what fills the disk and free space, then run again.",
+        ) from error
+    finally:
+        watcher.stop()
+
+
+class _Watcher(threading.Thread):
+    """Looks at the size of a database that is loaded, and at what is free beside it."""
+
+    def __init__(self, database: Database, side: str, expected: int, work: Work) -> None:
+        super().__init__(daemon=True)
+        self._database, self._side, self._expected, self._work = database, side, expected, work
+        self._session = database.connect(elsewhere(database))  # here, for the fencing token
+        self._oid = inspect_database(self._session, side).oid
+        self._ended = threading.Event()
+        self.too_little = 0
+
+    def run(self) -> None:
+        started = reported = time.monotonic()
+        try:
+            with self._session:
+                while not self._ended.wait(_LOOK_SECONDS):
+                    self._insist_on_room()
+                    now = time.monotonic()
+                    if now - reported >= 1:
+                        reported = now
+                        self._report(now - started)
+        except RemediationError:
+            return  # only the report is lost; the load says itself what is wrong
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._ended.set()
+        self.join()
+
+    def _insist_on_room(self) -> None:
+        free = self._database.free_bytes()
+        if free is not None and free < DISK_RESERVE:
+            self.too_little = self.too_little or max(1, free)
+        if self.too_little:
+            end_sessions(self._session, self._oid)
+
+    def _report(self, seconds: float) -> None:
+        row = self._session.execute(
+            sql.SQL("SELECT pg_database_size({})::bigint AS size").format(self._side)
+        ).fetchone()
+        size, expected = int(row["size"]) if row else 0, self._expected
+        rate = size / seconds
+        left = f", {(expected - size) / rate:.0f} s left" if expected > size else ""
+        self._work.progress(
+            min(0.99, size / expected) if expected else 0.0,
+            f"{size / 1e6:.0f} MB, {rate / 1e6:.0f} MB/s{left}",
+        )

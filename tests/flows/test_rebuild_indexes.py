@@ -1,0 +1,215 @@
+"""rebuild_indexes on a sandbox under load, whose indexes were damaged for real."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from prefect.client.schemas.objects import State
+
+from flows.database.rebuild_indexes import rebuild_indexes
+from infra.sandbox.damage import INDEX, Damage, damage
+from infra.sandbox.load import USER, Load
+from infra.sandbox.services import Sandbox
+from tasks.guardrails.case import Case
+from tasks.guardrails.ledger import Ledger
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests.prefect_fixtures import Runs
+from tests.snapshots import snapshot
+
+
+@pytest.fixture
+def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
+    """Give a fresh sandbox, known as a target."""
+    assert home
+    targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
+    return fresh_sandbox
+
+
+def rebuild(runs: Runs, sandbox: Sandbox, **parameters: str) -> tuple[Case, State[object]]:
+    """Rebuild what is damaged; nobody is asked."""
+    run, state = runs.start(rebuild_indexes, target=sandbox.settings.name, **parameters)
+    assert state is not None
+    return Case.read(Ledger(), runs.id_of(run)), state
+
+
+@contextmanager
+def under_load(sandbox: Sandbox) -> Iterator[None]:
+    """Put the application under load; not one request may fail."""
+    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    load.start()
+    try:
+        yield
+    finally:
+        seen = load.stop()
+    assert seen.requests > 0
+    assert (seen.failed, seen.missing) == (0, [])
+
+
+def indexes(sandbox: Sandbox) -> dict[str, tuple[bool, str, int]]:
+    """Read the indexes: name -> valid, definition, OID."""
+    with sandbox.connect() as session:
+        rows = session.execute(
+            "SELECT indexrelid::regclass::text, indisvalid, pg_get_indexdef(indexrelid), "
+            "indexrelid::int FROM pg_index WHERE indrelid >= 16384"
+        ).fetchall()
+    return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+
+def definitions(sandbox: Sandbox) -> dict[str, str]:
+    """Read the definitions of the valid indexes."""
+    return {name: text for name, (valid, text, _) in indexes(sandbox).items() if valid}
+
+
+def amcheck_says(sandbox: Sandbox, name: str) -> str:
+    """Ask amcheck of an index as an administrator would; '' where it is sound."""
+    with sandbox.connect() as session:
+        session.execute("CREATE EXTENSION IF NOT EXISTS amcheck")
+        try:
+            session.execute("SELECT bt_index_check(%s::regclass, true)", (name,))
+        except psycopg.Error as error:
+            return str(error)
+        finally:
+            session.rollback()
+    return ""
+
+
+@pytest.mark.parametrize("kind", [Damage.INDEX_ORDER, Damage.INDEX_PAGE])
+def test_a_damaged_index_is_rebuilt_under_load(runs: Runs, sandbox: Sandbox, kind: Damage) -> None:
+    """It alone is built anew; no request fails, and the rows are as they were."""
+    before, original = indexes(sandbox), snapshot(sandbox)
+    damage(sandbox, kind)
+    assert amcheck_says(sandbox, INDEX)
+    with under_load(sandbox):
+        case, state = rebuild(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert amcheck_says(sandbox, INDEX) == ""
+    after = indexes(sandbox)
+    assert {name for name in before if before[name] != after.get(name)} == {INDEX}
+    assert after[INDEX][:2] == before[INDEX][:2]
+    assert set(after) == set(before)
+    assert snapshot(sandbox, without_load=True).schema == original.schema
+    (watched,) = case.of_kind("watched")
+    assert watched.facts["failed"] == 0
+
+
+def test_sound_indexes_are_left_alone(runs: Runs, sandbox: Sandbox) -> None:
+    """Nothing is planned, and looking has left nothing behind."""
+    before, original = indexes(sandbox), snapshot(sandbox)
+    _, state = rebuild(runs, sandbox)
+    assert state.name == "Unchanged", state.message
+    assert indexes(sandbox) == before
+    assert snapshot(sandbox) == original
+
+
+def test_all_are_rebuilt_where_that_is_asked_for(runs: Runs, sandbox: Sandbox) -> None:
+    """Unique ones and those of primary keys too; each has the same definition afterwards."""
+    before = indexes(sandbox)
+    _, state = rebuild(runs, sandbox, which="all")
+    assert state.name == "Remediated", state.message
+    after = indexes(sandbox)
+    assert {name: one[:2] for name, one in after.items()} == {
+        name: one[:2] for name, one in before.items()
+    }
+    assert [name for name in before if before[name][2] == after[name][2]] == []
+
+
+@contextmanager
+def old_snapshot(sandbox: Sandbox) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """Hold a transaction open that every concurrent build has to wait for."""
+    with sandbox.connect() as session:
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        session.execute("SELECT count(*) FROM users")
+        yield session
+        session.rollback()
+
+
+def test_what_a_rebuild_left_is_dropped(runs: Runs, sandbox: Sandbox) -> None:
+    """An invalid copy of an interrupted REINDEX goes; the index that it was to replace stays."""
+    before = indexes(sandbox)
+    with old_snapshot(sandbox), sandbox.connect() as session:
+        session.execute("SET statement_timeout = '2s'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            session.execute(f"REINDEX INDEX CONCURRENTLY {INDEX}")
+    assert set(indexes(sandbox)) - set(before) == {f"{INDEX}_ccnew"}
+    _, state = rebuild(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert indexes(sandbox) == before
+
+
+def test_rows_let_in_twice_are_shown_and_kept(runs: Runs, sandbox: Sandbox) -> None:
+    """A unique index that missed a row cannot be rebuilt: which rows, and nothing is touched."""
+    with sandbox.connect() as session:
+        ready = (
+            "UPDATE pg_index SET indisready = {0}, indisvalid = {0} "
+            "WHERE indexrelid = 'users_username_key'::regclass"
+        )
+        session.execute(ready.format("false"))
+        session.execute(
+            "INSERT INTO users SELECT (jsonb_populate_record(u, jsonb_build_object('id', "
+            "gen_random_uuid(), 'email', 'twin@example.org'))).* FROM users u "
+            "WHERE username = 'admin'"
+        )
+        session.execute(ready.format("true"))
+    before, rows = indexes(sandbox), snapshot(sandbox)
+    case, state = rebuild(runs, sandbox)
+    assert state.name == "Advised", state.message
+    shown = [one for one in case.stages[0].stage.findings if "users_username_key" in one.what]
+    assert shown
+    assert shown[0].rows, shown[0]
+    assert shown[0].rows[0][:2] == ("admin", "2")
+    assert indexes(sandbox) == before
+    assert snapshot(sandbox) == rows
+
+
+def test_a_damaged_table_is_not_mended_by_its_indexes(runs: Runs, sandbox: Sandbox) -> None:
+    """It is told which table, and that only a restore helps."""
+    damage(sandbox, Damage.HEAP_PAGE)
+    before = indexes(sandbox)
+    case, state = rebuild(runs, sandbox)
+    assert state.name == "Advised", state.message
+    told = [one for one in case.stages[0].stage.findings if "Table projects itself" in one.what]
+    assert told
+    assert "restore_from_backup" in told[0].patch
+    assert indexes(sandbox) == before
+
+
+def until(what: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    give_up = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def test_it_gives_way_to_who_queues_behind_it(runs: Runs, sandbox: Sandbox) -> None:
+    """Somebody who needs the table gets it while the rebuild waits; then it is done anyway."""
+    damage(sandbox, Damage.INDEX_ORDER)
+    got: list[float] = []
+
+    def rebuilding() -> bool:
+        with sandbox.connect() as session:
+            row = session.execute("SELECT count(*) FROM pg_stat_progress_create_index").fetchone()
+        return bool(row and row[0])
+
+    def lock() -> None:
+        until(rebuilding)
+        with sandbox.connect() as session, session.transaction():
+            session.execute("LOCK TABLE actuals IN SHARE UPDATE EXCLUSIVE MODE")
+            got.append(time.monotonic())
+        holder.rollback()
+
+    with old_snapshot(sandbox) as holder:
+        other = threading.Thread(target=lock)
+        other.start()
+        case, state = rebuild(runs, sandbox)
+        other.join()
+    assert got, "the other never had the table while the old transaction was open"
+    assert state.name == "Remediated", state.message
+    assert amcheck_says(sandbox, INDEX) == ""
+    assert not [name for name, (valid, _, _) in indexes(sandbox).items() if not valid]
+    assert len(case.of_kind("begun")) == 1
