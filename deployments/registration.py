@@ -1,7 +1,6 @@
 """Deployments: one for each flow, the same from `prefect deploy --all` and from `remedy up`.
 
-`definitions` says what they are; prefect.yaml is written from it (`python -m
-deployments.registration`), and `register` sends them to the API in one process.
+`python -m deployments.registration` writes prefect.yaml; `register` sends them to the API.
 """
 
 import inspect
@@ -234,8 +233,7 @@ def save_sandbox(sandbox: Sandbox) -> None:
 
 def _insist_that_it_is_done(answer: object) -> None:
     if inspect.isawaitable(answer):
-        message = "called from an event loop"
-        raise TypeError(message)
+        raise TypeError("called from an event loop")
 
 
 def main() -> None:

@@ -89,6 +89,16 @@ def start_run(page: Page) -> str:
     return run
 
 
+def submit_in_vain(page: Page) -> str:
+    """Press the form's button where it is refused; give what is said of it."""
+    _submit(page)
+    said = page.get_by_text("Error creating flow run").first
+    said.wait_for()
+    text = said.inner_text()
+    said.wait_for(state="hidden")  # it goes by itself
+    return text
+
+
 def wait_for_state(page: Page, state: str) -> None:
     """Look at the run's page until it shows a state."""
     expect(_state(page)).to_have_text(state, timeout=WAIT_SECONDS * 1000)
