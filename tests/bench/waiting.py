@@ -111,7 +111,7 @@ def cost(worker: int, port: int) -> Cost:
     server = next(
         one
         for one in psutil.process_iter(["cmdline"])
-        if "prefect.server.api.server:create_app" in (line := one.info["cmdline"] or [])
+        if "deployments.services.serving" in (line := one.info["cmdline"] or [])
         and str(port) in line
     )
     process.cpu_percent()
