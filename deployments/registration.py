@@ -7,8 +7,7 @@ import inspect
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ import yaml
 from prefect import Flow
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
-from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.utilities.callables import parameter_schema
 
 from deployments.docs_flows import description
+from deployments.schedules import ONE_AT_A_TIME, TIMETABLES, Timetable
 from deployments.services.environment import CODE
 from deployments.services.settings import POOL
 from deployments.worker import pool
@@ -40,58 +38,19 @@ from tasks.platforms.targets import PLATFORMS
 # The highest risk that a stage of the remediation has; what a plan says decides, this is a tag.
 RISKS = {
     "back_up_database": Risk.HARMLESS,
+    "clean_up_backups": Risk.DESTRUCTIVE,
     "drop_kept_databases": Risk.DESTRUCTIVE,
     "reap_remediations": Risk.HARMLESS,
     "rebuild_indexes": Risk.HARMLESS,
     "recover_remediation": Risk.DESTRUCTIVE,
     "restore_from_backup": Risk.DISRUPTIVE,
+    "vacuum_database": Risk.HARMLESS,
     "undo_remediation": Risk.DESTRUCTIVE,
 }
 # Nothing is pulled: the worker runs what is installed with it, and refuses a run with steps.
 PULL: list[dict[str, Any]] = []
 PREFECT_YAML = CODE / "prefect.yaml"
 _HEAD = "# Written by `python -m deployments.registration`; `prefect deploy --all` deploys it.\n"
-
-
-@dataclass(frozen=True)
-class Timetable:
-    """When a deployment runs by itself.
-
-    Args:
-        slug: Name of the schedule in the deployment.
-        cron: Cron expression (UTC), or ''.
-        seconds: Interval where there is no cron expression.
-        parameters: Parameters of the runs it starts.
-    """
-
-    slug: str
-    cron: str = ""
-    seconds: int = 0
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-    def create(self) -> DeploymentScheduleCreate:
-        """Give it as Prefect's client wants it."""
-        when = (
-            CronSchedule(cron=self.cron, timezone="UTC")
-            if self.cron
-            else IntervalSchedule(interval=timedelta(seconds=self.seconds))
-        )
-        return DeploymentScheduleCreate(
-            schedule=when, active=True, slug=self.slug, parameters=dict(self.parameters)
-        )
-
-    def as_yaml(self) -> dict[str, Any]:
-        """Give it as prefect.yaml has it."""
-        when = {"cron": self.cron, "timezone": "UTC"} if self.cron else {"interval": self.seconds}
-        parameters = {"parameters": dict(self.parameters)} if self.parameters else {}
-        return {"slug": self.slug, **when, "active": True, **parameters}
-
-
-TIMETABLES = {
-    "back_up_database": Timetable("nightly", cron="17 2 * * *", parameters={"target": "sandbox"}),
-    "reap_remediations": Timetable("each-minute", seconds=60),
-}
-ONE_AT_A_TIME = ("reap_remediations",)
 
 
 @dataclass(frozen=True)

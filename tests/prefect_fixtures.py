@@ -15,7 +15,8 @@ from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.guardrails import approvers, surface
+from infra.sandbox.settings import SandboxSettings
+from tasks.guardrails import approvers, keys, surface
 from tasks.guardrails.case import id_of_run
 
 
@@ -33,17 +34,32 @@ def prefect_database() -> Path:
 
 @contextmanager
 def _no_secret_in(database: Path) -> Iterator[None]:
-    """Make sure that no approver's secret that was made meanwhile is in the server's database."""
-    made: list[str] = []
-    add = approvers.add
+    """Make sure that no secret that was made meanwhile is in the server's database.
+
+    Secrets of approvers, master keys, and every password of a sandbox.
+    """
+    made: set[str] = set()
+    add, write, save = approvers.add, keys.write_keys, SandboxSettings.save
 
     def remember(*given: Any, **named: Any) -> approvers.Enrolment:  # noqa: ANN401 - as `add` takes
         enrolment = add(*given, **named)
-        made.append(enrolment.secret)
+        made.add(enrolment.secret)
         return enrolment
+
+    def remember_key(path: Path, written: keys.Keys) -> None:
+        made.add(written.text().partition(",")[0])
+        write(path, written)
+
+    def remember_passwords(settings: SandboxSettings, path: Path) -> None:
+        named = ("superuser_password", "application_password", "maintenance_password", "secret_key")
+        made.update(getattr(settings, name) for name in named)
+        made.update(settings.accounts.values())
+        save(settings, path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(approvers, "add", remember)
+        patch.setattr(keys, "write_keys", remember_key)
+        patch.setattr(SandboxSettings, "save", remember_passwords)
         yield
     held = b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
     assert [secret for secret in made if secret.encode() in held] == []

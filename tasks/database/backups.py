@@ -3,7 +3,7 @@
 import gzip
 import io
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal, cast
@@ -87,7 +87,7 @@ def find_backups(store: Backups) -> list[StoredBackup]:
     kept = [
         entry for entry in store.list() if not entry.name.endswith((SUFFIX, ROLES_SUFFIX, ".tmp"))
     ]
-    return sorted(kept, key=lambda entry: _time_of(entry)[0], reverse=True)
+    return sorted(kept, key=lambda entry: time_of(entry)[0], reverse=True)
 
 
 def read_backup(database: Database, store: Backups, entry: StoredBackup, table: str) -> Backup:
@@ -102,7 +102,7 @@ def read_backup(database: Database, store: Backups, entry: StoredBackup, table: 
     Returns:
         What it holds; `problem` says why it is not sound.
     """
-    taken, taken_from = _time_of(entry)
+    taken, taken_from = time_of(entry)
     bare = Backup(
         name=entry.name, size=entry.size, format="unknown", taken=taken, taken_from=taken_from
     )
@@ -240,11 +240,10 @@ def _manifest_of(store: Backups, name: str) -> Manifest | None:
         return read_manifest(path)
 
 
-def _time_of(entry: StoredBackup) -> tuple[datetime, str]:
+def time_of(entry: StoredBackup) -> tuple[datetime, str]:
+    """Say when a backup was taken, and by what: its name or its file."""
     if found := _NAME_TIME.search(entry.name):
-        try:
+        with suppress(ValueError):
             numbers = "".join(found.groups())
             return datetime.strptime(numbers, "%Y%m%d%H%M%S").replace(tzinfo=UTC), "name"
-        except ValueError:
-            pass
     return entry.modified.astimezone(UTC), "file"

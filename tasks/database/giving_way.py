@@ -50,7 +50,12 @@ Look = Callable[[Connection, int], Underway | None]
 
 
 def run_giving_way(
-    database: Database, statement: sql.Composed, look: Look, work: Work, title: str
+    database: Database,
+    statement: sql.Composed,
+    look: Look,
+    work: Work,
+    title: str,
+    **settings: str,
 ) -> None:
     """Run a long statement in the database under care, outside of a transaction.
 
@@ -60,13 +65,14 @@ def run_giving_way(
         look: Says how far it has come.
         work: Where progress is reported.
         title: What it does, for messages.
+        settings: Settings of the session beside those that lift its timeouts.
 
     Raises:
         Transient: It was cancelled: others queued behind it for a second, or somebody held it
             up for a quarter of an hour. What it has left is for the caller to clear.
     """
     with (
-        connect_with(database, database.name, _SETTINGS) as session,
+        connect_with(database, database.name, {**_SETTINGS, **settings}) as session,
         database.connect(database.name) as beside,
     ):
         watcher = _Watcher(beside, session.info.backend_pid, look, work)

@@ -136,6 +136,18 @@ class Backups(Protocol):
     def remove(self, name: str) -> None:
         """Remove a backup; missing is fine."""
 
+    def discard(self, name: str, box: str) -> None:
+        """Move a backup out of the list into a box of the store's trash; moved already is fine."""
+
+    def bring_back(self, name: str, box: str) -> None:
+        """Move a backup from a box of the trash back; brought back already is fine."""
+
+    def discarded(self) -> dict[str, dict[str, int]]:
+        """List the trash: the bytes of each backup by its name, by the name of its box."""
+
+    def destroy(self, box: str) -> None:
+        """Remove a box of the trash for good; missing is fine."""
+
 
 class Cache(Protocol):
     """The application's cache and queues."""

@@ -14,6 +14,7 @@ from tasks.guardrails import approvers
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.settings import Settings
+from tests.faults.sampling import sample
 from tests.integration.test_services_fixtures import (
     ROOT,
     clean_environment,
@@ -82,7 +83,7 @@ def test_the_demo_runs_to_its_end_and_again(home: Path) -> None:
     insist_on_the_end(home, demo(home))
 
 
-@pytest.mark.parametrize("line", ["begun: load backup", "waits for approval", "DAMAGED"])
+@pytest.mark.parametrize("line", sample(("begun: load backup", "waits for approval", "DAMAGED"), 1))
 def test_the_demo_runs_after_it_was_killed(home: Path, line: str) -> None:
     """Killed at this line, with what it had started still going on; the next one is clean."""
     child = subprocess.Popen(

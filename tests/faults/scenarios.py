@@ -1,6 +1,7 @@
 """What gives each remediation something to do; one without a scenario meets a sound sandbox."""
 
 import re
+import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,30 @@ def kept(scene: "Scene") -> dict[str, Any]:
     return {}
 
 
+def dead_rows(scene: "Scene") -> dict[str, Any]:
+    """Write every project anew, and have nobody tidy up behind it."""
+    with scene.sandbox.connect() as session:
+        session.execute("ALTER TABLE projects SET (autovacuum_enabled = false)")
+        session.execute("UPDATE projects SET updated_at = updated_at")
+    return {}
+
+
+def old_backups(scene: "Scene") -> dict[str, Any]:
+    """Have two backups of long ago beside one that is proved."""
+    if not scene.backups():
+        scene.carry_out(back_up_database)
+        (proved,) = [path for path in scene.backups() if path.suffix == ".dump"]
+        for month in ("01", "02"):
+            shutil.copy2(proved, proved.with_name(f"backup-2024{month}01-020000.dump"))
+        scene.keep_backups()
+    return {"keep_weekly": 0, "keep_monthly": 0, "keep_sound": 1}
+
+
 SCENARIOS: dict[str, Scenario] = {
+    "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
     "rebuild_indexes": index_out_of_order,
     "restore_from_backup": rows_deleted,
+    "vacuum_database": dead_rows,
     "undo_remediation": restored,
 }

@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -131,40 +132,27 @@ def machine() -> Iterator[Machine]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def has_ended_well(machine: Machine, remediation: str) -> None:
-    """It is done: all rows are there, and nobody holds anything."""
-    assert machine.end(remediation) == "remediated"
-    assert snapshot(machine.sandbox) == machine.sound
-    assert verify(machine.ledger).is_sound
-    assert not any(one.is_live and not one.is_dead for one in holders(machine.ledger))
-
-
-@pytest.mark.parametrize("killed", [(), ("worker",)], ids=["everything", "the worker"])
-@pytest.mark.parametrize("point", sample(POINTS, 1))
-def test_run_is_killed_with(machine: Machine, point: str, killed: tuple[str, ...]) -> None:
-    """Everything, or the worker and its fork server, dies with the run: it is recovered."""
+def killed_with(machine: Machine, point: str, killed: tuple[str, ...] = ()) -> str:
+    """Kill services with the run that is at work in the worker."""
     remediation = machine.restore(point)
     machine.until(remediation, machine.stopped)
     machine.kill(*killed)
-    machine.up()
-    has_ended_well(machine, remediation)
+    return remediation
 
 
-@pytest.mark.parametrize("point", sample(POINTS, 1))
-def test_server_is_killed_while_a_run_acts(machine: Machine, point: str) -> None:
-    """Prefect's server goes away in the middle of a change, and comes back."""
+def killed_while_a_run_acts(machine: Machine, point: str) -> str:
+    """Kill Prefect's server in the middle of a change; the run goes on without it."""
     remediation = machine.restore(point)
     machine.until(remediation, machine.stopped)
     machine.kill("prefect-server")
     for one in machine.stopped():
         one.send_signal(signal.SIGCONT)
     time.sleep(5)
-    machine.up()
-    has_ended_well(machine, remediation)
+    return remediation
 
 
-def test_server_is_killed_while_a_run_waits(machine: Machine) -> None:
-    """Prefect's server goes away while approval is waited for, and comes back."""
+def killed_while_a_run_waits(machine: Machine) -> str:
+    """Kill Prefect's server while approval is waited for."""
     remediation = machine.restore("never")
     give_up = time.monotonic() + WITHIN_SECONDS
     while machine.case(remediation).open_gate is None:
@@ -172,5 +160,26 @@ def test_server_is_killed_while_a_run_waits(machine: Machine) -> None:
         time.sleep(0.1)
     machine.kill("prefect-server")
     time.sleep(2)
+    return remediation
+
+
+DEATHS: dict[str, Callable[[Machine], str]] = {
+    "the server while a run waits": killed_while_a_run_waits,
+    **{f"everything at {point}": partial(killed_with, point=point) for point in POINTS},
+    **{
+        f"the worker at {point}": partial(killed_with, point=point, killed=("worker",))
+        for point in POINTS
+    },
+    **{f"the server at {point}": partial(killed_while_a_run_acts, point=point) for point in POINTS},
+}
+
+
+@pytest.mark.parametrize("death", sample(list(DEATHS), 2))
+def test_what_was_at_work_ends_well(machine: Machine, death: str) -> None:
+    """Whatever is killed: when it is up again, the remediation is recovered and ends well."""
+    remediation = DEATHS[death](machine)
     machine.up()
-    has_ended_well(machine, remediation)
+    assert machine.end(remediation) == "remediated"
+    assert snapshot(machine.sandbox) == machine.sound
+    assert verify(machine.ledger).is_sound
+    assert not any(one.is_live and not one.is_dead for one in holders(machine.ledger))

@@ -22,6 +22,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers
+from tests.faults.sampling import sample
 from tests.faults.scene import loads
 from tests.prefect_fixtures import Runs
 from tests.snapshots import databases, snapshot
@@ -112,13 +113,16 @@ def test_its_copy_is_half_dropped(runs: Runs, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [
-        "database.swap_databases:first-rename",
-        "database.swap_databases:swapped",
-        "database.swap_databases:counting",
-        "after-apply:database.swap_databases",
-        "before-entry:stage_done",
-    ],
+    sample(
+        [
+            "database.swap_databases:first-rename",
+            "database.swap_databases:swapped",
+            "database.swap_databases:counting",
+            "after-apply:database.swap_databases",
+            "before-entry:stage_done",
+        ],
+        2,
+    ),
 )
 def test_killed_in_the_cut_over(runs: Runs, sandbox: Sandbox, fault: str) -> None:
     """Between the two renames all is rolled back; the recovery swaps under the same approval."""

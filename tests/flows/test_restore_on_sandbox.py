@@ -1,5 +1,6 @@
 """restore_from_backup through the engine, on a sandbox that was broken for real."""
 
+import time
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.damage import Damage, damage
+from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tasks.guardrails.holders import holders
@@ -17,6 +19,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers
+from tests.faults.sampling import sample
 from tests.prefect_fixtures import Runs
 from tests.snapshots import Snapshot, databases, snapshot
 
@@ -68,7 +71,7 @@ def read_projects(sandbox: Sandbox, rows: list[str]) -> set[int]:
         return {client.get(f"/api/v1/projects/{row}").status_code for row in rows}
 
 
-@pytest.mark.parametrize("kind", list(Damage))
+@pytest.mark.parametrize("kind", sample(list(Damage), 4))
 def test_each_damage_is_repaired(runs: Runs, sandbox: Sandbox, kind: Damage) -> None:
     """After the restore all rows are as they were in the backup, and a user can log in."""
     ledger = Ledger()
@@ -110,6 +113,38 @@ def test_undo_gives_the_original_back(runs: Runs, sandbox: Sandbox) -> None:
     assert read_projects(sandbox, projects) == {httpx.codes.NOT_FOUND}
     (record,) = Case.read(ledger, runs.id_of(undo)).stages
     assert "the application logs in, reads and writes" in record.stage.notes[0]  # rows were gone
+
+
+def test_amounts_that_move_while_approval_waits_are_no_other_world(
+    runs: Runs, sandbox: Sandbox
+) -> None:
+    """Users write while somebody thinks: what is lost grows within its limit, and it is done."""
+    ledger = Ledger()
+    back_up(runs, sandbox)
+    damage(sandbox, Damage.ROWS_DELETED)
+    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    load.start()
+    try:
+        run, state = runs.start(restore_from_backup, target=name_of(sandbox))
+        assert state is None
+        before = loaded(sandbox)
+        while loaded(sandbox) < before + 20:
+            time.sleep(0.1)
+        state = Approvers(ledger).approve_until_it_ends(runs, run)
+    finally:
+        load.stop()
+    assert state.name == "Remediated", state.message
+    case = Case.read(ledger, runs.id_of(run))
+    assert not case.of_kind("failed", "superseded")
+    amounts = [e.facts["amount"] for e in case.of_kind("measured")]
+    assert max(amount for amount in amounts if amount < 1000) >= 20
+
+
+def loaded(sandbox: Sandbox) -> int:
+    """Count what the load has written."""
+    with sandbox.connect() as session:
+        row = session.execute("SELECT count(*) FROM programs WHERE name LIKE 'Load %'").fetchone()
+    return int(row[0]) if row else 0
 
 
 def test_dry_run_changes_nothing(runs: Runs, sandbox: Sandbox) -> None:

@@ -4,12 +4,14 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.guardrails.errors import BadInput, PreconditionFailed, Transient
 from tasks.platforms.protocols import StoredBackup
+
+_TRASH = ".trash"
 
 
 class LocalBackups:
@@ -116,6 +118,72 @@ class LocalBackups:
         except OSError as error:
             raise self._unreadable(error) from error
         _remove(away)
+
+    def discard(self, name: str, box: str) -> None:
+        """Move a backup into a box of the trash; one that is there already is fine.
+
+        Args:
+            name: Its name in the store.
+            box: Name of the box.
+        """
+        self._move(self._path(name), self._box(box) / name)
+
+    def bring_back(self, name: str, box: str) -> None:
+        """Move a backup from a box of the trash back; one that is back already is fine.
+
+        Args:
+            name: Its name in the store.
+            box: Name of the box.
+        """
+        self._move(self._box(box) / name, self._path(name))
+        with suppress(OSError):  # others are in it
+            self._box(box).rmdir()
+
+    def discarded(self) -> dict[str, dict[str, int]]:
+        """List the trash.
+
+        Returns:
+            The bytes of each backup by its name, by the name of its box.
+        """
+        trash = self.folder / _TRASH
+        boxes = sorted(trash.iterdir()) if trash.is_dir() else []
+        return {
+            box.name: {
+                one.name: _size(one) if one.is_dir() else one.stat().st_size
+                for one in sorted(box.iterdir())
+            }
+            for box in boxes
+        }
+
+    def destroy(self, box: str) -> None:
+        """Remove a box of the trash for good; missing is fine.
+
+        Args:
+            box: Name of the box.
+        """
+        path = self._box(box)
+        away = path.with_name(f"{box}.{uuid.uuid4().hex}.old")
+        try:
+            path.rename(away)
+            shutil.rmtree(away)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _box(self, box: str) -> Path:
+        return self.folder / _TRASH / self._path(box).name
+
+    def _move(self, path: Path, goal: Path) -> None:
+        if goal.exists() and not path.exists():
+            return
+        try:
+            goal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.rename(goal)
+            _flush_one(goal.parent)
+            _flush_one(path.parent)
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     def _path(self, name: str) -> Path:
         if not name or name.startswith(".") or Path(name).name != name:

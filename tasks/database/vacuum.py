@@ -1,0 +1,191 @@
+"""Dead rows: where they are, who keeps them from being removed, and removing them.
+
+Source: PostgreSQL manual 25.1 (routine vacuuming), VACUUM.
+"""
+
+import time
+from typing import ClassVar
+
+from psycopg import sql
+from pydantic import BaseModel, ConfigDict
+
+from tasks.database.giving_way import Underway, run_giving_way
+from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
+from tasks.platforms import targets
+from tasks.platforms.protocols import Connection
+
+# Rests now and then, as users read from the same disk.
+_GENTLY = {"vacuum_cost_delay": "1ms", "vacuum_cost_limit": "2000"}
+_TOLD_WITHIN_SECONDS = 10.0
+
+
+class Table(BaseModel):
+    """A table as its statistics have it.
+
+    Args:
+        oid: Its OID.
+        schema_name: Its schema.
+        name: Its name.
+        size: Bytes of the table without indexes.
+        live: Rows, about.
+        dead: Dead rows, about.
+        age: Transactions since its oldest row was frozen.
+        content: Bytes that its rows take, estimated; 0 where nothing is known.
+        vacuums: How often it was vacuumed by hand.
+        vacuumed: When it was vacuumed last, by hand or by itself; '' for never.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    oid: int
+    schema_name: str
+    name: str
+    size: int
+    live: int
+    dead: int
+    age: int
+    content: int
+    vacuums: int
+    vacuumed: str
+
+    @property
+    def full_name(self) -> str:
+        """Schema and name."""
+        return f"{self.schema_name}.{self.name}"
+
+
+def list_tables(session: Connection) -> list[Table]:
+    """List the tables of a database with what their statistics say, the most dead rows first.
+
+    Args:
+        session: A session in the database.
+    """
+    rows = session.execute(
+        """SELECT s.relid::bigint AS oid, s.schemaname AS schema_name, s.relname AS name,
+             pg_table_size(s.relid) AS size, s.n_live_tup AS live, s.n_dead_tup AS dead,
+             age(c.relfrozenxid) AS age, s.vacuum_count AS vacuums,
+             coalesce(to_char(greatest(s.last_vacuum, s.last_autovacuum) AT TIME ZONE 'UTC',
+               'YYYY-MM-DD HH24:MI'), '') AS vacuumed,
+             coalesce(s.n_live_tup * (28 + (SELECT sum(t.avg_width) FROM pg_stats t
+               WHERE t.schemaname = s.schemaname AND t.tablename = s.relname)), 0)::bigint
+               AS content
+           FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+           WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+           ORDER BY s.n_dead_tup DESC, 2, 3"""
+    ).fetchall()
+    return [Table(**row) for row in rows]
+
+
+def find_horizon_holders(session: Connection) -> list[tuple[str, int]]:
+    """Find who keeps dead rows from being removed.
+
+    Args:
+        session: A session in the database.
+
+    Returns:
+        A sentence and the age in transactions of each: sessions, slots, prepared transactions.
+    """
+    rows = session.execute(
+        """SELECT format('session %s of %s (%s), in a transaction for %s s', pid, usename, state,
+               extract(epoch FROM clock_timestamp() - xact_start)::int) AS who,
+             age(backend_xmin) AS age
+           FROM pg_stat_activity
+           WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+             AND backend_type = 'client backend'
+           UNION ALL
+           SELECT format('replication slot %s', slot_name), greatest(age(xmin), age(catalog_xmin))
+           FROM pg_replication_slots WHERE coalesce(xmin, catalog_xmin) IS NOT NULL
+           UNION ALL
+           SELECT format('prepared transaction %s of %s', gid, owner), age(transaction)
+           FROM pg_prepared_xacts WHERE database = current_database()
+           ORDER BY 2 DESC"""
+    ).fetchall()
+    return [(row["who"], int(row["age"])) for row in rows]
+
+
+def look_at_vacuum(session: Connection, pid: int) -> Underway | None:
+    """Say how far a backend has come in vacuuming a table."""
+    row = session.execute(
+        """SELECT phase, heap_blks_total AS total, heap_blks_scanned AS done
+           FROM pg_stat_progress_vacuum WHERE pid = %s""",
+        (pid,),
+    ).fetchone()
+    if row is None:
+        return None
+    return Underway(row["done"] / row["total"] if row["total"] else 0.0, row["phase"])
+
+
+class VacuumTable(Change):
+    """Remove a table's dead rows, freeze old ones, and renew its statistics.
+
+    Args:
+        schema_name: Its schema.
+        name: Its name.
+        oid: Its OID.
+        vacuums: How often it was vacuumed before, as PostgreSQL counts.
+    """
+
+    kind: ClassVar[str] = "database.vacuum_table"
+    permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner",)
+    reverts: ClassVar[Reverts] = "pointless"
+
+    schema_name: str
+    name: str
+    oid: int
+    vacuums: int
+
+    @property
+    def title(self) -> str:
+        """What the change does."""
+        return f"vacuum and analyse {self.schema_name}.{self.name}"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What it touches."""
+        return (f"table {self.schema_name}.{self.name}",)
+
+    @property
+    def before_and_after(self) -> tuple[str, str]:
+        """Both states in words."""
+        return f"vacuumed {self.vacuums} times", "vacuumed once more; its dead rows are removed"
+
+    def observe(self, work: Work) -> Observed:
+        """See how often it was vacuumed: PostgreSQL counts, from 0 again after a crash."""
+        with targets.load(work.target).database.connect() as session:
+            found = self._found(session)
+        if found is None:
+            return Observed(Standing.OTHER, f"there is no table {self.schema_name}.{self.name}")
+        begun_anew = found.vacuums < self.vacuums and found.vacuums > 0
+        is_done = found.vacuums > self.vacuums or begun_anew
+        seen = f"{self.name} was vacuumed {found.vacuums} times, about {found.dead:,} dead rows"
+        return Observed(Standing.AFTER if is_done else Standing.BEFORE, seen)
+
+    def apply(self, work: Work) -> str:
+        """Vacuum it, giving way to who queues behind."""
+        database = targets.load(work.target).database
+        with database.connect() as session:
+            before = self._found(session)
+        statement = sql.SQL("VACUUM (ANALYZE) {}").format(
+            sql.Identifier(self.schema_name, self.name)
+        )
+        run_giving_way(database, statement, look_at_vacuum, work, self.title, **_GENTLY)
+        with database.connect() as session:
+            after = self._told(session, before.vacuums if before else 0)
+        if before is None or after is None:
+            return ""
+        return (
+            f"dead rows {before.dead:,} -> {after.dead:,}, file {before.size / 1e6:.1f} -> "
+            f"{after.size / 1e6:.1f} MB"
+        )
+
+    def _found(self, session: Connection) -> Table | None:
+        return next((one for one in list_tables(session) if one.oid == self.oid), None)
+
+    def _told(self, session: Connection, before: int) -> Table | None:
+        """Wait until the statistics know: before PostgreSQL 15 they are told a moment later."""
+        give_up = time.monotonic() + _TOLD_WITHIN_SECONDS
+        while (found := self._found(session)) and found.vacuums <= before:
+            if time.monotonic() > give_up:
+                break
+            time.sleep(0.2)
+        return found

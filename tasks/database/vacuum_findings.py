@@ -1,0 +1,127 @@
+"""Which tables of a database are worth vacuuming, and what a vacuum will not do for them."""
+
+from dataclasses import dataclass
+
+from tasks.database.vacuum import Table, VacuumTable, find_horizon_holders, list_tables
+from tasks.guardrails.plan import Finding
+from tasks.guardrails.probe import probe
+from tasks.guardrails.words import counted
+from tasks.platforms import targets
+
+_DEAD_ROWS, _DEAD_SHARE = 1000, 0.05
+_OLD_SHARE = 0.5  # of autovacuum_freeze_max_age
+_LOOSE_SHARE, _LOOSE_BYTES = 0.5, 50_000_000
+_HOLDS_TRANSACTIONS = 1000
+_BYTES_A_SECOND = 50e6
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """The tables that are vacuumed, and what was found.
+
+    Args:
+        findings: What was found, for the plan.
+        changes: A vacuum of each table that is worth it.
+        size: Bytes of those tables.
+    """
+
+    findings: tuple[Finding, ...]
+    changes: tuple[VacuumTable, ...]
+    size: int
+
+    @property
+    def duration(self) -> str:
+        """How long it will take, roughly."""
+        return f"about {max(1, self.size / _BYTES_A_SECOND):.0f} s"
+
+
+@probe
+def measure_dead_rows(target: str, *, every_table: bool) -> Found:
+    """Measure dead rows, ages and loose files of a database's tables.
+
+    Args:
+        target: Name of the target.
+        every_table: Whether tables with few dead rows are vacuumed as well.
+
+    Returns:
+        Findings and changes.
+    """
+    with targets.load(target).database.connect() as session:
+        tables = list_tables(session)
+        holders = find_horizon_holders(session)
+        row = session.execute(
+            "SELECT setting::bigint AS most FROM pg_settings "
+            "WHERE name = 'autovacuum_freeze_max_age'"
+        ).fetchone() or {"most": 200_000_000}
+    wanted = [one for one in tables if every_table or _is_worth_it(one, int(row["most"]))]
+    return Found(
+        findings=(
+            _overview(tables, wanted),
+            *_holders(holders),
+            *(_loose(one) for one in tables if _is_loose(one)),
+        ),
+        changes=tuple(
+            VacuumTable(
+                schema_name=one.schema_name, name=one.name, oid=one.oid, vacuums=one.vacuums
+            )
+            for one in wanted
+        ),
+        size=sum(one.size for one in wanted),
+    )
+
+
+def _is_worth_it(table: Table, most: int) -> bool:
+    many_dead = table.dead >= max(_DEAD_ROWS, _DEAD_SHARE * table.live)
+    return many_dead or table.age > _OLD_SHARE * most
+
+
+def _is_loose(table: Table) -> bool:
+    wasted = table.size - table.content
+    return bool(table.content) and wasted > max(_LOOSE_BYTES, _LOOSE_SHARE * table.size)
+
+
+def _overview(tables: list[Table], wanted: list[Table]) -> Finding:
+    dead = sum(one.dead for one in tables)
+    return Finding(
+        what=f"{counted(len(tables), 'table')} with about {dead:,} dead rows; "
+        f"{counted(len(wanted), 'is', 'are')} worth vacuuming.",
+        how="pg_stat_user_tables",
+        columns=("table", "MB", "rows", "dead rows", "age", "vacuumed (UTC)"),
+        rows=tuple(
+            (
+                one.full_name,
+                f"{one.size / 1e6:.1f}",
+                f"{one.live:,}",
+                f"{one.dead:,}",
+                f"{one.age:,}",
+                one.vacuumed or "never",
+            )
+            for one in tables[:_SHOWN]
+        ),
+    )
+
+
+def _holders(holders: list[tuple[str, int]]) -> list[Finding]:
+    """Name who keeps rows from being removed; a vacuum leaves those that they may still see."""
+    return [
+        Finding(
+            what=f"{who} keeps rows that died in the last {age:,} transactions.",
+            how="pg_stat_activity, pg_replication_slots, pg_prepared_xacts",
+        )
+        for who, age in holders
+        if age > _HOLDS_TRANSACTIONS
+    ]
+
+
+def _loose(table: Table) -> Finding:
+    wasted = table.size - table.content
+    return Finding(
+        what=f"{table.full_name} has {table.size / 1e6:.0f} MB for rows of about "
+        f"{table.content / 1e6:.0f} MB. A vacuum gives the room to new rows of this table; only "
+        "writing it anew gives it back to the disk.",
+        how="pg_table_size, pg_stats",
+        patch=f"pg_repack --table {table.full_name} needs {table.content / 1e6:.0f} MB meanwhile "
+        f"and locks for moments; VACUUM FULL {table.full_name} locks everybody out of it for about "
+        f"{max(1, table.size / _BYTES_A_SECOND):.0f} s. About {wasted / 1e6:.0f} MB come free.",
+    )

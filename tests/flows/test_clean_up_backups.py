@@ -1,0 +1,124 @@
+"""clean_up_backups on a store with backups of many ages, sound and not."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from prefect.client.schemas.objects import State
+
+from flows.database.back_up_database import back_up_database
+from flows.database.clean_up_backups import clean_up_backups
+from flows.help.undo_remediation import undo_remediation
+from infra.sandbox.services import Sandbox
+from tasks.guardrails.case import Case
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.remediation import Remediation
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests.approving import Approvers
+from tests.prefect_fixtures import Runs
+
+ONLY_SOUND = {"keep_weekly": 0, "keep_monthly": 0}
+
+
+@pytest.fixture
+def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
+    """Give a fresh sandbox, known as a target."""
+    assert home
+    targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
+    return fresh_sandbox
+
+
+def carry_out(
+    runs: Runs, sandbox: Sandbox, flow: Remediation, **parameters: object
+) -> tuple[Case, State[object]]:
+    """Carry a remediation out, with the approvals that it asks for."""
+    run, state = runs.start(flow, target=sandbox.settings.name, **parameters)
+    if state is None:
+        state = Approvers(Ledger()).approve_until_it_ends(runs, run)
+    return Case.read(Ledger(), runs.id_of(run)), state
+
+
+def proved(runs: Runs, sandbox: Sandbox) -> Path:
+    """Take a backup that is proved."""
+    case, state = carry_out(runs, sandbox, back_up_database)
+    assert state.name == "Remediated", state.message
+    return next(sandbox.backups.glob(f"*{case.id}.dump"))
+
+
+def of_long_ago(backup: Path, *months: str) -> None:
+    """Have the same backup under the names of the first of months of 2024."""
+    for month in months:
+        shutil.copy2(backup, backup.with_name(f"backup-2024{month}01-020000.dump"))
+
+
+def store(sandbox: Sandbox) -> dict[str, bytes]:
+    """Read the store as a person lists it."""
+    files = [path for path in sandbox.backups.iterdir() if path.is_file()]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def test_old_ones_go_and_come_back(runs: Runs, sandbox: Sandbox) -> None:
+    """What is needed by no rule goes into the trash; the undo gives it back byte for byte."""
+    backup = proved(runs, sandbox)
+    of_long_ago(backup, "01", "02", "03")
+    before = store(sandbox)
+    case, state = carry_out(runs, sandbox, clean_up_backups, keep_sound=2, **ONLY_SOUND)
+    assert state.name == "Remediated", state.message
+    assert len(case.of_kind("decided")) == 2
+    gone = set(before) - set(store(sandbox))
+    assert gone == {"backup-20240101-020000.dump", "backup-20240201-020000.dump"}
+    _, undone = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert undone.name == "Remediated", undone.message
+    assert store(sandbox) == before
+    assert not list((sandbox.backups / ".trash").iterdir())
+
+
+def test_weeks_and_months_keep_theirs(runs: Runs, sandbox: Sandbox) -> None:
+    """The newest of each month stays where months are kept."""
+    of_long_ago(proved(runs, sandbox), "01", "02", "03")
+    _, state = carry_out(runs, sandbox, clean_up_backups, keep_sound=1, keep_weekly=0)
+    assert state.name == "Unchanged", state.message
+
+
+def test_the_last_sound_ones_stay_however_old(runs: Runs, sandbox: Sandbox) -> None:
+    """Backups stopped years ago: as many sound ones as were asked for are left, the broken go."""
+    backup = proved(runs, sandbox)
+    of_long_ago(backup, "01", "02", "03", "04")
+    for part in sandbox.backups.glob(f"{backup.name}*"):  # the proved one is old as well
+        part.rename(part.with_name(part.name.replace(backup.name, "backup-20240501-020000.dump")))
+    broken = sandbox.backups / "backup-20240401-020000.dump"
+    broken.write_bytes(broken.read_bytes()[:5000])
+    _, state = carry_out(runs, sandbox, clean_up_backups, **ONLY_SOUND)
+    assert state.name == "Remediated", state.message
+    left = {name for name in store(sandbox) if name.endswith(".dump")}
+    assert left == {f"backup-2024{month}01-020000.dump" for month in ("02", "03", "05")}
+
+
+def test_nothing_goes_while_no_backup_is_proved(runs: Runs, sandbox: Sandbox) -> None:
+    """The newest sound one was never restored: it is said what to do, and all stay."""
+    backup = proved(runs, sandbox)
+    of_long_ago(backup, "01", "02")
+    for part in sandbox.backups.glob(f"{backup.name}*"):
+        part.unlink()
+    before = store(sandbox)
+    _, state = carry_out(runs, sandbox, clean_up_backups, keep_sound=1, **ONLY_SOUND)
+    assert state.name == "Refused", state.message
+    assert "back-up-database" in (state.message or "")
+    assert store(sandbox) == before
+
+
+def test_what_has_lain_in_the_trash_is_destroyed(runs: Runs, sandbox: Sandbox) -> None:
+    """Only the box whose time is over; three have to approve it."""
+    backup = proved(runs, sandbox)
+    trash = sandbox.backups / ".trash"
+    over, not_over = (trash / f"{year}0101-000000-abc" for year in (2024, 2999))
+    for box in (over, not_over):
+        box.mkdir(parents=True)
+        shutil.copy2(backup, box / "old.dump")
+    case, state = carry_out(runs, sandbox, clean_up_backups)
+    assert state.name == "Remediated", state.message
+    assert len(case.of_kind("decided")) == 3
+    assert not over.exists()
+    assert (not_over / "old.dump").exists()
+    assert backup.exists()

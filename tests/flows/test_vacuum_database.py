@@ -1,0 +1,92 @@
+"""vacuum_database on a sandbox under load, with dead rows that nobody tidied up behind."""
+
+from pathlib import Path
+
+import pytest
+from prefect.client.schemas.objects import State
+
+from flows.database.vacuum_database import vacuum_database
+from infra.sandbox.load import USER, Load
+from infra.sandbox.services import Sandbox
+from tasks.guardrails.case import Case
+from tasks.guardrails.ledger import Ledger
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests.prefect_fixtures import Runs
+from tests.snapshots import snapshot
+
+
+@pytest.fixture
+def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
+    """Give a fresh sandbox, known as a target."""
+    assert home
+    targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
+    return fresh_sandbox
+
+
+def vacuum(runs: Runs, sandbox: Sandbox) -> tuple[Case, State[object]]:
+    """Vacuum what is worth it; nobody is asked."""
+    run, state = runs.start(vacuum_database, target=sandbox.settings.name)
+    assert state is not None
+    return Case.read(Ledger(), runs.id_of(run)), state
+
+
+def kill_rows(sandbox: Sandbox) -> None:
+    """Write every row of two tables anew, with autovacuum off for them."""
+    with sandbox.connect() as session:
+        for table in ("projects", "actuals"):
+            session.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+            session.execute(f"UPDATE {table} SET updated_at = updated_at")
+
+
+def dead_rows(sandbox: Sandbox, table: str) -> int:
+    """Count the dead rows of a table as pgstattuple finds them in its pages."""
+    with sandbox.connect() as session:
+        session.execute("CREATE EXTENSION IF NOT EXISTS pgstattuple")
+        row = session.execute("SELECT dead_tuple_count FROM pgstattuple(%s)", (table,)).fetchone()
+        session.execute("DROP EXTENSION pgstattuple")
+    return int(row[0]) if row else -1
+
+
+def test_dead_rows_go_under_load(runs: Runs, sandbox: Sandbox) -> None:
+    """They are gone from the pages, no request fails, and every row is as it was."""
+    kill_rows(sandbox)
+    assert dead_rows(sandbox, "actuals") > 1000
+    original = snapshot(sandbox)
+    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    load.start()
+    try:
+        case, state = vacuum(runs, sandbox)
+    finally:
+        seen = load.stop()
+    assert state.name == "Remediated", state.message
+    assert (seen.failed, seen.missing) == (0, [])
+    assert dead_rows(sandbox, "actuals") == 0
+    assert snapshot(sandbox, without_load=True) == original
+    notes = [entry.facts["note"] for entry in case.of_kind("done")]
+    assert all("dead rows" in note for note in notes)
+
+
+def test_nothing_is_vacuumed_without_need(runs: Runs, sandbox: Sandbox) -> None:
+    """Tables with hardly a dead row are listed and left alone."""
+    case, state = vacuum(runs, sandbox)
+    assert state.name == "Unchanged", state.message
+    assert case.stages[0].stage.findings[0].rows
+
+
+def test_who_keeps_dead_rows_is_named(runs: Runs, sandbox: Sandbox) -> None:
+    """An old transaction keeps them: it is told which, and it is not ended."""
+    with sandbox.connect() as holder, sandbox.connect() as others:
+        holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        holder.execute("SELECT count(*) FROM users")
+        pid = holder.info.backend_pid
+        for _ in range(1100):
+            others.execute("SELECT txid_current()")
+        kill_rows(sandbox)
+        case, state = vacuum(runs, sandbox)
+        assert state.name == "Remediated", state.message
+        told = [one.what for one in case.stages[0].stage.findings]
+        assert [what for what in told if f"session {pid} of" in what]
+        assert dead_rows(sandbox, "actuals") > 1000
+        holder.execute("SELECT 1")
+        holder.rollback()
