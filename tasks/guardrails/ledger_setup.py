@@ -14,6 +14,7 @@ from tasks.guardrails.errors import BadInput, LedgerBroken, PreconditionFailed
 
 REVISION = "0002"
 _OLDER = ("0001",)
+_IDLE_SECONDS = 30
 MIGRATIONS = Path(__file__).parent / "ledger_migrations"
 _BESIDE = ("leases", "approvers", "used_codes", "wrong_codes")
 
@@ -37,7 +38,7 @@ def open_engine(url: str) -> sa.Engine:
     if parsed.get_backend_name() == "sqlite":
         engine = _open_sqlite(parsed)
     else:
-        engine = sa.create_engine(parsed, pool_pre_ping=True)
+        engine = _open_postgresql(parsed)
     try:
         found = revision(engine)
         if found is None:
@@ -55,6 +56,18 @@ def open_engine(url: str) -> sa.Engine:
             found=f"revision {found}.",
             todo="Use the version of remedy that fits it, or run `remedy ledger install`.",
         )
+    return engine
+
+
+def _open_postgresql(url: sa.URL) -> sa.Engine:
+    """Connect; who stops in the middle of a transaction does not hold up all others for ever."""
+    engine = sa.create_engine(url, pool_pre_ping=True)
+
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
+        connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_SECONDS * 1000}")
+        connection.commit()
+
     return engine
 
 

@@ -21,12 +21,15 @@ class Reference:
         after: The sandbox after it.
         outcome: How it ended.
         boundaries: The points that it passed, in order, as `name#times`.
+        done: The sandbox where it is remediated, if it is not in this one: what was to make it
+            fail is forgotten by a recovery from before it was recorded.
     """
 
     before: Picture
     after: Picture
     outcome: str
     boundaries: tuple[str, ...]
+    done: Picture | None = None
 
 
 def reference(scene: Scene, **armed: str) -> Reference:
@@ -77,6 +80,8 @@ def judged(scene: Scene, known: Reference, outcome: str) -> list[str]:
     # An undo keeps what it takes out of use, so that it is compared with one to which nothing
     # happened, where there is one.
     goals = {"Undone": known.before, known.outcome: known.after}
+    if known.done is not None:
+        goals["Remediated"] = known.done
     if outcome not in goals:
         return [f"it ended: {outcome}"]
     return differences(scene.picture(), goals[outcome]) + _left_in_the_ledger(scene)

@@ -63,10 +63,10 @@ def kept(scene: "Scene") -> dict[str, Any]:
 
 
 def dead_rows(scene: "Scene") -> dict[str, Any]:
-    """Write every project anew, and have nobody tidy up behind it."""
+    """Write every row of a table anew, and have nobody tidy up behind it."""
     with scene.sandbox.connect() as session:
-        session.execute("ALTER TABLE projects SET (autovacuum_enabled = false)")
-        session.execute("UPDATE projects SET updated_at = updated_at")
+        session.execute("ALTER TABLE actuals SET (autovacuum_enabled = false)")
+        session.execute("UPDATE actuals SET updated_at = updated_at")
     return {}
 
 
@@ -74,10 +74,10 @@ def old_backups(scene: "Scene") -> dict[str, Any]:
     """Have two backups of long ago beside one that is proved."""
     if not scene.backups():
         scene.carry_out(back_up_database)
-        (proved,) = [path for path in scene.backups() if path.suffix == ".dump"]
-        for month in ("01", "02"):
-            shutil.copy2(proved, proved.with_name(f"backup-2024{month}01-020000.dump"))
         scene.keep_backups()
+    (proved,) = [path for path in scene.backups() if path.suffix == ".dump"]
+    for month in ("01", "02"):
+        shutil.copy2(proved, proved.with_name(f"backup-2024{month}01-020000.dump"))
     return {"keep_weekly": 0, "keep_monthly": 0, "keep_sound": 1}
 
 

@@ -30,7 +30,7 @@ COUNTING = "database.swap_databases:counting"
 STOPS = [
     (point, host)
     for host in ("", "elsewhere")
-    for point in ("before-entry:begun", LOAD, IN_THE_SWAP)
+    for point in ("after-entry:begun", LOAD, IN_THE_SWAP)
 ]
 _references: dict[Path, Reference] = {}
 

@@ -236,6 +236,23 @@ def test_two_processes_end_in_one_unbroken_chain(ledger: Ledger) -> None:
     assert turns > 10, "they were not at work at the same time"
 
 
+def test_a_writer_that_stops_holds_nobody_up(
+    postgresql_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its transaction is ended; it learns so where it goes on, and has written nothing."""
+    monkeypatch.setattr(ledger_setup, "_IDLE_SECONDS", 1)
+    stopped = Ledger(postgresql_ledger.config)
+
+    def write() -> None:
+        with stopped.writing() as chain:
+            postgresql_ledger.append("other", {})  # waits until the transaction is ended
+            chain.append("late", {})
+
+    with pytest.raises(LedgerBroken):
+        write()
+    assert [entry.kind for entry in postgresql_ledger.entries()] == ["other"]
+
+
 def test_older_database_is_brought_up_to_date(home: Path) -> None:
     """A ledger of an earlier version is migrated where it is opened, with all that is in it."""
     home.mkdir(parents=True, exist_ok=True)
