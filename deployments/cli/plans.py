@@ -31,8 +31,12 @@ def gate(case: Case, asked: Gate, stand: Count) -> RenderableType:
     opened = case.open_gate
     digest = opened.facts["stage_digest"] if opened else asked.digest
     record = next((one for one in case.stages if one.digest == digest), None)
+    note = str(opened.facts.get("note", "")) if opened else ""
     question = Text.assemble(
-        (asked.question, "bold"), f"\n{stand.sentence()}\n", f"digest {asked.digest[:16]}"
+        (asked.question, "bold"),
+        f"\n{note}" if note else "",
+        f"\n{stand.sentence()}\n",
+        f"digest {asked.digest[:16]}",
     )
     head = Panel(question, title=f"{case.name} on {case.target}", title_align="left")
     return Group(head, stage(record)) if record else head

@@ -13,7 +13,7 @@ from deployments.cli.proving import As, Code, authenticate
 from deployments.cli.starting import read_parameters
 from deployments.docs_kinds import kinds_of_change
 from flows.catalogue import load
-from tasks.guardrails import codes, standing
+from tasks.guardrails import codes, standing, systems
 from tasks.guardrails.errors import BadInput
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Risk
@@ -53,7 +53,20 @@ def add(  # noqa: PLR0913 - the bounds of an approval
 ) -> None:
     """Give a standing approval: within its bounds a run of a known requester asks nobody."""
     flow = _find_flow(name)
+    given = read_parameters(param)
+    if own := sorted(given.keys() & {"target", "dry_run", "reason"}):
+        raise BadInput(
+            expected="parameters of the remediation's own.",
+            found=f"--param {own[0]}=...",
+            todo="Use --target and --reason; a dry run needs no approval.",
+        )
     known = [change.kind for change in kinds_of_change(flow)]
+    if not known:
+        raise BadInput(
+            expected="a remediation that plans changes of its own.",
+            found=f"{name}, which carries out what others planned.",
+            todo="Approve each of its runs.",
+        )
     if unknown := sorted(set(kind) - set(known)):
         raise BadInput(
             expected=f"kinds of change of {name}: {', '.join(known) or 'it has none'}.",
@@ -63,20 +76,21 @@ def add(  # noqa: PLR0913 - the bounds of an approval
     bounds = {
         "remediation": flow.planner.__name__,
         "target": target,
-        "parameters": own_parameters(flow, {"target": target, **read_parameters(param)}),
+        "parameters": own_parameters(flow, {"target": target, **given}),
         "kinds": kind or known,
         "at_most": at_most,
         "risk": risk,
         "until": until.replace(tzinfo=until.tzinfo or UTC),
+        "fingerprint": systems.load(target).fingerprint(),
         "reason": reason,
     }
     ledger = Ledger()
     who, mark = authenticate(ledger, as_, code)
     with ledger.writing() as chain:
         codes.use_code(chain, who, mark, codes.HOST)
-        given = standing.give(ledger, chain, bounds, who)
-    line = f"Standing approval {given.id} until {moment(given.bounds.until)}."
-    emit(_data(given, ""), Text(line), as_json=as_json)
+        made = standing.give(ledger, chain, bounds, who)
+    line = f"Standing approval {made.id} until {moment(made.bounds.until)}."
+    emit(_data(made, ""), Text(line), as_json=as_json)
 
 
 @app.command(name="list")

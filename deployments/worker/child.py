@@ -43,7 +43,6 @@ for _name in (
 ):
     import_module(_name)
 _FIRST_TO_GO = "500"
-TELL_AFTER_SECONDS = 1.0
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -113,10 +112,10 @@ def execute(client: SyncPrefectClient, module: str, order: Order) -> None:
     """
     os.environ.update(order.environment)
     flow_run = FlowRun.model_validate_json(order.run)
-    # For when the worker dies; not at once: the server has this run's first steps to answer.
+    # At once: where a resumed run is Running and says where its last process was, another worker
+    # of this host takes it for dead.
     place = str(Place.of(os.getpid()))
-    telling = threading.Timer(TELL_AFTER_SECONDS, _say_where, (client, flow_run.id, place))
-    telling.daemon = True
+    telling = threading.Thread(target=_say_where, args=(client, flow_run.id, place), daemon=True)
     telling.start()
     try:
         run_flow(

@@ -30,11 +30,6 @@ _log = logging.getLogger(__name__)
 _TAKEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 # From a run's being taken until its process is known to Prefect it takes well under a second.
 _LONGEST_START = timedelta(minutes=2)
-# From its being Running until it says where: `child.TELL_AFTER_SECONDS`.
-_LONGEST_UNTOLD: dict[StateType | None, timedelta] = {
-    StateType.RUNNING: timedelta(seconds=10),
-    StateType.CANCELLING: timedelta(0),
-}
 
 
 class Settler:
@@ -107,8 +102,8 @@ class Settler:
                 continue
             elif place is None:
                 await self._settle_unstarted(run)
-            elif _is_fresh(run, _LONGEST_UNTOLD.get(run.state_type, _LONGEST_START)):
-                continue  # resumed just now: the place is its last process's
+            elif run.state_type is StateType.PENDING and _is_fresh(run):
+                continue  # resumed and taken just now: the place is its last process's
             elif place.process() is None:
                 reason = "Its process ended while no worker was there to see it."
                 await self.settle(run.id, place, None, reason)
@@ -157,9 +152,9 @@ class Settler:
             _log.warning("recovery started of: %s", started)
 
 
-def _is_fresh(run: FlowRun, longest: timedelta = _LONGEST_START) -> bool:
+def _is_fresh(run: FlowRun) -> bool:
     """Say whether a run's process may not be known to Prefect yet."""
-    return run.state is None or datetime.now(UTC) - run.state.timestamp < longest
+    return run.state is None or datetime.now(UTC) - run.state.timestamp < _LONGEST_START
 
 
 def has_begun(run: str, parameters: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from tasks.guardrails import (
     gates,
     proving,
     recording,
+    still_approved,
     surface,
     systems,
     undoing,
@@ -146,6 +147,7 @@ def _how_well(case: Case, unproved: list[str]) -> str:
 def _carry_out_stage(work: recording.Recorder, record: StageRecord) -> None:
     """Act on a stage that is approved, under the target's lease."""
     with lease_on_target(work) as lease:  # 5
+        still_approved.insist_that_it_stands(work, record)  # it may have waited for the lease
         acting.recheck(work, record, lease)  # 6
         try:
             asked_before = proving.ask(work, record, lease, "before")

@@ -1,11 +1,10 @@
 """Gates: where a run waits for people, and goes on only by what the ledger says."""
 
 import time
-from datetime import UTC, datetime, timedelta
 
 from prefect.exceptions import Pause
 
-from tasks.guardrails import faults, notify, render, report, standing, surface
+from tasks.guardrails import faults, notify, render, report, standing, still_approved, surface
 from tasks.guardrails.approval import UI, Count, Gate, count, decide, stage_gate
 from tasks.guardrails.case import StageRecord
 from tasks.guardrails.errors import (
@@ -15,7 +14,6 @@ from tasks.guardrails.errors import (
     RemediationError,
 )
 from tasks.guardrails.plan import digest_of
-from tasks.guardrails.policy import policy_of
 from tasks.guardrails.recording import Recorder
 from tasks.guardrails.words import moment
 
@@ -42,28 +40,10 @@ def approve(work: Recorder, record: StageRecord) -> None:
     """
     gate = stage_gate(record)
     stand = count(work.ledger, work.case, gate)
-    is_asked = stand.is_open and not stand.approved_by
+    is_asked = stand.waits and not stand.approved_by
     note = standing.cover(work.ledger, work.case, record, work.append) if is_asked else ""
     _pass(work, gate, note=note)
-    _insist_that_it_is_recent(work, record)
-
-
-def _insist_that_it_is_recent(work: Recorder, record: StageRecord) -> None:
-    """Refuse an approval that was given too long ago for a stage that has not begun."""
-    if any(step.begun for step in work.case.steps(record)):
-        return
-    decided = [
-        entry.when
-        for entry in work.case.of_kind("decided", "standing_used")
-        if entry.facts["digest"] == record.digest
-    ]
-    expiry = timedelta(seconds=policy_of(work.ledger, work.case.target).policy.expiry_seconds)
-    if decided and datetime.now(UTC) - decided[-1] > expiry:
-        raise ApprovalExpired(
-            expected=f"'{record.stage.title}' to begin within {expiry} of its approval.",
-            found=f"it was approved at {moment(decided[-1])}, and did not begin since.",
-            todo="Start the remediation again: things have changed meanwhile.",
-        )
+    still_approved.insist_that_it_is_recent(work, record)
 
 
 def ask_person(work: Recorder, record: StageRecord, topic: str, question: str) -> bool:
@@ -111,7 +91,7 @@ def _pass(work: Recorder, gate: Gate, stage_digest: str = "", note: str = "") ->
     """Go through a gate, or suspend the run before it."""
     while True:
         stand = count(work.ledger, work.case, gate)
-        _open(work, gate, stand, stage_digest)
+        _open(work, gate, stand, stage_digest, note)
         stand = count(work.ledger, work.case, gate)
         if stand.refused_by:
             _close(work, gate, "refused")
@@ -134,9 +114,12 @@ def _pass(work: Recorder, gate: Gate, stage_digest: str = "", note: str = "") ->
         note = _suspend(work, gate, stand, note)
 
 
-def _open(work: Recorder, gate: Gate, stand: Count, stage_digest: str) -> None:
+def _open(work: Recorder, gate: Gate, stand: Count, stage_digest: str, note: str) -> None:
     waiting = work.case.open_gate
     is_asked = waiting is not None and waiting.facts["digest"] == gate.digest
+    if waiting is not None and not is_asked:  # of a plan that was given up
+        facts = {"gate": waiting.facts["gate"], "digest": waiting.facts["digest"]}
+        work.append("gate_closed", {**facts, "how": "superseded"})
     if is_asked or stand.standing or not stand.needed:
         return
     was_open = any(e.facts["digest"] == gate.digest for e in work.case.of_kind("gate_opened"))
@@ -153,6 +136,7 @@ def _open(work: Recorder, gate: Gate, stand: Count, stage_digest: str) -> None:
             "question": gate.question,
             "at_least": gate.at_least,
             "needed": stand.needed,
+            "note": note,
         },
     )
     case = work.case
@@ -193,8 +177,11 @@ def _suspend(work: Recorder, gate: Gate, stand: Count, note: str) -> str:
         for entry in work.case.of_kind("gate_answered")
         if entry.facts["digest"] == gate.digest
     ]
+    opened = work.case.open_gate
+    why = str(opened.facts.get("note", "")) if opened else ""
     if answered:
         note = answered[-1].facts["note"]
+    note = " ".join(dict.fromkeys(filter(None, (why, note))))
     key = f"{gate.digest[:16]}-{len(answered)}"
     asked = [entry for entry in work.case.of_kind("gate_asked") if entry.facts["key"] == key]
     if not any(entry.run == work.run for entry in asked):

@@ -159,7 +159,10 @@ class Ledger:
                     entry = chain.append(kind, body, **where)
             except LedgerBroken as error:
                 # What is done waits for its record; an entry that landed twice is harmless.
-                lost = isinstance(error.__cause__, OperationalError)
+                cause = error.__cause__
+                lost = isinstance(cause, OperationalError) or (
+                    isinstance(cause, DBAPIError) and cause.connection_invalidated
+                )
                 if not lost or time.monotonic() > give_up:
                     raise
                 time.sleep(1)

@@ -112,7 +112,7 @@ def _decided_and_asleep(ledger: Ledger) -> list[Case]:
     found = []
     for remediation in open_cases(ledger):
         case = Case.read(ledger, remediation)
-        decided = case.of_kind("decided")
+        decided = case.of_kind("decided", "standing_used")
         if case.open_gate is None or not decided or not _still_waits(ledger, case):
             continue
         is_late = datetime.now(UTC) - decided[-1].when > _GRACE

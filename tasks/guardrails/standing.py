@@ -12,6 +12,7 @@ from tasks.guardrails import approvers
 from tasks.guardrails.case import Case, StageRecord
 from tasks.guardrails.entries import Entry
 from tasks.guardrails.errors import BadInput
+from tasks.guardrails.key_in_force import ROTATED
 from tasks.guardrails.ledger import Ledger, Writing
 from tasks.guardrails.plan import Risk, canonical_json
 from tasks.guardrails.policy import Policy, policy_of
@@ -34,6 +35,7 @@ class Bounds(BaseModel):
     at_most: int = Field(ge=1, le=10_000, description="The most objects that a stage may touch.")
     risk: Risk = Field(description="The highest risk of a stage.")
     until: AwareDatetime = Field(description="When it ends.")
+    fingerprint: str = Field(description="Of the target's configuration when it was given.")
     reason: str = Field(min_length=1, description="Why it is given.")
 
 
@@ -44,7 +46,7 @@ class StandingApproval:
     Args:
         id: Its id.
         bounds: What it covers.
-        replaces: The approvers that its risk needed when it was given.
+        replaces: The approvers that each risk up to its own needed when it was given.
         given_by: Who gave it.
         given_at: When.
         revoked_by: Who revoked it; '' while it stands.
@@ -52,7 +54,7 @@ class StandingApproval:
 
     id: str
     bounds: Bounds
-    replaces: int
+    replaces: dict[Risk, int]
     given_by: str
     given_at: datetime
     revoked_by: str
@@ -62,8 +64,10 @@ def standing_approvals(ledger: Ledger) -> list[StandingApproval]:
     """Read all standing approvals, with those that ended or were revoked, oldest first."""
     given: dict[str, Entry] = {}
     revoked: dict[str, str] = {}
-    for entry in ledger.entries(kinds=("standing_given", "standing_revoked")):
-        if entry.kind == "standing_given":
+    for entry in ledger.entries(kinds=("standing_given", "standing_revoked", ROTATED)):
+        if entry.kind == ROTATED:  # what only the old key vouched for is void
+            revoked |= dict.fromkeys(given, "a rotation of the ledger's key")
+        elif entry.kind == "standing_given":
             given[entry.facts["id"]] = entry
         else:
             revoked[entry.facts["id"]] = entry.actor
@@ -71,7 +75,7 @@ def standing_approvals(ledger: Ledger) -> list[StandingApproval]:
         StandingApproval(
             id=name,
             bounds=Bounds.model_validate(entry.facts["bounds"]),
-            replaces=entry.facts["replaces"],
+            replaces={Risk(risk): many for risk, many in entry.facts["replaces"].items()},
             given_by=entry.actor,
             given_at=entry.when,
             revoked_by=revoked.get(name, ""),
@@ -112,7 +116,8 @@ def give(ledger: Ledger, chain: Writing, values: dict[str, Any], actor: str) -> 
             todo="Give another --until; it can be given again when it ends.",
         )
     name = secrets.token_hex(4)
-    replaces = policy_of(ledger, bounds.target).policy.approvers(bounds.risk)
+    policy, risks = policy_of(ledger, bounds.target).policy, list(Risk)
+    replaces = {one: policy.approvers(one) for one in risks[: risks.index(bounds.risk) + 1]}
     chain.append(
         "standing_given",
         {"id": name, "bounds": bounds.model_dump(mode="json"), "replaces": replaces},
@@ -161,27 +166,31 @@ def why_it_does_not_hold(
     giver = approvers.approvers(ledger).get(one.given_by)
     if giver is None or giver.revoked or "policy" not in giver.roles:
         return f"{one.given_by}, who gave it, has not the role policy any more"
-    if policy.approvers(one.bounds.risk) > one.replaces:
+    if one.given_at < datetime.fromisoformat(giver.added):
+        return f"{one.given_by}, who gave it, was enrolled anew since"
+    if any(policy.approvers(risk) > many for risk, many in one.replaces.items()):
         return "the policy asks for more approvers than it did when it was given"
     return ""
 
 
 def _why_outside(one: StandingApproval, case: Case, record: StageRecord, policy: Policy) -> str:
     """Say in what a stage lies outside of the bounds, '' where it does not."""
-    bounds, stage, risks = one.bounds, record.stage, list(Risk)
+    bounds, stage = one.bounds, record.stage
     asks_themselves = case.requester.name == one.given_by and not policy.requester_may_approve
     is_like = canonical_json(bounds.parameters) == canonical_json(case.request["parameters"])
     kinds = sorted({change.kind for change in stage.changes} - set(bounds.kinds))
     touched = len(stage.objects)
+    age = datetime.now(UTC) - record.at
+    given_up = [entry.facts["why"] for entry in case.of_kind("superseded")]
     reasons = (
         (not case.requester.known, "nobody knows who asked for it"),
         (asks_themselves, f"{one.given_by} gave it and asks for it now"),
         (not is_like, "its parameters are others"),
+        (record.facts.target_fingerprint != bounds.fingerprint, "the target was configured anew"),
+        (age > timedelta(seconds=policy.expiry_seconds), f"it was planned {age} ago"),
+        (given_up, f"an earlier plan was given up: {'; '.join(given_up)}"),
         (record.exceeds, f"the stage goes beyond its outline: {record.exceeds}"),
-        (
-            risks.index(stage.risk) > risks.index(bounds.risk),
-            f"the stage is {stage.risk}, at most {bounds.risk} is covered",
-        ),
+        (stage.risk not in one.replaces, f"it is {stage.risk}, at most {bounds.risk} is covered"),
         (kinds, f"kinds of change that are not covered: {', '.join(kinds)}"),
         (
             touched > bounds.at_most,
@@ -232,8 +241,10 @@ def in_use(ledger: Ledger, case: Case, digest: str) -> str:
         return ""
     policy = policy_of(ledger, case.target).policy
     name = str(used[-1].facts["standing"])
+    has_begun = any(entry.facts["digest"] == digest for entry in case.of_kind("begun"))
+    at = used[-1].when if has_begun else datetime.now(UTC)
     stands = any(
-        one.id == name and not why_it_does_not_hold(ledger, one, policy, used[-1].when)
+        one.id == name and not why_it_does_not_hold(ledger, one, policy, at)
         for one in standing_approvals(ledger)
     )
     return name if stands else ""

@@ -101,9 +101,13 @@ def _revert(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -
     lease.insist()
     if change.reverts == "pointless":
         faults.point(f"before-revert:{change.kind}")
-        _revert_or_say(recorder, record, lease, index)  # clears what was left half done
+        try:
+            note = _revert_or_say(recorder, record, lease, index)  # clears what is half done
+        except (Transient, UndoFailed) as error:  # not worth a lease that stays
+            note = f"what was left half done is still there: {error.found}"
         faults.point(f"after-revert:{change.kind}")
-        recorder.append("reverted", {**entry, "seen": "stays: taking it back has no point"})
+        stays = {"seen": "stays: taking it back has no point", "note": note}
+        recorder.append("reverted", {**entry, **stays})
         return
     told = work_on(recorder, record, lease, index)
     seen = change.observe(told)

@@ -11,9 +11,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.cli.app import call
-from tasks.guardrails import approvers, standing
+from tasks.guardrails import approvers, engine, standing, systems
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import BadInput
+from tasks.guardrails.leases import Lease, take
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.policy import policy_of, set_policy
 from tasks.guardrails.requests import own_parameters, ticket
@@ -43,6 +44,7 @@ class Scheduled:
             "at_most": 2,
             "risk": "disruptive",
             "until": datetime.now(UTC) + timedelta(days=1),
+            "fingerprint": toy.SYSTEMS["toy"].fingerprint(),
             "reason": "weekly",
             **other,
         }
@@ -68,6 +70,13 @@ class Scheduled:
         asked = {**ASKED, **other}
         key = ticket(self.ledger, "toy_one_stage", asked, "ada", self._asker.code())
         return self.runs.create(toy.toy_one_stage, ticket=key, **asked)
+
+    def enrol_anew(self, name: str) -> None:
+        """Revoke somebody, and enrol them again with both roles."""
+        approvers.revoke(self.ledger, name, "lost their telephone", "test")
+        secret = approvers.add(self.ledger, name, ("policy", "approve"), "test").secret
+        if name == "ada":
+            self._asker.totp = pyotp.TOTP(secret)
 
     def case(self, run: FlowRun) -> Case:
         """Read the run's case."""
@@ -106,11 +115,18 @@ def outside(scheduled: Scheduled, case: str) -> FlowRun:
         "remediation": {"remediation": "toy_ring"},
         "target": {"target": "other"},
         "parameters": {"parameters": {**own_parameters(toy.toy_one_stage, ASKED), "check": "ok"}},
+        "configured anew": {"fingerprint": "another"},
         "ended": {"until": now + timedelta(seconds=0.2)},
     }
-    name = scheduled.give("ada" if case == "own" else "polly", **bounds.get(case, {}))
+    name = scheduled.give(**bounds.get(case, {}))
     if case == "own":
-        scheduled.policy(requester_may_approve=False)
+        scheduled.enrol_anew("ada")
+        scheduled.give("ada")
+        scheduled.revoke(name)
+    elif case == "enrolled anew":
+        scheduled.enrol_anew("polly")
+    elif case == "lower risk":
+        scheduled.policy(harmless=2)
     elif case == "revoked":
         scheduled.revoke(name)
     elif case == "giver revoked":
@@ -140,16 +156,19 @@ def shown_with_form(run: FlowRun) -> str:
     [
         ("kinds", "kinds of change that are not covered: toy.write"),
         ("objects", "2 objects, at most 1 are covered"),
-        ("risk", "the stage is disruptive, at most harmless is covered"),
+        ("risk", "it is disruptive, at most harmless is covered"),
         ("remediation", ""),
         ("target", ""),
         ("parameters", "its parameters are others"),
+        ("configured anew", "the target was configured anew"),
         ("ended", "it ended at"),
+        ("enrolled anew", "was enrolled anew since"),
+        ("lower risk", "the policy asks for more approvers"),
         ("revoked", "polly revoked it"),
         ("giver revoked", "has not the role policy any more"),
         ("stricter", "the policy asks for more approvers"),
         ("unknown", "nobody knows who asked for it"),
-        ("own", "has not the role policy any more"),
+        ("own", "ada gave it and asks for it now"),
     ],
 )
 def test_outside_of_its_bounds_somebody_is_asked(
@@ -169,14 +188,23 @@ def test_outside_of_its_bounds_somebody_is_asked(
     assert state.name == "Remediated", state.message
 
 
-def test_revoked_while_it_waits_to_begin(scheduled: Scheduled, folder: Path) -> None:
+def test_revoked_while_it_waits_for_the_target(
+    scheduled: Scheduled, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is covered and has not begun asks once the approval is revoked."""
     name = scheduled.give()
     run = scheduled.create()
-    scheduled.policy(busy_wait_seconds=0)
-    scheduled.revoke(name)
+
+    def take_late(*given: Any, **named: Any) -> Lease:  # noqa: ANN401 - as `take` takes
+        scheduled.revoke(name)
+        monkeypatch.setattr(engine, "take", take)
+        return take(*given, **named)
+
+    monkeypatch.setattr(engine, "take", take_late)
     assert scheduled.runs.execute(run) is None
     assert list(folder.iterdir()) == []
+    assert scheduled.case(run).of_kind("standing_used", "superseded")
+    assert scheduled.case(run).open_gate is not None
 
 
 def test_a_question_is_asked_all_the_same(scheduled: Scheduled, folder: Path) -> None:
@@ -222,9 +250,14 @@ def code(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
 
 
 def test_by_command(
-    ledger: Ledger, code: Callable[[], str], capsys: pytest.CaptureFixture[str]
+    ledger: Ledger,
+    code: Callable[[], str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """Given, listed and revoked; a mistyped name costs no code."""
+    monkeypatch.setattr(systems, "_loaders", [lambda name: toy.FileSystem(name, tmp_path)])
     bounds = ("--target", "shop", "--until", "2027-06-30", "--at-most", "3", "--reason", "nightly")
     proof = ("--as", "pat", "--code", code())
     assert call(["standing", "add", "back-up", *bounds, *proof]) == 2
