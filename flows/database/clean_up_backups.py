@@ -25,7 +25,8 @@ def clean_up_backups(
 
     The guide's `find -mtime +30 -delete` removes the last good backup when backups stopped a month
     ago. Here the newest sound ones stay however old they are, nothing goes before the newest sound
-    one is proved by a restore, and what goes is listed by name.
+    one is proved by a restore, only a proved one stands for its week or month, and what goes is
+    listed by name. The trash is emptied only while there are so many sound ones in the store.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.
@@ -40,8 +41,7 @@ def clean_up_backups(
         over are destroyed.
 
     Undo:
-        What is in the trash is moved back; a box that was destroyed is gone, and then nothing of
-        that run can be taken back.
+        What is in the trash is moved back; a box that was destroyed is gone.
     """
     rule = Retention(keep_days, keep_weekly, keep_monthly, keep_sound)
     found = find_old_backups(target, rule, trash_days, remediation_id())

@@ -23,7 +23,7 @@ def drop_kept_databases(target: TargetName) -> Plan:
         Databases whose time is over are dropped, each listed by name.
 
     Undo:
-        Impossible: what is dropped is gone. The restore that kept it cannot be undone any more.
+        None: what is dropped is gone. The restore that kept it cannot be undone any more.
     """
     kept = find_kept_databases(target)
     over = [one for one in kept if one.is_over]

@@ -93,10 +93,12 @@ def _amcheck(session: Connection) -> str:
 
 
 def _verify(session: Connection, index: Index, schema: str) -> Verified:
-    if index.method != "btree":
-        return Verified(index, State.UNKNOWN, f"amcheck knows no {index.method}")
+    if index.building:
+        return Verified(index, State.UNKNOWN, "somebody is building on its table now")
     if not index.valid:
         return Verified(index, State.DAMAGED, "it is marked invalid: queries pass it over")
+    if index.method != "btree":
+        return Verified(index, State.UNKNOWN, f"amcheck knows no {index.method}")
     # The order in the index first: what is wrong then is the index's and not its table's.
     for all_rows in (False, True):
         try:
@@ -120,8 +122,8 @@ def _judged(session: Connection, index: Index, error: RemediationError) -> Verif
         damaged = _problem_of_table(session, index)
         state = State.TABLE_DAMAGED if damaged else State.DAMAGED
         return Verified(index, state, damaged or detail)
-    gone = session.execute("SELECT to_regclass(%s) IS NULL AS is", (index.full_name,)).fetchone()
-    return Verified(index, State.UNKNOWN, "it is gone" if gone and gone["is"] else detail)
+    there = session.execute("SELECT FROM pg_class WHERE oid = %s", (index.oid,)).fetchone()
+    return Verified(index, State.UNKNOWN, detail if there is not None else "it is gone")
 
 
 def _problem_of_table(session: Connection, index: Index) -> str:

@@ -13,23 +13,28 @@ from typing import Any
 from psycopg import sql
 
 from tasks.database.catalogue import NO_TIMEOUTS, connect_with
+from tasks.database.limits import DISK_RESERVE
+from tasks.database.reporting import Reporter
 from tasks.guardrails.errors import RemediationError, Transient
 from tasks.guardrails.plan import Work
 from tasks.platforms.protocols import Connection, Database
 
 _SETTINGS = {**NO_TIMEOUTS, "lock_timeout": "0"}
 _LOOK_SECONDS = 0.25
-_QUEUE_SECONDS = 1.0
-_PATIENCE_SECONDS = 900.0
+_QUEUE_SECONDS = 0.4
+_PATIENCE_SECONDS = 300.0
+# From pg_locks, which everybody may read; what others do is seen by some only.
 _QUEUED = """
-    SELECT a.pid, coalesce(a.usename, '?') AS role, left(a.query, 60) AS query
-    FROM pg_stat_activity a
-    WHERE a.backend_type = 'client backend' AND a.wait_event_type = 'Lock'
-      AND %(pid)s = ANY (pg_blocking_pids(a.pid))"""
+    SELECT l.pid, coalesce(a.usename, '?') AS role, coalesce(left(a.query, 60), '?') AS query
+    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE NOT l.granted AND coalesce(a.backend_type, 'client backend') = 'client backend'
+      AND %(pid)s = ANY (pg_blocking_pids(l.pid))"""
+# A prepared transaction has no process: it blocks as number 0.
 _WAITED_FOR = """
-    SELECT a.pid, coalesce(a.usename, '?') AS role, coalesce(a.state, '?') AS state,
-      extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
-    FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids(%(pid)s)) ORDER BY a.xact_start"""
+    SELECT b.pid, coalesce(a.usename, '?') AS role, coalesce(a.state, 'prepared?') AS state,
+      coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::int, 0) AS seconds
+    FROM unnest(pg_blocking_pids(%(pid)s)) AS b(pid)
+      LEFT JOIN pg_stat_activity a ON a.pid = b.pid ORDER BY a.xact_start"""
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,14 @@ def run_giving_way(
         settings: Settings of the session beside those that lift its timeouts.
 
     Raises:
-        Transient: It was cancelled: others queued behind it for a second, or somebody held it
-            up for a quarter of an hour. What it has left is for the caller to clear.
+        Transient: It was cancelled: others queued behind it, or somebody held it up for
+            five minutes. What it has left is for the caller to clear.
     """
     with (
         connect_with(database, database.name, {**_SETTINGS, **settings}) as session,
         database.connect(database.name) as beside,
     ):
-        watcher = _Watcher(beside, session.info.backend_pid, look, work)
+        watcher = _Watcher(database, beside, session, look, work)
         watcher.start()
         try:
             session.execute(statement)
@@ -96,9 +101,19 @@ def run_giving_way(
 class _Watcher(threading.Thread):
     """Looks several times a second at who waits for whom."""
 
-    def __init__(self, session: Connection, pid: int, look: Look, work: Work) -> None:
+    def __init__(
+        self,
+        database: Database,
+        session: Connection,
+        statement: Connection,
+        look: Look,
+        work: Work,
+    ) -> None:
         super().__init__(daemon=True)
-        self._session, self._pid, self._look, self._work = session, pid, look, work
+        self._database = database
+        self._session, self._statement, self._look = session, statement, look
+        self._reporter = Reporter(work)
+        self._pid = statement.info.backend_pid
         self._ended = threading.Event()
         self.why = ""
 
@@ -114,14 +129,18 @@ class _Watcher(threading.Thread):
                 if late:
                     first = queued[late[0]]
                     self._cancel(f"{first['role']} waited for it with: {first['query']}")
+                free = self._database.free_bytes()
+                if free is not None and free < DISK_RESERVE:
+                    self._cancel(f"only {free / 1e6:.0f} MB are free on the server's disk")
                 waited_for = self._ask(_WAITED_FOR)
                 held_up = held_up if waited_for else now
                 if now - held_up > _PATIENCE_SECONDS:
                     self._cancel(_sentence(waited_for[0]))
                 if step := self._look(self._session, self._pid):
-                    self._work.progress(min(0.99, step.done), step.detail)
-        except RemediationError:
-            return  # the server is gone: the statement says so itself
+                    self._reporter.tell(min(0.99, step.done), step.detail)
+        except Exception:  # noqa: BLE001 - whatever it is: unwatched it may not go on
+            self.why = self.why or "it could not be watched any more"
+            self._statement.cancel()
 
     def stop(self) -> None:
         """Stop looking."""

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from tasks.database.giving_way import Underway, run_giving_way
 from tasks.database.indexes import Index, list_indexes
+from tasks.guardrails.errors import Transient
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection, Database
@@ -69,15 +70,36 @@ class DropLeftOverIndex(Change):
         """Look it up."""
         with targets.load(work.target).database.connect() as session:
             found = next((one for one in list_indexes(session) if one.oid == self.oid), None)
-        if found is None:
-            return Observed(Standing.AFTER, f"{self.name} is gone")
-        if found.valid or (found.schema_name, found.name) != (self.schema_name, self.name):
-            return Observed(Standing.OTHER, f"it is {found.full_name}, valid: {found.valid}")
+        if found is None or found.valid:  # whoever was building has ended it
+            return Observed(Standing.AFTER, f"{self.name} is {'valid' if found else 'gone'}")
+        if (found.schema_name, found.name) != (self.schema_name, self.name):
+            return Observed(Standing.OTHER, f"it is {found.full_name} now")
         return Observed(Standing.BEFORE, f"{self.name} is there and invalid")
 
     def apply(self, work: Work) -> None:
         """Drop it without locking anybody out."""
+        _insist_that_nobody_builds(targets.load(work.target).database, self.table)
         _drop(targets.load(work.target).database, self.schema_name, self.name, work)
+
+
+def _insist_that_nobody_builds(database: Database, table: str) -> None:
+    """Make sure that no build of somebody else is under way: one of both would end in a deadlock.
+
+    Raises:
+        Transient: One is.
+    """
+    with database.connect() as session:
+        row = session.execute(
+            """SELECT pid FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid
+               WHERE p.datname = current_database() AND c.relname = %s""",
+            (table,),
+        ).fetchone()
+    if row:
+        raise Transient(
+            expected=f"nobody else to build an index on {table}.",
+            found=f"session {row['pid']} does.",
+            todo="Wait until it has ended, then run again.",
+        )
 
 
 def _drop(database: Database, schema: str, name: str, work: Work) -> None:
@@ -154,6 +176,7 @@ class RebuildIndex(Change):
     def apply(self, work: Work) -> str:
         """Clear what an earlier attempt left, then rebuild it; what is cancelled leaves nothing."""
         database = targets.load(work.target).database
+        _insist_that_nobody_builds(database, self.table)
         self._clear(database, work)
         with database.connect() as session:
             was = self._found_among(list_indexes(session))

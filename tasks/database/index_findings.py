@@ -75,7 +75,7 @@ def find_damaged_indexes(target: str, which: Which) -> Found:
         database, [index for index in indexes if index not in left], lambda _done, _detail: None
     )
     wanted = {one.index.full_name: why for one in verified if (why := _why(one, which))}
-    kept, rebuilt, doubled = [], [], []
+    kept, rebuilt, doubled, foreign = [], [], [], []
     with database.connect() as session:
         for one in verified:
             if one.index.full_name not in wanted:
@@ -83,7 +83,13 @@ def find_damaged_indexes(target: str, which: Which) -> Found:
             why = wanted[one.index.full_name]
             if one.index.is_catalogue or one.index.exclusion:
                 kept.append((one.index, why))
-            elif one.index.unique and (rows := find_duplicates(session, one.index)):
+            elif not one.index.ours:
+                foreign.append((one.index, why))
+            elif (
+                one.state is State.DAMAGED
+                and one.index.unique
+                and (rows := find_duplicates(session, one.index))
+            ):
                 doubled.append((one.index, rows))
             else:
                 rebuilt.append(one.index)
@@ -94,6 +100,7 @@ def find_damaged_indexes(target: str, which: Which) -> Found:
             *_damaged_tables(verified),
             *(_double(index, rows) for index, rows in doubled),
             *(_not_concurrently(index, why) for index, why in kept),
+            *(_not_ours(index, why) for index, why in foreign),
         ),
         changes=(
             *(
@@ -146,7 +153,7 @@ def _overview(verified: list[Verified], left: list[Index]) -> Finding:
 def _collations(sentences: list[str]) -> tuple[Finding, ...]:
     return (
         Finding(
-            what="; ".join(sentences).capitalize() + ". Text in an older order makes an index "
+            what="; ".join(sentences) + ". Text in an older order makes an index "
             "miss rows; amcheck finds those that do.",
             how="pg_collation_actual_version",
             patch="When every index on it was verified or rebuilt: "
@@ -175,6 +182,14 @@ def _double(index: Index, rows: list[tuple[str, ...]]) -> Finding:
         columns=("key", "rows", "where (ctid)"),
         rows=tuple(rows),
         patch=f"Decide which rows of {index.table} stay, delete the others, and run again.",
+    )
+
+
+def _not_ours(index: Index, why: str) -> Finding:
+    return Finding(
+        what=f"{index.full_name} may not be rebuilt by the maintenance user: {why}.",
+        how="pg_has_role, has_schema_privilege",
+        patch=f"As a superuser: REINDEX INDEX CONCURRENTLY {index.full_name}",
     )
 
 

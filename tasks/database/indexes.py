@@ -34,6 +34,8 @@ class Index(BaseModel):
         keys: Its key columns or expressions.
         predicate: Which rows it holds, '' for all.
         nulls_distinct: Whether rows with a null never count as equal.
+        building: Whether somebody builds an index on its table now.
+        ours: Whether the maintenance user may rebuild it.
         wasted: Estimated share of its pages that a rebuild would free.
     """
 
@@ -53,6 +55,8 @@ class Index(BaseModel):
     keys: tuple[str, ...]
     predicate: str
     nulls_distinct: bool
+    building: bool
+    ours: bool
     wasted: float
 
     @property
@@ -63,7 +67,7 @@ class Index(BaseModel):
     @property
     def is_left_over(self) -> bool:
         """Whether a concurrent rebuild that did not end has left it."""
-        return not self.valid and bool(_LEFT_OVER.search(self.name))
+        return not (self.valid or self.building) and bool(_LEFT_OVER.search(self.name))
 
     @property
     def is_catalogue(self) -> bool:
@@ -87,20 +91,23 @@ def list_indexes(session: Connection) -> list[Index]:
               t.relname AS table, t.oid::bigint AS table_oid, m.amname AS method,
               i.indisunique AS unique, i.indisexclusion AS exclusion,
               i.indisvalid AND i.indisready AND i.indislive AS valid,
-              pg_get_indexdef(c.oid) AS definition, pg_relation_size(c.oid) AS size,
+              pg_get_indexdef(c.oid) AS definition, coalesce(pg_relation_size(c.oid), 0) AS size,
               ARRAY(SELECT pg_get_indexdef(c.oid, k, true)
                     FROM generate_series(1, i.indnkeyatts) AS k) AS keys,
               coalesce(pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
               {nulls} AS nulls_distinct, c.reltuples AS tuples, c.relpages AS pages,
-              (SELECT coalesce(sum(s.avg_width), 16) FROM pg_attribute a JOIN pg_stats s
-                 ON s.schemaname = n.nspname AND s.attname = a.attname
-                 AND s.tablename IN (t.relname, c.relname)
-               WHERE a.attrelid IN (t.oid, c.oid) AND a.attname = ANY (
-                 SELECT b.attname FROM pg_attribute b WHERE b.attrelid = c.oid))::int AS width
+              EXISTS (SELECT FROM pg_stat_progress_create_index p
+                WHERE p.relid = t.oid AND p.datname = current_database()) AS building,
+              pg_has_role(t.relowner, 'USAGE') AND has_schema_privilege(n.oid, 'USAGE') AS ours,
+              (SELECT coalesce(sum(s.avg_width), 16) FROM pg_stats s
+               WHERE s.schemaname = n.nspname AND s.tablename IN (t.relname, c.relname)
+                 AND NOT s.inherited AND s.attname IN (
+                   SELECT attname FROM pg_attribute WHERE attrelid = c.oid))::int AS width
             FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
               JOIN pg_namespace n ON n.oid = c.relnamespace
               JOIN pg_class t ON t.oid = i.indrelid JOIN pg_am m ON m.oid = c.relam
             WHERE c.relkind = 'i' AND c.relpersistence <> 't'
+              AND pg_get_indexdef(c.oid) IS NOT NULL -- dropped meanwhile
             ORDER BY n.nspname, t.relname, c.relname"""  # noqa: S608 - a piece by server version
     ).fetchall()
     return [Index(wasted=_wasted(row), **_without(row)) for row in rows]

@@ -97,7 +97,7 @@ class DropKeptDatabase(Change):
 
     kind: ClassVar[str] = "database.drop_kept_database"
     permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner",)
-    reverts: ClassVar[Reverts] = "impossible"
+    reverts: ClassVar[Reverts] = "pointless"  # it is gone; what else was done may be taken back
 
     name: str
     oid: int
@@ -108,7 +108,7 @@ class DropKeptDatabase(Change):
     @property
     def title(self) -> str:
         """What the change does."""
-        return f"drop {self.name}, kept until {self.until:%Y-%m-%d %H:%M} UTC"
+        return f"drop {self.name} for good, kept until {self.until:%Y-%m-%d %H:%M} UTC"
 
     @property
     def objects(self) -> tuple[str, ...]:
@@ -133,6 +133,7 @@ class DropKeptDatabase(Change):
             self.kept_by,
             True,
         )
+        is_ours = is_ours and _horizon(facts.comment) == self.until
         if facts.name != self.name or facts.allows_connections or not is_ours:
             return Observed(
                 Standing.OTHER,

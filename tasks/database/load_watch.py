@@ -9,6 +9,7 @@ from psycopg import sql
 
 from tasks.database.catalogue import elsewhere, inspect_database
 from tasks.database.limits import DISK_RESERVE
+from tasks.database.reporting import Reporter
 from tasks.database.sessions import end_sessions
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.plan import Work
@@ -53,7 +54,8 @@ class _Watcher(threading.Thread):
 
     def __init__(self, database: Database, side: str, expected: int, work: Work) -> None:
         super().__init__(daemon=True)
-        self._database, self._side, self._expected, self._work = database, side, expected, work
+        self._database, self._side, self._expected = database, side, expected
+        self._reporter = Reporter(work)
         self._session = database.connect(elsewhere(database))  # here, for the fencing token
         self._oid = inspect_database(self._session, side).oid
         self._ended = threading.Event()
@@ -91,7 +93,7 @@ class _Watcher(threading.Thread):
         size, expected = int(row["size"]) if row else 0, self._expected
         rate = size / seconds
         left = f", {(expected - size) / rate:.0f} s left" if expected > size else ""
-        self._work.progress(
+        self._reporter.tell(
             min(0.99, size / expected) if expected else 0.0,
             f"{size / 1e6:.0f} MB, {rate / 1e6:.0f} MB/s{left}",
         )

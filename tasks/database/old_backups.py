@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from tasks.database.backups import Backup, find_backups, time_of
+from tasks.database.backups import Backup, detect_format, find_backups, time_of
+from tasks.database.manifest import SUFFIX
 from tasks.database.retention import (
     DestroyDiscarded,
     DiscardBackup,
@@ -18,7 +19,7 @@ from tasks.guardrails.plan import Change, Finding
 from tasks.guardrails.probe import probe
 from tasks.guardrails.words import counted
 from tasks.platforms import targets
-from tasks.platforms.protocols import StoredBackup
+from tasks.platforms.protocols import Backups, StoredBackup
 
 _SHOWN = 50
 
@@ -58,17 +59,21 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
     """
     system = targets.load(target)
     now = datetime.now(UTC)
-    entries = find_backups(system.backups)
+    files = system.backups.list()
+    proved = {one.name.removesuffix(SUFFIX) for one in files if one.name.endswith(SUFFIX)}
+    entries = [one for one in find_backups(system.backups) if _is_backup(system.backups, one.name)]
     away = system.backups.discarded()
     over = {box: names for box, names in away.items() if is_over(box, now)}
     table = system.migrations.version_table if system.migrations else "alembic_version"
-    kept = choose_kept(entries, rule, now)
+    kept = choose_kept(entries, proved, rule, now)
     goes = [entry for entry in entries if entry.name not in kept]
     sound: list[Backup] = []
     unsound: list[Backup] = []
     if goes or over:
         sound, unsound = find_sound(system.database, system.backups, entries, rule.sound, table)
         _insist_on_proof(sound, unsound)
+    if len(sound) < rule.sound:
+        over = {}  # what lies in the trash may be needed yet
     spared = {one.name: f"one of the {rule.sound} newest sound ones" for one in sound}
     goes = [entry for entry in goes if entry.name not in spared]
     until = now + timedelta(days=trash_days)
@@ -82,7 +87,7 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
     return Found(
         findings=(
             _overview(entries, verdicts, len(goes)),
-            *([_trash(away, over)] if away else []),
+            *([_trash(away, over, rule, len(sound))] if away else []),
         ),
         changes=(
             *(
@@ -131,12 +136,21 @@ def _overview(entries: list[StoredBackup], verdicts: dict[str, str], goes: int) 
     )
 
 
-def _trash(away: dict[str, dict[str, int]], over: dict[str, dict[str, int]]) -> Finding:
+def _is_backup(store: Backups, name: str) -> bool:
+    """Say whether an entry reads like a backup: no link, no notes that somebody has left."""
+    with store.local(name) as path:
+        return not path.is_symlink() and detect_format(path)[0] != "unknown"
+
+
+def _trash(
+    away: dict[str, dict[str, int]], over: dict[str, dict[str, int]], rule: Retention, sound: int
+) -> Finding:
+    kept = f" There are {sound} sound backups and not {rule.sound}: none is destroyed."
     return Finding(
-        what=f"{counted(len(away), 'box is', 'boxes are')} in the trash; of {len(over)} the time "
-        "is over.",
+        what=f"{counted(len(away), 'box is', 'boxes are')} in the trash; {len(over)} may go."
+        + (kept if sound < rule.sound else ""),
         how="the store's trash",
-        columns=("box", "files", "MB", "time is over"),
+        columns=("box", "files", "MB", "goes"),
         rows=tuple(
             (
                 box,

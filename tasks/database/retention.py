@@ -4,6 +4,7 @@ Source of the usual way: grandfather-father-son rotation.
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -34,29 +35,36 @@ class Retention:
     sound: int
 
 
-def choose_kept(entries: Sequence[StoredBackup], rule: Retention, now: datetime) -> dict[str, str]:
+def choose_kept(
+    entries: Sequence[StoredBackup], proved: AbstractSet[str], rule: Retention, now: datetime
+) -> dict[str, str]:
     """Choose what is kept by its age.
 
     Args:
         entries: The backups, newest first.
+        proved: Names of those with a manifest: only such a one stands for its week or month.
+            Until there is one, all of it are kept.
         rule: What is kept.
         now: The present time, UTC.
 
     Returns:
         Why, by the name of each that is kept.
     """
-    kept: dict[str, str] = {}
-    weeks: dict[str, str] = {}
-    months: dict[str, str] = {}
-    for entry in entries:
-        at = time_of(entry)[0]
-        if at >= now - timedelta(days=rule.days):
-            kept[entry.name] = f"not older than {rule.days} days"
-        weeks.setdefault(f"{at:%G-%V}", entry.name)
-        months.setdefault(f"{at:%Y-%m}", entry.name)
-    for newest, most, why in ((weeks, rule.weekly, "week"), (months, rule.monthly, "month")):
-        for which in sorted(newest, reverse=True)[:most]:
-            kept.setdefault(newest[which], f"the newest of {why} {which}")
+    times = {entry.name: time_of(entry)[0] for entry in entries}
+    kept = {
+        name: f"not older than {rule.days} days"
+        for name, at in times.items()
+        if at >= now - timedelta(days=rule.days)
+    }
+    for form, most, what in (("%G-%V", rule.weekly, "week"), ("%Y-%m", rule.monthly, "month")):
+        spans: dict[str, list[str]] = {}
+        for name, at in times.items():
+            span = spans.setdefault(f"{at:{form}}", [])
+            if not (span and span[-1] in proved):
+                span.append(name)
+        for which in sorted(spans, reverse=True)[:most]:
+            for name in spans[which]:
+                kept.setdefault(name, f"of {what} {which}, up to the newest that is proved")
     return kept
 
 
@@ -177,7 +185,7 @@ class DestroyDiscarded(Change):
 
     kind: ClassVar[str] = "database.destroy_discarded_backups"
     permissions: ClassVar[tuple[str, ...]] = ("backups:write",)
-    reverts: ClassVar[Reverts] = "impossible"
+    reverts: ClassVar[Reverts] = "pointless"  # what is destroyed is gone; the others' undo goes on
 
     box: str
     names: tuple[str, ...]
@@ -186,7 +194,7 @@ class DestroyDiscarded(Change):
     @property
     def title(self) -> str:
         """What the change does."""
-        return f"destroy box {self.box} of the trash"
+        return f"destroy box {self.box} of the trash for good"
 
     @property
     def objects(self) -> tuple[str, ...]:

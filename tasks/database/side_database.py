@@ -96,7 +96,7 @@ def drop_database(database: Database, name: str, remediation: str) -> None:
 
 def _drop_largest_tables(database: Database, name: str) -> None:
     """Make room on the disk: a dropped table gives it back at once, without a checkpoint."""
-    with database.connect(name) as session:
+    with database.connect(name, lock_timeout="2s") as session:
         tables = session.execute(
             """SELECT nspname AS schema, relname AS name
                FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
@@ -106,7 +106,8 @@ def _drop_largest_tables(database: Database, name: str) -> None:
         ).fetchall()
         for table in tables:
             quoted = sql.Identifier(table["schema"], table["name"])
-            session.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(quoted))
+            with suppress(RemediationError):  # an extension's, another owner's
+                session.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(quoted))
 
 
 def recreate_database(database: Database, name: str, remediation: str) -> None:

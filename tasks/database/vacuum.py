@@ -31,8 +31,9 @@ class Table(BaseModel):
         dead: Dead rows, about.
         age: Transactions since its oldest row was frozen.
         content: Bytes that its rows take, estimated; 0 where nothing is known.
-        vacuums: How often it was vacuumed by hand.
+        by_hand: When it was vacuumed by hand last, exactly; '' for never.
         vacuumed: When it was vacuumed last, by hand or by itself; '' for never.
+        ours: Whether the maintenance user may vacuum it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,8 +46,9 @@ class Table(BaseModel):
     dead: int
     age: int
     content: int
-    vacuums: int
+    by_hand: str
     vacuumed: str
+    ours: bool
 
     @property
     def full_name(self) -> str:
@@ -62,14 +64,19 @@ def list_tables(session: Connection) -> list[Table]:
     """
     rows = session.execute(
         """SELECT s.relid::bigint AS oid, s.schemaname AS schema_name, s.relname AS name,
-             pg_table_size(s.relid) AS size, s.n_live_tup AS live, s.n_dead_tup AS dead,
-             age(c.relfrozenxid) AS age, s.vacuum_count AS vacuums,
+             coalesce(pg_relation_size(s.relid), 0) AS size, s.n_live_tup AS live,
+             s.n_dead_tup AS dead, age(c.relfrozenxid) AS age,
+             coalesce(to_char(s.last_vacuum AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), '')
+               AS by_hand,
+             pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE') AS ours,
              coalesce(to_char(greatest(s.last_vacuum, s.last_autovacuum) AT TIME ZONE 'UTC',
                'YYYY-MM-DD HH24:MI'), '') AS vacuumed,
              coalesce(s.n_live_tup * (28 + (SELECT sum(t.avg_width) FROM pg_stats t
-               WHERE t.schemaname = s.schemaname AND t.tablename = s.relname)), 0)::bigint
+               WHERE t.schemaname = s.schemaname AND t.tablename = s.relname
+                 AND NOT t.inherited)), 0)::bigint
                AS content
            FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+             JOIN pg_database d ON d.datname = current_database()
            WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
            ORDER BY s.n_dead_tup DESC, 2, 3"""
     ).fetchall()
@@ -88,10 +95,11 @@ def find_horizon_holders(session: Connection) -> list[tuple[str, int]]:
     rows = session.execute(
         """SELECT format('session %s of %s (%s), in a transaction for %s s', pid, usename, state,
                extract(epoch FROM clock_timestamp() - xact_start)::int) AS who,
-             age(backend_xmin) AS age
+             greatest(age(backend_xmin), age(backend_xid)) AS age
            FROM pg_stat_activity
-           WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
-             AND backend_type = 'client backend'
+           WHERE coalesce(backend_xmin, backend_xid) IS NOT NULL AND pid <> pg_backend_pid()
+             AND (backend_type = 'walsender'
+                  OR backend_type = 'client backend' AND datname = current_database())
            UNION ALL
            SELECT format('replication slot %s', slot_name), greatest(age(xmin), age(catalog_xmin))
            FROM pg_replication_slots WHERE coalesce(xmin, catalog_xmin) IS NOT NULL
@@ -122,7 +130,8 @@ class VacuumTable(Change):
         schema_name: Its schema.
         name: Its name.
         oid: Its OID.
-        vacuums: How often it was vacuumed before, as PostgreSQL counts.
+        before: When it was vacuumed by hand before; '' for never.
+        freeze: Whether old rows are frozen in all of it, and not only where it has changed.
     """
 
     kind: ClassVar[str] = "database.vacuum_table"
@@ -132,7 +141,8 @@ class VacuumTable(Change):
     schema_name: str
     name: str
     oid: int
-    vacuums: int
+    before: str
+    freeze: bool
 
     @property
     def title(self) -> str:
@@ -147,17 +157,16 @@ class VacuumTable(Change):
     @property
     def before_and_after(self) -> tuple[str, str]:
         """Both states in words."""
-        return f"vacuumed {self.vacuums} times", "vacuumed once more; its dead rows are removed"
+        return f"vacuumed by hand: {self.before or 'never'}", "vacuumed now; dead rows are removed"
 
     def observe(self, work: Work) -> Observed:
-        """See how often it was vacuumed: PostgreSQL counts, from 0 again after a crash."""
+        """See when it was vacuumed last; PostgreSQL forgets that in a crash."""
         with targets.load(work.target).database.connect() as session:
             found = self._found(session)
         if found is None:
             return Observed(Standing.OTHER, f"there is no table {self.schema_name}.{self.name}")
-        begun_anew = found.vacuums < self.vacuums and found.vacuums > 0
-        is_done = found.vacuums > self.vacuums or begun_anew
-        seen = f"{self.name} was vacuumed {found.vacuums} times, about {found.dead:,} dead rows"
+        is_done = found.by_hand > self.before
+        seen = f"vacuumed by hand: {found.by_hand or 'never'}; about {found.dead:,} dead rows"
         return Observed(Standing.AFTER if is_done else Standing.BEFORE, seen)
 
     def apply(self, work: Work) -> str:
@@ -168,9 +177,10 @@ class VacuumTable(Change):
         statement = sql.SQL("VACUUM (ANALYZE) {}").format(
             sql.Identifier(self.schema_name, self.name)
         )
-        run_giving_way(database, statement, look_at_vacuum, work, self.title, **_GENTLY)
+        settings = {**_GENTLY, **({"vacuum_freeze_table_age": "0"} if self.freeze else {})}
+        run_giving_way(database, statement, look_at_vacuum, work, self.title, **settings)
         with database.connect() as session:
-            after = self._told(session, before.vacuums if before else 0)
+            after = self._told(session, before.by_hand if before else "")
         if before is None or after is None:
             return ""
         return (
@@ -181,10 +191,10 @@ class VacuumTable(Change):
     def _found(self, session: Connection) -> Table | None:
         return next((one for one in list_tables(session) if one.oid == self.oid), None)
 
-    def _told(self, session: Connection, before: int) -> Table | None:
+    def _told(self, session: Connection, before: str) -> Table | None:
         """Wait until the statistics know: before PostgreSQL 15 they are told a moment later."""
         give_up = time.monotonic() + _TOLD_WITHIN_SECONDS
-        while (found := self._found(session)) and found.vacuums <= before:
+        while (found := self._found(session)) and found.by_hand <= before:
             if time.monotonic() > give_up:
                 break
             time.sleep(0.2)

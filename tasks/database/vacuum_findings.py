@@ -54,16 +54,23 @@ def measure_dead_rows(target: str, *, every_table: bool) -> Found:
             "SELECT setting::bigint AS most FROM pg_settings "
             "WHERE name = 'autovacuum_freeze_max_age'"
         ).fetchone() or {"most": 200_000_000}
-    wanted = [one for one in tables if every_table or _is_worth_it(one, int(row["most"]))]
+    old = int(row["most"]) * _OLD_SHARE
+    worth = [one for one in tables if every_table or _has_many_dead(one) or one.age > old]
+    wanted = [one for one in worth if one.ours]
     return Found(
         findings=(
             _overview(tables, wanted),
             *_holders(holders),
+            *(_not_ours(one) for one in worth if not one.ours),
             *(_loose(one) for one in tables if _is_loose(one)),
         ),
         changes=tuple(
             VacuumTable(
-                schema_name=one.schema_name, name=one.name, oid=one.oid, vacuums=one.vacuums
+                schema_name=one.schema_name,
+                name=one.name,
+                oid=one.oid,
+                before=one.by_hand,
+                freeze=one.age > old,
             )
             for one in wanted
         ),
@@ -71,9 +78,8 @@ def measure_dead_rows(target: str, *, every_table: bool) -> Found:
     )
 
 
-def _is_worth_it(table: Table, most: int) -> bool:
-    many_dead = table.dead >= max(_DEAD_ROWS, _DEAD_SHARE * table.live)
-    return many_dead or table.age > _OLD_SHARE * most
+def _has_many_dead(table: Table) -> bool:
+    return table.dead >= max(_DEAD_ROWS, _DEAD_SHARE * table.live)
 
 
 def _is_loose(table: Table) -> bool:
@@ -114,13 +120,21 @@ def _holders(holders: list[tuple[str, int]]) -> list[Finding]:
     ]
 
 
+def _not_ours(table: Table) -> Finding:
+    return Finding(
+        what=f"{table.full_name} may not be vacuumed by the maintenance user.",
+        how="pg_has_role",
+        patch=f"As a superuser: VACUUM (ANALYZE) {table.full_name}",
+    )
+
+
 def _loose(table: Table) -> Finding:
     wasted = table.size - table.content
     return Finding(
         what=f"{table.full_name} has {table.size / 1e6:.0f} MB for rows of about "
         f"{table.content / 1e6:.0f} MB. A vacuum gives the room to new rows of this table; only "
         "writing it anew gives it back to the disk.",
-        how="pg_table_size, pg_stats",
+        how="pg_relation_size, pg_stats",
         patch=f"pg_repack --table {table.full_name} needs {table.content / 1e6:.0f} MB meanwhile "
         f"and locks for moments; VACUUM FULL {table.full_name} locks everybody out of it for about "
         f"{max(1, table.size / _BYTES_A_SECOND):.0f} s. About {wasted / 1e6:.0f} MB come free.",

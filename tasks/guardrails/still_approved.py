@@ -35,9 +35,13 @@ def insist_that_it_is_recent(work: Recorder, record: StageRecord) -> None:
         if entry.facts["digest"] == record.digest
     ]
     expiry = timedelta(seconds=policy_of(work.ledger, work.case.target).policy.expiry_seconds)
-    if decided and datetime.now(UTC) - decided[-1] > expiry:
+    if decided and _age_of(decided[-1]) > expiry:
         raise ApprovalExpired(
             expected=f"'{record.stage.title}' to begin within {expiry} of its approval.",
             found=f"it was approved at {moment(decided[-1])}, and did not begin since.",
             todo="Start the remediation again: things have changed meanwhile.",
         )
+
+
+def _age_of(when: datetime) -> timedelta:
+    return datetime.now(UTC) - when

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 SECTIONS = {
     "restore": "Restore of",
+    "upkeep": "Upkeep of",
     "worker": "Start of runs",
     "engine": "The engine's share",
     "waiting": "Runs that wait",

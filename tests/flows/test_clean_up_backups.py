@@ -95,6 +95,21 @@ def test_the_last_sound_ones_stay_however_old(runs: Runs, sandbox: Sandbox) -> N
     assert left == {f"backup-2024{month}01-020000.dump" for month in ("02", "03", "05")}
 
 
+def test_what_is_no_backup_is_left_alone(runs: Runs, sandbox: Sandbox) -> None:
+    """Notes and links stay; a broken one does not stand for its month."""
+    backup = proved(runs, sandbox)
+    of_long_ago(backup, "01")
+    january = sandbox.backups / "backup-20240101-020000.dump"
+    broken = sandbox.backups / "backup-20240131-020000.dump"
+    broken.write_bytes(january.read_bytes()[:5000])
+    (sandbox.backups / "README-20200101-000000.txt").write_text("keep these\n")
+    (sandbox.backups / "latest-20200101-000000.dump").symlink_to(january)
+    before = store(sandbox)
+    _, state = carry_out(runs, sandbox, clean_up_backups, keep_weekly=0, keep_sound=1)
+    assert state.name == "Unchanged", state.message
+    assert store(sandbox) == before
+
+
 def test_nothing_goes_while_no_backup_is_proved(runs: Runs, sandbox: Sandbox) -> None:
     """The newest sound one was never restored: it is said what to do, and all stay."""
     backup = proved(runs, sandbox)
@@ -109,14 +124,18 @@ def test_nothing_goes_while_no_backup_is_proved(runs: Runs, sandbox: Sandbox) ->
 
 
 def test_what_has_lain_in_the_trash_is_destroyed(runs: Runs, sandbox: Sandbox) -> None:
-    """Only the box whose time is over; three have to approve it."""
+    """Only the box whose time is over; three have to approve it, and enough sound ones are left."""
     backup = proved(runs, sandbox)
+    of_long_ago(backup, "01")
     trash = sandbox.backups / ".trash"
     over, not_over = (trash / f"{year}0101-000000-abc" for year in (2024, 2999))
     for box in (over, not_over):
         box.mkdir(parents=True)
         shutil.copy2(backup, box / "old.dump")
-    case, state = carry_out(runs, sandbox, clean_up_backups)
+    _, state = carry_out(runs, sandbox, clean_up_backups)
+    assert state.name == "Unchanged", state.message  # there are two sound ones, and not three
+    assert over.exists()
+    case, state = carry_out(runs, sandbox, clean_up_backups, keep_sound=2)
     assert state.name == "Remediated", state.message
     assert len(case.of_kind("decided")) == 3
     assert not over.exists()

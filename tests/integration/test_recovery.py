@@ -16,7 +16,7 @@ from prefect.states import Cancelled
 
 from flows.help.recover_remediation import recover_remediation
 from flows.help.undo_remediation import undo_remediation
-from tasks.guardrails import approvers, codes, gates, recovery
+from tasks.guardrails import approvers, codes, recovery, still_approved
 from tasks.guardrails.approval import decide, waiting_gate
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import BadInput
@@ -432,7 +432,7 @@ def test_approval_gets_old(
     """A worker that was away for longer than the expiry does not act on an old approval."""
     run, _ = runs.start(toy.toy_one_stage, target="toy", names=["a"], risk="disruptive")
     Approvers(ledger).approve_gate(Case.read(ledger, runs.id_of(run)))
-    monkeypatch.setattr(gates, "_age_of", lambda _moment: timedelta(days=3))
+    monkeypatch.setattr(still_approved, "_age_of", lambda _moment: timedelta(days=3))
     state = runs.wake(run)
     assert state is not None
     assert state.name == "Expired", state.message

@@ -149,7 +149,7 @@ class LocalBackups:
         boxes = sorted(trash.iterdir()) if trash.is_dir() else []
         return {
             box.name: {
-                one.name: _size(one) if one.is_dir() else one.stat().st_size
+                one.name: _size(one) if one.is_dir() else one.lstat().st_size
                 for one in sorted(box.iterdir())
             }
             for box in boxes
@@ -162,10 +162,8 @@ class LocalBackups:
             box: Name of the box.
         """
         path = self._box(box)
-        away = path.with_name(f"{box}.{uuid.uuid4().hex}.old")
         try:
-            path.rename(away)
-            shutil.rmtree(away)
+            shutil.rmtree(path)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -177,6 +175,13 @@ class LocalBackups:
     def _move(self, path: Path, goal: Path) -> None:
         if goal.exists() and not path.exists():
             return
+        if goal.exists():
+            raise PreconditionFailed(
+                expected=f"{goal} to be free.",
+                found="another file of that name.",
+                state=f"{path.name} is where it was.",
+                todo="Rename one of both, then run again.",
+            )
         try:
             goal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.rename(goal)
