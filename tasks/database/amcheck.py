@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from tasks.database.catalogue import NO_TIMEOUTS, connect_with
+from tasks.database.giving_way import Watcher
 from tasks.database.indexes import Index, list_indexes, use_no_index
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.plan import Answer, Check, Verdict, Work
@@ -64,13 +65,17 @@ def verify_indexes(
     """
     wanted = sorted(indexes, key=_table)
     found: list[Verified] = []
-    with connect_with(database, database.name, {**NO_TIMEOUTS, "lock_timeout": "5s"}) as session:
+    with (
+        connect_with(database, database.name, {**NO_TIMEOUTS, "lock_timeout": "5s"}) as session,
+        database.connect(database.name) as beside,
+    ):
         for _, group in groupby(wanted, key=_table):
-            with session.transaction():  # not one for all: no lock and no snapshot is kept long
+            # Not one transaction for all: no lock and no snapshot is kept long.
+            with session.transaction(), Watcher(database, beside, session) as watcher:
                 schema = _amcheck(session)
                 for index in group:
                     progress(len(found) / len(wanted), f"checking {index.full_name}")
-                    found.append(_verify(session, index, schema))
+                    found.append(_verify(session, index, schema, watcher))
                 raise psycopg.Rollback
     return found
 
@@ -92,13 +97,9 @@ def _amcheck(session: Connection) -> str:
     return "public"
 
 
-def _verify(session: Connection, index: Index, schema: str) -> Verified:
-    if index.building:
-        return Verified(index, State.UNKNOWN, "somebody is building on its table now")
-    if not index.valid:
-        return Verified(index, State.DAMAGED, "it is marked invalid: queries pass it over")
-    if index.method != "btree":
-        return Verified(index, State.UNKNOWN, f"amcheck knows no {index.method}")
+def _verify(session: Connection, index: Index, schema: str, watcher: Watcher) -> Verified:
+    if known := _known(index, watcher):
+        return known
     # The order in the index first: what is wrong then is the index's and not its table's.
     for all_rows in (False, True):
         try:
@@ -109,10 +110,25 @@ def _verify(session: Connection, index: Index, schema: str) -> Verified:
                     )
                 )
         except RemediationError as error:
+            if watcher.why:
+                return Verified(index, State.UNKNOWN, f"given up: {watcher.why}")
             if isinstance(error, Transient) and not sqlstate(error):
                 raise
             return _judged(session, index, error)
     return Verified(index, State.SOUND)
+
+
+def _known(index: Index, watcher: Watcher) -> Verified | None:
+    """Say what is known of an index before it is read; None where it has to be."""
+    if watcher.why:
+        return Verified(index, State.UNKNOWN, f"given up: {watcher.why}")
+    if index.building:
+        return Verified(index, State.UNKNOWN, "somebody is building on its table now")
+    if not index.valid:
+        return Verified(index, State.DAMAGED, "it is marked invalid: queries pass it over")
+    if index.method != "btree":
+        return Verified(index, State.UNKNOWN, f"amcheck knows no {index.method}")
+    return None
 
 
 def _judged(session: Connection, index: Index, error: RemediationError) -> Verified:

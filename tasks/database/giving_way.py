@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from psycopg import sql
 
@@ -80,44 +80,51 @@ def run_giving_way(
         connect_with(database, database.name, {**_SETTINGS, **settings}) as session,
         database.connect(database.name) as beside,
     ):
-        watcher = _Watcher(database, beside, session, look, work)
-        watcher.start()
+        watcher = Watcher(database, beside, session, look, Reporter(work))
         try:
-            session.execute(statement)
+            with watcher:
+                session.execute(statement)
         except RemediationError as error:
-            watcher.stop()
-            if watcher.why:
-                raise Transient(
-                    expected=f"'{title}' to hold nobody up.",
-                    found=f"{watcher.why}.",
-                    state="It was cancelled; what it had begun is cleared.",
-                    todo="Run it again when there is less traffic on the table.",
-                ) from error
-            raise
-        finally:
-            watcher.stop()
+            if not watcher.why:
+                raise
+            raise Transient(
+                expected=f"'{title}' to hold nobody up.",
+                found=f"{watcher.why}.",
+                state="It was cancelled; what it had begun is cleared.",
+                todo="Run it again when there is less traffic on the table.",
+            ) from error
 
 
-class _Watcher(threading.Thread):
-    """Looks several times a second at who waits for whom."""
+class Watcher(threading.Thread):
+    """Looks several times a second at who waits for whom, while its block runs.
+
+    Args:
+        database: The database.
+        session: A session beside, to look with.
+        statement: The session whose statements are watched, and cancelled.
+        look: Says how far the statement has come.
+        reporter: To whom it is said.
+    """
 
     def __init__(
         self,
         database: Database,
         session: Connection,
         statement: Connection,
-        look: Look,
-        work: Work,
+        look: Look = lambda _session, _pid: None,
+        reporter: Reporter | None = None,
     ) -> None:
+        """Know them; looks at nothing yet."""
         super().__init__(daemon=True)
         self._database = database
         self._session, self._statement, self._look = session, statement, look
-        self._reporter = Reporter(work)
+        self._reporter = reporter
         self._pid = statement.info.backend_pid
         self._ended = threading.Event()
         self.why = ""
 
     def run(self) -> None:
+        """Look until the block has ended, or the statement had to be cancelled."""
         since: dict[int, float] = {}
         held_up = time.monotonic()
         try:
@@ -136,17 +143,22 @@ class _Watcher(threading.Thread):
                 held_up = held_up if waited_for else now
                 if now - held_up > _PATIENCE_SECONDS:
                     self._cancel(_sentence(waited_for[0]))
-                if step := self._look(self._session, self._pid):
+                step = self._look(self._session, self._pid)
+                if step and self._reporter:
                     self._reporter.tell(min(0.99, step.done), step.detail)
         except Exception:  # noqa: BLE001 - whatever it is: unwatched it may not go on
             self.why = self.why or "it could not be watched any more"
             self._statement.cancel()
 
-    def stop(self) -> None:
+    def __enter__(self) -> Self:
+        """Begin to look; `why` says afterwards why it cancelled, '' where it did not."""
+        self.start()
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
         """Stop looking."""
         self._ended.set()
-        if self.is_alive():
-            self.join()
+        self.join()
 
     def _ask(self, query: str) -> list[dict[str, Any]]:
         return self._session.execute(query.encode(), {"pid": self._pid}).fetchall()

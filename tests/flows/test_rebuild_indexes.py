@@ -213,3 +213,41 @@ def test_it_gives_way_to_who_queues_behind_it(runs: Runs, sandbox: Sandbox) -> N
     assert amcheck_says(sandbox, INDEX) == ""
     assert not [name for name, (valid, _, _) in indexes(sandbox).items() if not valid]
     assert len(case.of_kind("begun")) == 1
+
+
+def test_looking_gives_way_too(runs: Runs, sandbox: Sandbox) -> None:
+    """Who needs a table whose check takes long gets it; the index counts as not verified."""
+    with sandbox.connect() as session:
+        session.execute(
+            "CREATE FUNCTION slow(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN "
+            "IF current_setting('test.slow', true) = 'on' THEN PERFORM pg_sleep(0.02); END IF; "
+            "RETURN n; END $$"
+        )
+        session.execute("CREATE TABLE slowly AS SELECT n FROM generate_series(1, 1000) AS n")
+        session.execute("CREATE INDEX slowly_index ON slowly (slow(n))")
+        session.execute(f"ALTER DATABASE {sandbox.settings.database} SET test.slow = 'on'")
+    got: list[bool] = []
+
+    def checking() -> bool:
+        with sandbox.connect() as session:
+            row = session.execute(
+                "SELECT count(*) FROM pg_locks WHERE relation = 'slowly'::regclass AND granted"
+            ).fetchone()
+        return bool(row and row[0])
+
+    def lock() -> None:
+        until(checking)
+        with sandbox.connect() as session, session.transaction():
+            session.execute("LOCK TABLE slowly IN ACCESS EXCLUSIVE MODE")
+            got.append(True)
+
+    other = threading.Thread(target=lock)
+    other.start()
+    case, state = rebuild(runs, sandbox)
+    other.join()
+    assert got
+    assert state.name == "Unchanged", state.message
+    rows = case.stages[0].stage.findings[0].rows
+    (told,) = [row for row in rows if row[0] == "public.slowly_index"]
+    assert told[2] == "not verifiable"
+    assert "waited for it with: LOCK TABLE slowly" in told[3]
