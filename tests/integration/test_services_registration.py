@@ -99,7 +99,8 @@ def test_schedules_are_known_requesters(api: dict[str, str]) -> None:
     """What the catalogue schedules is in the ledger, where no client of the API can write."""
     ledger = Ledger(Settings(home=Path(api["REMEDY_HOME"])))
     entries = [entry.facts for entry in ledger.entries(kinds=("schedule_registered",))]
-    assert entries == [{"name": "back_up_database", "parameters": {"target": "sandbox"}}]
+    names = ("back_up_database", "clean_up_backups", "vacuum_database")
+    assert entries == [{"name": name, "parameters": {"target": "sandbox"}} for name in names]
 
 
 def test_schedules_make_runs(api: dict[str, str]) -> None:
