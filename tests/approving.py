@@ -5,8 +5,10 @@ from typing import Any
 from uuid import uuid4
 
 import pyotp
+from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 
+from infra.sandbox.services import Sandbox
 from tasks.guardrails import approvers, codes
 from tasks.guardrails.approval import Count, Gate, Verb, count, decide, waiting_gate
 from tasks.guardrails.case import Case
@@ -59,6 +61,16 @@ class Approvers:
         state = runs.wake(run)
         assert state is not None
         return state
+
+
+def carry_out(
+    runs: Runs, sandbox: Sandbox, flow: Flow[..., Any], **parameters: object
+) -> tuple[Case, State[Any]]:
+    """Carry a remediation out on a sandbox, with the approvals that it asks for."""
+    run, state = runs.start(flow, target=sandbox.settings.name, **parameters)
+    if state is None:
+        state = Approvers(Ledger()).approve_until_it_ends(runs, run)
+    return Case.read(Ledger(), runs.id_of(run)), state
 
 
 class Person:

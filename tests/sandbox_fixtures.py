@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -25,15 +26,24 @@ def sandbox_system() -> Iterator[Sandbox]:
     _remove_orphans()
     home = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     home.chmod(0o711)
+    try:
+        with sandbox_in(home, FEW_ROWS) as sandbox:
+            yield sandbox
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def sandbox_in(home: Path, rows: int) -> Iterator[Sandbox]:
+    """Give a sandbox in a folder, up, filled, and with its pristine copy kept."""
     sandbox = Sandbox(home, durable=False)
     try:
         sandbox.up()
-        seed(sandbox, rows=FEW_ROWS)
+        seed(sandbox, rows=rows)
         pristine.keep(sandbox)
         yield sandbox
     finally:
         sandbox.down()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def _remove_orphans() -> None:

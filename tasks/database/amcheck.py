@@ -6,12 +6,10 @@ which blocks writes, is not used.
 
 import enum
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar
 
-import psycopg
 from psycopg import sql
 
 from tasks.database.catalogue import NO_TIMEOUTS, connect_with
@@ -71,12 +69,18 @@ def verify_indexes(
     ):
         for _, group in groupby(wanted, key=_table):
             # Not one transaction for all: no lock and no snapshot is kept long.
-            with session.transaction(), Watcher(database, beside, session) as watcher:
-                schema = _amcheck(session)
+            with session.transaction(force_rollback=True), Watcher(beside, session) as watcher:
+                try:
+                    schema, unusable = have_amcheck(session), ""
+                except PreconditionFailed as error:
+                    schema, unusable = "", f"amcheck cannot be used: {error.found.rstrip('.')}"
                 for index in group:
                     progress(len(found) / len(wanted), f"checking {index.full_name}")
-                    found.append(_verify(session, index, schema, watcher))
-                raise psycopg.Rollback
+                    found.append(
+                        _known(index)
+                        or (Verified(index, State.UNKNOWN, unusable) if unusable else None)
+                        or _verify(session, index, schema, watcher)
+                    )
     return found
 
 
@@ -84,24 +88,30 @@ def _table(index: Index) -> int:
     return 0 if index.is_catalogue else index.table_oid
 
 
-def _amcheck(session: Connection) -> str:
-    """Give the schema of amcheck's functions, installing them for this transaction if need be."""
+def have_amcheck(session: Connection) -> str:
+    """Give the schema of amcheck's functions, installing them for this transaction if need be.
+
+    Args:
+        session: A session in a transaction that is rolled back.
+
+    Raises:
+        PreconditionFailed: It is not installed, and may not be.
+    """
     row = session.execute(
         "SELECT extnamespace::regnamespace::text AS schema FROM pg_extension "
         "WHERE extname = 'amcheck'"
     ).fetchone()
-    if row:
-        return str(row["schema"])
-    with suppress(PreconditionFailed), session.transaction():  # each check then says why not
-        session.execute("CREATE EXTENSION amcheck SCHEMA public")
-    return "public"
+    if row is None:
+        with session.transaction():
+            session.execute("CREATE EXTENSION amcheck SCHEMA pg_catalog")
+    return str(row["schema"]) if row else "pg_catalog"
 
 
 def _verify(session: Connection, index: Index, schema: str, watcher: Watcher) -> Verified:
-    if known := _known(index, watcher):
-        return known
     # The order in the index first: what is wrong then is the index's and not its table's.
     for all_rows in (False, True):
+        if watcher.why:
+            return Verified(index, State.UNKNOWN, f"given up: {watcher.why}")
         try:
             with session.transaction():
                 session.execute(
@@ -118,10 +128,8 @@ def _verify(session: Connection, index: Index, schema: str, watcher: Watcher) ->
     return Verified(index, State.SOUND)
 
 
-def _known(index: Index, watcher: Watcher) -> Verified | None:
+def _known(index: Index) -> Verified | None:
     """Say what is known of an index before it is read; None where it has to be."""
-    if watcher.why:
-        return Verified(index, State.UNKNOWN, f"given up: {watcher.why}")
     if index.building:
         return Verified(index, State.UNKNOWN, "somebody is building on its table now")
     if not index.valid:

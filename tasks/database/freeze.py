@@ -97,6 +97,3 @@ class FreezeCopy(Change):
                 Mark(work.remediation, "frozen"),
                 f"copy of {database.name}, loaded and vacuumed; goes with an undo",
             )
-
-    def revert(self, work: Work) -> None:
-        """Leave it: it goes with the copy."""

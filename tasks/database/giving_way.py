@@ -80,7 +80,7 @@ def run_giving_way(
         connect_with(database, database.name, {**_SETTINGS, **settings}) as session,
         database.connect(database.name) as beside,
     ):
-        watcher = Watcher(database, beside, session, look, Reporter(work))
+        watcher = Watcher(beside, session, look, Reporter(work), database.free_bytes)
         try:
             with watcher:
                 session.execute(statement)
@@ -99,26 +99,25 @@ class Watcher(threading.Thread):
     """Looks several times a second at who waits for whom, while its block runs.
 
     Args:
-        database: The database.
         session: A session beside, to look with.
         statement: The session whose statements are watched, and cancelled.
         look: Says how far the statement has come.
         reporter: To whom it is said.
+        free: Measures the free bytes on the server's disk, for what writes there.
     """
 
     def __init__(
         self,
-        database: Database,
         session: Connection,
         statement: Connection,
         look: Look = lambda _session, _pid: None,
         reporter: Reporter | None = None,
+        free: Callable[[], int | None] = lambda: None,
     ) -> None:
         """Know them; looks at nothing yet."""
         super().__init__(daemon=True)
-        self._database = database
         self._session, self._statement, self._look = session, statement, look
-        self._reporter = reporter
+        self._reporter, self._free = reporter, free
         self._pid = statement.info.backend_pid
         self._ended = threading.Event()
         self.why = ""
@@ -136,7 +135,7 @@ class Watcher(threading.Thread):
                 if late:
                     first = queued[late[0]]
                     self._cancel(f"{first['role']} waited for it with: {first['query']}")
-                free = self._database.free_bytes()
+                free = self._free()
                 if free is not None and free < DISK_RESERVE:
                     self._cancel(f"only {free / 1e6:.0f} MB are free on the server's disk")
                 waited_for = self._ask(_WAITED_FOR)

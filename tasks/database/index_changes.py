@@ -14,8 +14,6 @@ from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection, Database
 
-_ON_TABLE = "SHARE UPDATE EXCLUSIVE"
-
 
 def look_at_index_build(session: Connection, pid: int) -> Underway | None:
     """Say how far a backend has come in building or dropping an index."""
@@ -32,7 +30,24 @@ def look_at_index_build(session: Connection, pid: int) -> Underway | None:
     return Underway(done / total if total else 0.0, f"{row['phase']}{waits}")
 
 
-class DropLeftOverIndex(Change):
+class _OfIndex(Change):
+    """A change of one index."""
+
+    permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner",)
+    reverts: ClassVar[Reverts] = "pointless"
+
+    schema_name: str
+    name: str
+    table: str
+    oid: int
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What it touches."""
+        return (f"index {self.schema_name}.{self.name}",)
+
+
+class DropLeftOverIndex(_OfIndex):
     """Drop an invalid index that a concurrent rebuild has left.
 
     Args:
@@ -43,23 +58,11 @@ class DropLeftOverIndex(Change):
     """
 
     kind: ClassVar[str] = "database.drop_left_over_index"
-    permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner",)
-    reverts: ClassVar[Reverts] = "pointless"
-
-    schema_name: str
-    name: str
-    table: str
-    oid: int
 
     @property
     def title(self) -> str:
         """What the change does."""
         return f"drop the invalid index {self.schema_name}.{self.name}"
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """What it touches."""
-        return (f"index {self.schema_name}.{self.name}",)
 
     @property
     def before_and_after(self) -> tuple[str, str]:
@@ -78,11 +81,12 @@ class DropLeftOverIndex(Change):
 
     def apply(self, work: Work) -> None:
         """Drop it without locking anybody out."""
-        _insist_that_nobody_builds(targets.load(work.target).database, self.table)
-        _drop(targets.load(work.target).database, self.schema_name, self.name, work)
+        database = targets.load(work.target).database
+        _insist_that_nobody_builds(database, self.schema_name, self.table)
+        _drop(database, self.schema_name, self.name, work)
 
 
-def _insist_that_nobody_builds(database: Database, table: str) -> None:
+def _insist_that_nobody_builds(database: Database, schema: str, table: str) -> None:
     """Make sure that no build of somebody else is under way: one of both would end in a deadlock.
 
     Raises:
@@ -90,9 +94,10 @@ def _insist_that_nobody_builds(database: Database, table: str) -> None:
     """
     with database.connect() as session:
         row = session.execute(
-            """SELECT pid FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid
-               WHERE p.datname = current_database() AND c.relname = %s""",
-            (table,),
+            """SELECT p.pid FROM pg_stat_progress_create_index p
+                 JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE p.datname = current_database() AND (n.nspname, c.relname) = (%s, %s)""",
+            (schema, table),
         ).fetchone()
     if row:
         raise Transient(
@@ -107,7 +112,7 @@ def _drop(database: Database, schema: str, name: str, work: Work) -> None:
     run_giving_way(database, statement, look_at_index_build, work, f"drop index {name}")
 
 
-class RebuildIndex(Change):
+class RebuildIndex(_OfIndex):
     """Build an index anew beside itself, and put it in its place.
 
     Args:
@@ -120,13 +125,7 @@ class RebuildIndex(Change):
     """
 
     kind: ClassVar[str] = "database.rebuild_index"
-    permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner",)
-    reverts: ClassVar[Reverts] = "pointless"
 
-    schema_name: str
-    name: str
-    table: str
-    oid: int
     definition: str
     why: str
 
@@ -146,11 +145,6 @@ class RebuildIndex(Change):
     def title(self) -> str:
         """What the change does."""
         return f"rebuild index {self.schema_name}.{self.name} concurrently"
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """What it touches."""
-        return (f"index {self.schema_name}.{self.name}",)
 
     @property
     def before_and_after(self) -> tuple[str, str]:
@@ -176,7 +170,7 @@ class RebuildIndex(Change):
     def apply(self, work: Work) -> str:
         """Clear what an earlier attempt left, then rebuild it; what is cancelled leaves nothing."""
         database = targets.load(work.target).database
-        _insist_that_nobody_builds(database, self.table)
+        _insist_that_nobody_builds(database, self.schema_name, self.table)
         self._clear(database, work)
         with database.connect() as session:
             was = self._found_among(list_indexes(session))

@@ -1,9 +1,10 @@
 """A load that is watched: how far it is, and whether the server's disk has room for it."""
 
+import contextvars
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from psycopg import sql
 
@@ -13,7 +14,7 @@ from tasks.database.reporting import Reporter
 from tasks.database.sessions import end_sessions
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.plan import Work
-from tasks.platforms.protocols import Database
+from tasks.platforms.protocols import Connection, Database
 
 _LOOK_SECONDS = 0.25
 
@@ -56,42 +57,44 @@ class _Watcher(threading.Thread):
         super().__init__(daemon=True)
         self._database, self._side, self._expected = database, side, expected
         self._reporter = Reporter(work)
-        self._session = database.connect(elsewhere(database))  # here, for the fencing token
-        self._oid = inspect_database(self._session, side).oid
+        with database.connect(elsewhere(database)) as session:
+            self._oid = inspect_database(session, side).oid
+        self._with_token = contextvars.copy_context()  # the fencing token is in it
         self._ended = threading.Event()
+        self._began = self._reported = time.monotonic()
         self.too_little = 0
 
     def run(self) -> None:
-        started = reported = time.monotonic()
-        try:
-            with self._session:
-                while not self._ended.wait(_LOOK_SECONDS):
-                    self._insist_on_room()
-                    now = time.monotonic()
-                    if now - reported >= 1:
-                        reported = now
-                        self._report(now - started)
-        except RemediationError:
-            return  # only the report is lost; the load says itself what is wrong
+        while not self._ended.wait(_LOOK_SECONDS):
+            with suppress(RemediationError):  # a session that was cut is opened anew
+                self._with_token.run(self._look)
+
+    def _look(self) -> None:
+        with self._database.connect(elsewhere(self._database)) as session:
+            while not self._ended.wait(_LOOK_SECONDS):
+                self._insist_on_room(session)
+                if time.monotonic() - self._reported >= 1:
+                    self._reported = time.monotonic()
+                    self._report(session)
 
     def stop(self) -> None:
         """Stop looking."""
         self._ended.set()
         self.join()
 
-    def _insist_on_room(self) -> None:
+    def _insist_on_room(self, session: Connection) -> None:
         free = self._database.free_bytes()
         if free is not None and free < DISK_RESERVE:
             self.too_little = self.too_little or max(1, free)
         if self.too_little:
-            end_sessions(self._session, self._oid)
+            end_sessions(session, self._oid)
 
-    def _report(self, seconds: float) -> None:
-        row = self._session.execute(
+    def _report(self, session: Connection) -> None:
+        row = session.execute(
             sql.SQL("SELECT pg_database_size({})::bigint AS size").format(self._side)
         ).fetchone()
         size, expected = int(row["size"]) if row else 0, self._expected
-        rate = size / seconds
+        rate = size / (time.monotonic() - self._began)
         left = f", {(expected - size) / rate:.0f} s left" if expected > size else ""
         self._reporter.tell(
             min(0.99, size / expected) if expected else 0.0,

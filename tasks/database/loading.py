@@ -120,9 +120,6 @@ class LoadBackup(Change):
                 f"copy of {database.name} from {self.backup}; goes with an undo",
             )
 
-    def revert(self, work: Work) -> None:
-        """Leave it: it goes with the side database."""
-
     def _insist_on_rows(self, database: Database) -> None:
         """Count before anything (a migration) may rightly change the counts."""
         with connect_with(database, self.side, NO_TIMEOUTS) as session:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from psycopg import sql
 
+from tasks.database.amcheck import have_amcheck
 from tasks.database.catalogue import (
     NO_TIMEOUTS,
     connect_with,
@@ -13,7 +14,7 @@ from tasks.database.catalogue import (
     name_of,
 )
 from tasks.database.marks import read_mark
-from tasks.guardrails.errors import RemediationError
+from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.plan import Answer, Check, Verdict, Work
 from tasks.guardrails.words import counted
 from tasks.platforms import targets
@@ -150,14 +151,19 @@ class IndexesAreSound(Check):
         database = targets.load(work.target).database
         if not _loaded(database, self.side):
             return _not_there(self.side)
-        with connect_with(database, self.side, {**NO_TIMEOUTS, "jit": "off"}) as session:
-            session.autocommit = False
+        settings = {**NO_TIMEOUTS, "jit": "off"}
+        with (
+            connect_with(database, self.side, settings) as session,
+            session.transaction(force_rollback=True),
+        ):
             try:
-                session.execute("CREATE EXTENSION IF NOT EXISTS amcheck WITH SCHEMA pg_catalog")
-            except RemediationError as error:
+                check = sql.SQL("SELECT {}(%s::oid::regclass)").format(
+                    sql.Identifier(have_amcheck(session), "bt_index_check")
+                )
+            except PreconditionFailed as error:
                 return Answer(Verdict.NOT_ASKED, f"amcheck cannot be used: {error.found}")
             rows = session.execute(
-                """SELECT c.oid::regclass::text AS name, c.oid::bigint AS oid
+                """SELECT c.oid::bigint AS oid
                    FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
                    JOIN pg_am a ON a.oid = c.relam
                    WHERE a.amname = 'btree' AND c.oid >= 16384 AND c.relkind = 'i'
@@ -165,11 +171,9 @@ class IndexesAreSound(Check):
             ).fetchall()
             try:
                 for row in rows:
-                    session.execute("SELECT bt_index_check(%s::oid::regclass)", (row["oid"],))
+                    session.execute(check, (row["oid"],))
             except RemediationError as error:
                 return Answer(Verdict.NOT_HELD, error.found)
-            finally:
-                session.rollback()
         return Answer(Verdict.HELD, f"checked {counted(len(rows), 'index', 'indexes')}")
 
 

@@ -176,9 +176,6 @@ class CopyDatabaseSettings(Change):
                     )
                 )
 
-    def revert(self, work: Work) -> None:
-        """Leave it: it goes with the copy."""
-
     def _copy_rights(self, session: Connection, now: DatabaseSettings) -> None:
         side = sql.Identifier(self.side)
         for who, what, _ in set(now.rights) - set(self.wanted.rights):

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from tasks.database.limits import DISK_RESERVE
 from tasks.database.vacuum import Table, VacuumTable, find_horizon_holders, list_tables
+from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.probe import probe
 from tasks.guardrails.words import counted
@@ -46,8 +48,20 @@ def measure_dead_rows(target: str, *, every_table: bool) -> Found:
 
     Returns:
         Findings and changes.
+
+    Raises:
+        PreconditionFailed: The server's disk is too full even for a vacuum.
     """
-    with targets.load(target).database.connect() as session:
+    database = targets.load(target).database
+    free = database.free_bytes()
+    if free is not None and free < DISK_RESERVE:
+        raise PreconditionFailed(
+            expected=f"{DISK_RESERVE / 1e6:.0f} MB free on the server's disk: a vacuum writes to "
+            "its log, and a server without room for that ends.",
+            found=f"{free / 1e6:.0f} MB.",
+            todo="Free some first: drop_kept_databases, clean_up_backups; then run again.",
+        )
+    with database.connect() as session:
         tables = list_tables(session)
         holders = find_horizon_holders(session)
         row = session.execute(

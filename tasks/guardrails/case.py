@@ -167,9 +167,9 @@ class Case:
 
     @property
     def can_be_undone(self) -> bool:
-        """Whether changes stand, and each of them can be taken back."""
-        changes = [change for record in self.stages for change in self.standing(record)]
-        return bool(changes) and all(change.reverts != "impossible" for change in changes)
+        """Whether changes stand that can be taken back, and none that cannot."""
+        reverts = {one.reverts for record in self.stages for one in self.standing(record)}
+        return "exact" in reverts and "impossible" not in reverts
 
     @property
     def has_reverted(self) -> bool:

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from flows.database.restore_from_backup import restore_from_backup
-from infra.sandbox import pristine
-from infra.sandbox.seed import seed
 from infra.sandbox.services import Sandbox
 from tasks.database.catalogue import find_database, inspect_database
 from tasks.database.limits import DISK_RESERVE
@@ -24,6 +22,7 @@ from tasks.platforms.sandbox.target import SandboxTarget
 from tests.faults.matrix import judged, reference
 from tests.faults.scene import Scene
 from tests.prefect_fixtures import Runs
+from tests.sandbox_fixtures import sandbox_in
 
 ROWS = 20_000
 DISK_BYTES = 1_000_000_000
@@ -39,14 +38,10 @@ def small_sandbox() -> Iterator[Sandbox]:
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=711", "none", home], check=True
     )
-    sandbox = Sandbox(home, durable=False)
     try:
-        sandbox.up()
-        seed(sandbox, rows=ROWS)
-        pristine.keep(sandbox)
-        yield sandbox
+        with sandbox_in(home, ROWS) as sandbox:
+            yield sandbox
     finally:
-        sandbox.down()
         subprocess.run(["umount", home], check=True)
         shutil.rmtree(home)
 

@@ -3,40 +3,14 @@
 import shutil
 from pathlib import Path
 
-import pytest
-from prefect.client.schemas.objects import State
-
 from flows.database.back_up_database import back_up_database
 from flows.database.clean_up_backups import clean_up_backups
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.services import Sandbox
-from tasks.guardrails.case import Case
-from tasks.guardrails.ledger import Ledger
-from tasks.guardrails.remediation import Remediation
-from tasks.platforms import targets
-from tasks.platforms.sandbox.target import SandboxTarget
-from tests.approving import Approvers
+from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 
 ONLY_SOUND = {"keep_weekly": 0, "keep_monthly": 0}
-
-
-@pytest.fixture
-def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
-    """Give a fresh sandbox, known as a target."""
-    assert home
-    targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
-    return fresh_sandbox
-
-
-def carry_out(
-    runs: Runs, sandbox: Sandbox, flow: Remediation, **parameters: object
-) -> tuple[Case, State[object]]:
-    """Carry a remediation out, with the approvals that it asks for."""
-    run, state = runs.start(flow, target=sandbox.settings.name, **parameters)
-    if state is None:
-        state = Approvers(Ledger()).approve_until_it_ends(runs, run)
-    return Case.read(Ledger(), runs.id_of(run)), state
 
 
 def proved(runs: Runs, sandbox: Sandbox) -> Path:

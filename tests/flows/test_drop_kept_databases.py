@@ -1,42 +1,15 @@
 """drop_kept_databases on a sandbox whose restores have kept databases."""
 
-from pathlib import Path
-
-import pytest
-from prefect.client.schemas.objects import State
-
 from flows.database.back_up_database import back_up_database
 from flows.database.drop_kept_databases import drop_kept_databases
 from flows.database.restore_from_backup import restore_from_backup
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.services import Sandbox
-from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
-from tasks.guardrails.remediation import Remediation
-from tasks.platforms import targets
-from tasks.platforms.sandbox.target import SandboxTarget
-from tests.approving import Approvers
+from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import databases, snapshot
-
-
-@pytest.fixture
-def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
-    """Give a fresh sandbox, known as a target."""
-    assert home
-    targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
-    return fresh_sandbox
-
-
-def carry_out(
-    runs: Runs, sandbox: Sandbox, flow: Remediation, **parameters: object
-) -> tuple[Case, State[object]]:
-    """Carry a remediation out, with the approvals that it asks for."""
-    run, state = runs.start(flow, target=sandbox.settings.name, **parameters)
-    if state is None:
-        state = Approvers(Ledger()).approve_until_it_ends(runs, run)
-    return Case.read(Ledger(), runs.id_of(run)), state
 
 
 def restored(runs: Runs, sandbox: Sandbox, keep_days: int) -> tuple[str, str]:

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,18 +15,8 @@ from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
-from tasks.platforms import targets
-from tasks.platforms.sandbox.target import SandboxTarget
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
-
-
-@pytest.fixture
-def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
-    """Give a fresh sandbox, known as a target."""
-    assert home
-    targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
-    return fresh_sandbox
 
 
 def rebuild(runs: Runs, sandbox: Sandbox, **parameters: str) -> tuple[Case, State[object]]:

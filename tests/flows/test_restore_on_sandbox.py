@@ -1,7 +1,6 @@
 """restore_from_backup through the engine, on a sandbox that was broken for real."""
 
 import time
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,20 +15,9 @@ from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tasks.guardrails.holders import holders
 from tasks.guardrails.ledger import Ledger
-from tasks.platforms import targets
-from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers
-from tests.faults.sampling import sample
 from tests.prefect_fixtures import Runs
 from tests.snapshots import Snapshot, databases, snapshot
-
-
-@pytest.fixture
-def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
-    """Give a fresh sandbox, known as a target."""
-    assert home
-    targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
-    return fresh_sandbox
 
 
 def name_of(sandbox: Sandbox) -> str:
@@ -71,7 +59,7 @@ def read_projects(sandbox: Sandbox, rows: list[str]) -> set[int]:
         return {client.get(f"/api/v1/projects/{row}").status_code for row in rows}
 
 
-@pytest.mark.parametrize("kind", sample(list(Damage), 4))
+@pytest.mark.parametrize("kind", list(Damage))
 def test_each_damage_is_repaired(runs: Runs, sandbox: Sandbox, kind: Damage) -> None:
     """After the restore all rows are as they were in the backup, and a user can log in."""
     ledger = Ledger()

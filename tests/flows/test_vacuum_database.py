@@ -1,7 +1,5 @@
 """vacuum_database on a sandbox under load, with dead rows that nobody tidied up behind."""
 
-from pathlib import Path
-
 import pytest
 from prefect.client.schemas.objects import State
 
@@ -10,18 +8,9 @@ from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
-from tasks.platforms import targets
-from tasks.platforms.sandbox.target import SandboxTarget
+from tasks.platforms.postgresql import PostgreSQL
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
-
-
-@pytest.fixture
-def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
-    """Give a fresh sandbox, known as a target."""
-    assert home
-    targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
-    return fresh_sandbox
 
 
 def vacuum(runs: Runs, sandbox: Sandbox) -> tuple[Case, State[object]]:
@@ -90,3 +79,16 @@ def test_who_keeps_dead_rows_is_named(runs: Runs, sandbox: Sandbox) -> None:
         assert dead_rows(sandbox, "actuals") > 1000
         holder.execute("SELECT 1")
         holder.rollback()
+
+
+def test_a_disk_that_is_too_full_is_said_beforehand(
+    runs: Runs, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vacuum writes to the log, and no room for that ends the server: nothing is begun."""
+    kill_rows(sandbox)
+    monkeypatch.setattr(PostgreSQL, "free_bytes", lambda _self: 50_000_000)
+    case, state = vacuum(runs, sandbox)
+    assert state.name == "Refused", state.message
+    assert "drop_kept_databases" in (state.message or "")
+    assert not case.of_kind("begun")
+    assert dead_rows(sandbox, "actuals") > 1000
