@@ -34,8 +34,8 @@ def drop_kept_databases(target: TargetName) -> Plan:
         risk=Risk.DESTRUCTIVE,
         findings=(
             Finding(
-                what=f"{counted(len(kept), 'database is', 'databases are')} kept; of "
-                f"{len(over)} the time is over ({total / 1e6:.0f} MB).",
+                what=f"{counted(len(kept), 'database is', 'databases are')} kept; the time of "
+                f"{len(over)} is over ({total / 1e6:.0f} MB).",
                 how="pg_database, and the comments of those that are closed",
                 columns=("database", "MB", "time is over", "what it is") if kept else (),
                 rows=tuple(
