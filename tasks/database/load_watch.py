@@ -38,16 +38,23 @@ def watched(database: Database, side: str, expected: int, work: Work) -> Iterato
     try:
         yield
     except RemediationError as error:
-        if not watcher.too_little:
-            raise
-        raise PreconditionFailed(
-            expected=f"{DISK_RESERVE / 1e6:.0f} MB to stay free on the server's disk.",
-            found=f"{watcher.too_little / 1e6:.0f} MB, and the load was stopped.",
-            state="The live database is untouched; the copy goes with the undo.",
-            todo="Find what fills the disk and free space, then run again.",
-        ) from error
+        if watcher.too_little:
+            raise _no_room(watcher.too_little) from error
+        raise
     finally:
         watcher.stop()
+    watcher.look_at_room()  # a load may be through between two looks; freezing its rows is not
+    if watcher.too_little:
+        raise _no_room(watcher.too_little)
+
+
+def _no_room(free: int) -> PreconditionFailed:
+    return PreconditionFailed(
+        expected=f"{DISK_RESERVE / 1e6:.0f} MB to stay free on the server's disk.",
+        found=f"{free / 1e6:.0f} MB, and the load was stopped.",
+        state="The live database is untouched; the copy goes with the undo.",
+        todo="Find what fills the disk and free space, then run again.",
+    )
 
 
 class _Watcher(threading.Thread):
@@ -65,14 +72,17 @@ class _Watcher(threading.Thread):
         self.too_little = 0
 
     def run(self) -> None:
-        while not self._ended.wait(_LOOK_SECONDS):
+        while not self._ended.is_set():
             with suppress(RemediationError):  # a session that was cut is opened anew
                 self._with_token.run(self._look)
+            self._ended.wait(_LOOK_SECONDS)
 
     def _look(self) -> None:
         with self._database.connect(elsewhere(self._database)) as session:
             while not self._ended.wait(_LOOK_SECONDS):
-                self._insist_on_room(session)
+                self.look_at_room()
+                if self.too_little:
+                    end_sessions(session, self._oid)
                 if time.monotonic() - self._reported >= 1:
                     self._reported = time.monotonic()
                     self._report(session)
@@ -82,12 +92,11 @@ class _Watcher(threading.Thread):
         self._ended.set()
         self.join()
 
-    def _insist_on_room(self, session: Connection) -> None:
+    def look_at_room(self) -> None:
+        """Note it where less is free than has to stay free."""
         free = self._database.free_bytes()
         if free is not None and free < DISK_RESERVE:
             self.too_little = self.too_little or max(1, free)
-        if self.too_little:
-            end_sessions(session, self._oid)
 
     def _report(self, session: Connection) -> None:
         row = session.execute(
