@@ -44,7 +44,7 @@ def main() -> int:
             "CI": "true",
         }
         command = [sys.executable, "-m", "pytest", "tests/faults", f"--junitxml={junit}"]
-        options = sys.argv[1:] or ["-n", "2", "--dist", "load"]
+        options = sys.argv[1:] or ["-v", "-n", "2", "--dist", "worksteal"]
         done = subprocess.run([*command, *options], cwd=ROOT, env=environment, check=False)
         lines = results.read_text().splitlines() if results.exists() else []
         kills = [json.loads(line) for line in lines]
