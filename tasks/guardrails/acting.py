@@ -162,10 +162,11 @@ def _carry_out(recorder: Recorder, record: StageRecord, lease: Lease, index: int
             return
         if not begun or change.at_most_once:  # each attempt of such a one is asked about
             recorder.append("begun", {**entry, "kind": change.kind, "seen": seen.detail})
-        faults.point(f"before-apply:{change.kind}")
+        # The last look at the ledger: from here on the change finishes without it.
         told = replace(
             work_on(recorder, record, lease, index), progress=surface.progress(change.title)
         )
+        faults.point(f"before-apply:{change.kind}")
         note = guarded(change.apply, told) or ""
         faults.point(f"after-apply:{change.kind}")
         seen = _settled(recorder, record, lease, index)
