@@ -38,11 +38,14 @@ from tasks.platforms.targets import PLATFORMS
 # The highest risk that a stage of the remediation has; what a plan says decides, this is a tag.
 RISKS = {
     "back_up_database": Risk.HARMLESS,
+    "check_integrity": Risk.HARMLESS,
     "clean_up_backups": Risk.DESTRUCTIVE,
     "drop_kept_databases": Risk.DESTRUCTIVE,
     "reap_remediations": Risk.HARMLESS,
+    "repair_database_credentials": Risk.DISRUPTIVE,
     "rebuild_indexes": Risk.HARMLESS,
     "recover_remediation": Risk.DESTRUCTIVE,
+    "rotate_database_password": Risk.DISRUPTIVE,
     "restore_from_backup": Risk.DISRUPTIVE,
     "vacuum_database": Risk.HARMLESS,
     "undo_remediation": Risk.DESTRUCTIVE,

@@ -206,6 +206,11 @@ class PlannerSystem:
         """Refuse: there is none."""
         raise PreconditionFailed(expected="a cache.", found="none.", todo="None.")
 
+    @property
+    def secrets(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there are none."""
+        raise PreconditionFailed(expected="secrets.", found="none.", todo="None.")
+
     def fingerprint(self) -> str:
         """Give something."""
         return self.name

@@ -123,10 +123,20 @@ def test_docstring_says_what_is_changed_and_how_it_is_undone(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(FLOWS) - ENGINE))
 def test_remediation_says_which_part_of_the_guide_it_carries_out(name: str) -> None:
-    """What is no engine flow names a solution of the guide, and lies in its section's folder."""
+    """What is no engine flow names a solution or a diagnosis, and lies in its section's folder."""
     flow = FLOWS[name]
     assert isinstance(flow, Remediation)
-    part = next((one for one in SOLUTIONS if one.path == guide_of(flow)), None)
+    said = guide_of(flow)
+    problem = said.removesuffix(" / Diagnosis")  # each problem of the guide has one
+    known = ((one.path, f"{one.section} / {one.problem}") for one in SOLUTIONS)
+    part = next(
+        (
+            one
+            for one, (path, its_problem) in zip(SOLUTIONS, known, strict=True)
+            if path == said or (problem not in ("", said) and its_problem == problem)
+        ),
+        None,
+    )
     assert part is not None, f"{name} says {guide_of(flow)!r}, which the guide does not have"
     folder = "help" if part.section == "Getting Help" else part.section.split()[0].lower()
     assert section_of(flow) == folder

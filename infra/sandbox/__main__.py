@@ -10,12 +10,14 @@ from infra.sandbox import pristine
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.seed import seed
 from infra.sandbox.services import Sandbox
+from infra.sandbox.settings import SERVICES
 from tasks.guardrails.errors import RemediationError
 
 VERBS: dict[str, Callable[[Sandbox, argparse.Namespace], object]] = {
     "up": lambda sandbox, _: sandbox.up(),
     "down": lambda sandbox, _: sandbox.down(),
     "destroy": lambda sandbox, _: sandbox.destroy(),
+    "restart": lambda sandbox, given: sandbox.restart(given.service),
     "status": lambda sandbox, _: sandbox.status(),
     "target": lambda sandbox, _: sandbox.target_settings(),
     "seed": lambda sandbox, given: seed(sandbox, rows=given.rows),
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("--home", type=Path, required=True, help="folder of the sandbox")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows to fill in (seed)")
+    parser.add_argument("--service", choices=SERVICES, help="what to restart")
     parser.add_argument("--kind", choices=[kind.value for kind in Damage], help="what to damage")
     given = parser.parse_args()
     try:

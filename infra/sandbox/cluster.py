@@ -22,6 +22,7 @@ from tasks.platforms.postgresql import find_programs
 EXTENSIONS = ("amcheck", "pg_stat_statements")
 # Predefined roles of the maintenance user; pg_checkpoint came with version 15.
 MAINTENANCE_ROLES = {"pg_signal_backend", "pg_monitor", "pg_checkpoint"}
+_ORDINARY: LiteralString = "LOGIN NOSUPERUSER VALID UNTIL 'infinity'"
 CONFIGURATION = """
 max_connections = 100
 shared_buffers = 128MB
@@ -92,7 +93,7 @@ class Cluster(DatabaseServer):
         """Give name, password and options of each role."""
         settings = self.settings
         return [
-            (settings.application_user, settings.application_password, "LOGIN NOSUPERUSER"),
+            (settings.application_user, settings.application_password, _ORDINARY),
             (
                 settings.maintenance_user,
                 settings.maintenance_password,

@@ -2,8 +2,10 @@
 
 import time
 
+import httpx
 from psycopg import sql
 
+from infra.sandbox import dotenv_file
 from infra.sandbox.services import Sandbox
 
 PRISTINE = "planner_pristine"
@@ -36,7 +38,7 @@ def keep(sandbox: Sandbox) -> None:
 def reset(sandbox: Sandbox) -> None:
     """Bring the sandbox back to its pristine state: services, roles, database, cache.
 
-    Side databases that a test left behind go; backups stay.
+    Side databases and roles that a test left behind go; backups stay.
 
     Args:
         sandbox: A sandbox whose pristine copy was kept.
@@ -49,10 +51,37 @@ def reset(sandbox: Sandbox) -> None:
         ).fetchall()
     for (other,) in others:
         _drop(sandbox, str(other))
+    _drop_roles(sandbox)
     _copy(sandbox, PRISTINE, name)
     sandbox.cluster.prepare()
+    _reset_application(sandbox)
     with sandbox.cache() as cache:
         cache.flushall()
+
+
+def _reset_application(sandbox: Sandbox) -> None:
+    """Give the application the settings that it had as a new one, and send all of it requests."""
+    dotenv_file.write(sandbox.dotenv, sandbox.application_environment())
+    for leftover in sandbox.secrets.iterdir():
+        leftover.unlink()
+    for name in sandbox.upstreams:
+        service = sandbox.services()[name]
+        process = service.process()
+        if process and not service.environment.items() <= process.environ().items():
+            sandbox.restart(name)
+        asked = {"upstream": name}
+        httpx.post(f"{sandbox.control_url}/undrain", params=asked, trust_env=False)
+
+
+def _drop_roles(sandbox: Sandbox) -> None:
+    settings = sandbox.settings
+    known = [settings.superuser, settings.application_user, settings.maintenance_user]
+    with sandbox.connect("postgres") as session:
+        found = session.execute(
+            "SELECT rolname FROM pg_roles WHERE oid >= 16384 AND NOT rolname = ANY(%s)", [known]
+        ).fetchall()
+        for (role,) in found:
+            session.execute(sql.SQL("DROP ROLE {}").format(_name(str(role))))
 
 
 def _copy(sandbox: Sandbox, source: str, goal: str) -> None:

@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import redis
 
+from infra.sandbox import dotenv_file
 from infra.sandbox.cache_server import CacheServer
 from infra.sandbox.cluster import Cluster
 from infra.sandbox.migrations import migrate
@@ -41,7 +42,8 @@ class Sandbox:
         self.home = home.resolve()
         self.home.mkdir(parents=True, exist_ok=True, mode=0o711)
         self.run, self.logs = self.home / "run", self.home / "logs"
-        self.backups = self.home / "backups"
+        self.backups, self.secrets = self.home / "backups", self.home / "secrets"
+        self.dotenv = self.home / ".env"
         with self._locked():
             self.settings = SandboxSettings.load_or_make(
                 self._settings_file, dict(ports or {}), **given
@@ -70,7 +72,7 @@ class Sandbox:
         return self.settings.upstreams
 
     def application_environment(self) -> dict[str, str]:
-        """Give the settings that the application's processes start with."""
+        """Give the settings that a new sandbox's application has."""
         settings = self.settings
         return {
             "SECRET_KEY": settings.secret_key,
@@ -93,6 +95,7 @@ class Sandbox:
 
     def services(self) -> dict[str, Service]:
         """Give the services in the order in which they start."""
+        configured = dotenv_file.read(self.dotenv)
         processes = [
             Service(
                 name=name,
@@ -102,7 +105,7 @@ class Sandbox:
                     *("--timeout-graceful-shutdown", "5"),
                 ],
                 directory=APPLICATION,
-                environment=self.application_environment(),
+                environment=configured,
                 run=self.run,
                 logs=self.logs,
             )
@@ -149,6 +152,9 @@ class Sandbox:
         """
         with self._locked():
             self.backups.mkdir(exist_ok=True)
+            self.secrets.mkdir(mode=0o700, exist_ok=True)
+            if not self.dotenv.exists():
+                dotenv_file.write(self.dotenv, self.application_environment())
             self.cluster.make()
             self.valkey.configure()
             if self.settings.proxy == "nginx":
@@ -176,10 +182,14 @@ class Sandbox:
         shutil.rmtree(self.home)
 
     def restart(self, name: str) -> None:
-        """Stop a service and start it again; waits until it answers."""
+        """Stop a service and start it again, no other; waits until it answers."""
         with self._locked():
-            self.services()[name].stop()
-        self.up()
+            service = self.services()[name]
+            service.stop()
+            service.start()
+            if service.name == self.cluster.service.name:
+                self.cluster.start()
+            self._await({name: service})
 
     def kill(self, name: str) -> None:
         """End a service at once, as `kill -9` does; `up` repairs it."""
@@ -220,7 +230,10 @@ class Sandbox:
         waits["proxy-control"] = partial(serves, f"{self.control_url}/status")
         deadline = time.monotonic() + UP_WITHIN_SECONDS
         for name, answers in waits.items():
-            service = services.get(name, services["proxy"])  # our own proxy is its own control
+            controls = name == "proxy-control" and name not in services
+            service = services.get("proxy" if controls else name)  # our own is its own control
+            if service is None:
+                continue
             while not answers():
                 if service.process() is None or time.monotonic() > deadline:
                     raise service.failed("answer")

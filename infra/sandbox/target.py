@@ -12,8 +12,6 @@ from tasks.platforms.protocols import MigrationSettings
 if TYPE_CHECKING:
     from infra.sandbox.services import Sandbox
 
-SECRET = {"SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD"}
-
 
 def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, Any]:
     """Give the fields of a sandbox's block.
@@ -27,7 +25,6 @@ def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, A
         Plain values, for `SandboxTarget(**fields)`.
     """
     settings = sandbox.settings
-    environment = sandbox.application_environment()
     user, password = settings.superuser, settings.superuser_password
     if limited:
         user, password = settings.maintenance_user, settings.maintenance_password
@@ -45,10 +42,13 @@ def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, A
         "proxy_control_url": sandbox.control_url,
         "application_directory": str(APPLICATION),
         "application_programs": str(Path(sys.executable).parent),
-        "application_environment": {
-            name: value for name, value in environment.items() if name not in SECRET
-        },
-        "application_secrets": {name: environment[name] for name in sorted(SECRET)},
+        "environment_file": str(sandbox.dotenv),
+        "replicas": {name: f"http://{HOST}:{port}" for name, port in sandbox.upstreams.items()},
+        "restart_command": [
+            *(sys.executable, "-m", "infra.sandbox", "restart", "--home", str(sandbox.home)),
+            *("--service", "{replica}"),
+        ],
+        "secrets_directory": str(sandbox.secrets),
         "backups_directory": str(sandbox.backups),
         "cache_host": HOST,
         "cache_port": settings.ports["valkey"],

@@ -58,30 +58,44 @@ class ApplicationAnswers(Check):
 
     def ask(self, work: Work) -> Answer:
         """Send the probe account's requests; what it wrote is deleted again."""
-        system = targets.load(work.target)
-        account = system.probe_account
-        if account is None:
-            return Answer(Verdict.NOT_ASKED, "the target has no probe account")
-        known = {
-            "username": account.username,
-            "password": system.probe_password,
-            # Rows that carry it are known as the probe's own when others' writes are counted.
-            "unique": f"remedy-{work.remediation}-{secrets.token_hex(4)}",
-        }
-        with ProbeClient(system.application.url, known) as client:
-            try:
-                client.send(account.login)
-                for request in account.read:
-                    client.send(request)
-                done = f"logged in as {account.username}, {counted(len(account.read), 'read')}"
-                if self.writes and account.write:
-                    _write(client, account)
-                    done += ", a row written, read back and deleted"
-            except TooManyRequests as error:
-                return Answer(Verdict.NOT_ASKED, f"{error}: too many requests, try again later")
-            except NotAnswered as error:
-                return Answer(Verdict.NOT_HELD, str(error))
-        return Answer(Verdict.HELD, done)
+        return ask_application(work, targets.load(work.target).application.url, writes=self.writes)
+
+
+def ask_application(work: Work, url: str, *, writes: bool = True) -> Answer:
+    """Log in, read and write as the target's probe account; what it wrote is deleted again.
+
+    Args:
+        work: The target and the remediation.
+        url: Where: the application's URL, or that of one of its replicas.
+        writes: Whether to write.
+
+    Returns:
+        Whether all of it was answered as a working system answers.
+    """
+    system = targets.load(work.target)
+    account = system.probe_account
+    if account is None:
+        return Answer(Verdict.NOT_ASKED, "the target has no probe account")
+    known = {
+        "username": account.username,
+        "password": system.probe_password,
+        # Rows that carry it are known as the probe's own when others' writes are counted.
+        "unique": f"remedy-{work.remediation}-{secrets.token_hex(4)}",
+    }
+    with ProbeClient(url, known) as client:
+        try:
+            client.send(account.login)
+            for request in account.read:
+                client.send(request)
+            done = f"logged in as {account.username}, {counted(len(account.read), 'read')}"
+            if writes and account.write:
+                _write(client, account)
+                done += ", a row written, read back and deleted"
+        except TooManyRequests as error:
+            return Answer(Verdict.NOT_ASKED, f"{error}: too many requests, try again later")
+        except NotAnswered as error:
+            return Answer(Verdict.NOT_HELD, str(error))
+    return Answer(Verdict.HELD, done)
 
 
 def _write(client: ProbeClient, account: ProbeAccount) -> None:

@@ -70,3 +70,47 @@ def _behind(
         if wanted is not None and (own is None or (wanted < own if row["down"] else wanted > own)):
             found.append((key, wanted))
     return found
+
+
+def find_behind_columns(session: Connection) -> list[tuple[str, str, int]]:
+    """Find sequences whose next value is in their column already: the next insert fails.
+
+    Args:
+        session: A session in the database.
+
+    Returns:
+        Sequence and column as SQL names them, and the column's greatest value.
+    """
+    rows = session.execute(
+        """SELECT s.oid::regclass::text AS sequence, n.nspname AS schema, t.relname AS table,
+             a.attname AS column, t.oid::regclass::text || '.' || quote_ident(a.attname) AS shown,
+             q.seqincrement > 0 AS up
+           FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+             JOIN pg_sequence q ON q.seqrelid = s.oid
+             JOIN pg_class t ON t.oid = d.refobjid JOIN pg_namespace n ON n.oid = t.relnamespace
+             JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
+           WHERE d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+             AND has_sequence_privilege(s.oid, 'SELECT') AND has_table_privilege(t.oid, 'SELECT')
+             AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)"""
+    ).fetchall()
+    found = []
+    for row in rows:
+        last = session.execute(
+            sql.SQL(
+                "SELECT (SELECT {most}({column}) FROM {table}) AS most, last_value, is_called "
+                "FROM {sequence}"
+            ).format(
+                most=sql.SQL("max" if row["up"] else "min"),
+                column=sql.Identifier(row["column"]),
+                table=sql.Identifier(row["schema"], row["table"]),
+                sequence=sql.SQL(row["sequence"]),  # regclass: quoted by the server
+            )
+        ).fetchone()
+        if last is None or last["most"] is None:
+            continue
+        ahead = (
+            last["most"] - last["last_value"] if row["up"] else last["last_value"] - last["most"]
+        )
+        if ahead > 0 or (ahead == 0 and not last["is_called"]):
+            found.append((row["sequence"], row["shown"], int(last["most"])))
+    return found

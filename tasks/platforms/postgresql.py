@@ -160,15 +160,58 @@ class PostgreSQL:
             PreconditionFailed: It answers and refuses.
             LeaseLost: Our lease ran out meanwhile; the session is closed again.
         """
-        name = database or self.name
-        server = f"database {name} on {self.host}:{self.port}"
+        session = self._open(database or self.name, self.user, self._password)
+        if session.info.server_version >= _CHECK_INTERVAL_SINCE:
+            # A killed client's backend goes on executing otherwise; not on Windows servers.
+            settings.setdefault("client_connection_check_interval", "1s")
+        for setting, value in settings.items():
+            session.execute("SELECT set_config(%s, %s, false)", (setting, value))
+        session.autocommit = autocommit
+        return session
+
+    def log_in(
+        self,
+        user: str,
+        password: str,
+        database: str | None = None,
+        host: str | None = None,
+        port: str | None = None,
+    ) -> Connection:
+        """Connect as somebody else, as the application does.
+
+        Args:
+            user: Name of a role.
+            password: Its password.
+            database: Name of the database; the one under care by default.
+            host: Another address than the target's, as the application has it.
+            port: Another port than the target's.
+
+        Returns:
+            A session that carries the fencing token; each statement commits by itself.
+
+        Raises:
+            Transient: The server does not answer.
+            PreconditionFailed: It answers and refuses.
+            LeaseLost: Our lease ran out meanwhile; the session is closed again.
+        """
+        return self._open(database or self.name, user, password, host, port)
+
+    def _open(
+        self,
+        name: str,
+        user: str,
+        password: str,
+        host: str | None = None,
+        port: str | None = None,
+    ) -> Connection:
+        server = f"database {name} on {host or self.host}:{port or self.port}"
         try:
             session = _Session.connect(
-                host=self.host,
-                port=self.port,
+                host=host or self.host,
+                port=port or self.port,
                 dbname=name,
-                user=self.user,
-                password=self._password,
+                user=user,
+                password=password,
                 application_name=self.session_name,
                 connect_timeout=_CONNECT_SECONDS,
                 autocommit=True,
@@ -182,12 +225,6 @@ class PostgreSQL:
             session.close()
             raise
         session.server = server
-        if session.info.server_version >= _CHECK_INTERVAL_SINCE:
-            # A killed client's backend goes on executing otherwise; not on Windows servers.
-            settings.setdefault("client_connection_check_interval", "1s")
-        for setting, value in settings.items():
-            session.execute("SELECT set_config(%s, %s, false)", (setting, value))
-        session.autocommit = autocommit
         return session
 
     def environment(self, database: str | None = None, user: str | None = None) -> dict[str, str]:

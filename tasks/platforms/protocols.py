@@ -1,6 +1,6 @@
 """Capabilities of a target, as the subjects see them; a platform has those that it can."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 
 import psycopg
 from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.platforms.applications import Application
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -73,6 +75,21 @@ class Database(Protocol):
             PreconditionFailed: It answers and refuses.
         """
 
+    def log_in(
+        self,
+        user: str,
+        password: str,
+        database: str | None = None,
+        host: str | None = None,
+        port: str | None = None,
+    ) -> Connection:
+        """Connect as somebody else, as the application does.
+
+        Raises:
+            Transient: The server does not answer.
+            PreconditionFailed: It answers and refuses.
+        """
+
     def environment(self, database: str | None = None, user: str | None = None) -> dict[str, str]:
         """Give the libpq environment (PGHOST, ...) for a client program: no secret in `ps`."""
 
@@ -85,30 +102,6 @@ class Database(Protocol):
 
     def free_bytes(self) -> int | None:
         """Measure the free bytes where the server keeps its data; None where unknowable."""
-
-
-@dataclass(frozen=True)
-class Completed:
-    """How a command inside the application ended."""
-
-    status: int
-    output: str
-    errors: str
-
-
-class Application(Protocol):
-    """The web application that uses the database."""
-
-    url: str
-
-    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Completed:
-        """Run a command as the application ships it, with settings laid over its own."""
-
-    def pause(self, seconds: float) -> AbstractContextManager[bool]:
-        """Hold new requests back while the block runs; yields whether that was possible.
-
-        The pause ends by itself after `seconds`, whatever becomes of the caller.
-        """
 
 
 @dataclass(frozen=True)
@@ -147,6 +140,19 @@ class Backups(Protocol):
 
     def destroy(self, box: str) -> None:
         """Remove a box of the trash for good; missing is fine."""
+
+
+class Secrets(Protocol):
+    """Where a target keeps secrets that are made for it, each under a name and never changed."""
+
+    def keep(self, name: str, values: Mapping[str, str]) -> None:
+        """Keep values under a name; kept already is fine, and what was kept stays."""
+
+    def read(self, name: str) -> dict[str, str] | None:
+        """Read the values under a name; None where there are none."""
+
+    def forget(self, name: str) -> None:
+        """Remove what is kept under a name; missing is fine."""
 
 
 class Cache(Protocol):
@@ -209,6 +215,10 @@ class System(Protocol):
     @property
     def backups(self) -> Backups:
         """Where its backups are."""
+
+    @property
+    def secrets(self) -> Secrets:
+        """Where secrets are kept that are made for it."""
 
     @property
     def cache(self) -> Cache:

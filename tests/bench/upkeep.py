@@ -1,7 +1,8 @@
-"""Upkeep: the guide's REINDEX DATABASE and VACUUM FULL beside ours, under load."""
+"""Upkeep: the guide's REINDEX DATABASE, VACUUM FULL and new password beside ours, under load."""
 
 import argparse
 import os
+import secrets
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,13 +13,16 @@ from pathlib import Path
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.database.rebuild_indexes import rebuild_indexes
+from flows.database.rotate_database_password import rotate_database_password
 from flows.database.vacuum_database import vacuum_database
+from infra.sandbox import dotenv_file
 from infra.sandbox.load_report import LoadReport
 from infra.sandbox.seed import seed
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.remediation import Remediation
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
+from tests.approving import carry_out
 from tests.bench.restore import psql_environment, under_load
 from tests.bench.section import new_home, write
 from tests.prefect_fixtures import Runs
@@ -42,8 +46,14 @@ class Measured:
     load: LoadReport
 
 
-# What is done: the guide's statement, ours with its parameters, and what is broken before each.
-Task = tuple[str, str, Remediation, dict[str, object], Callable[[Sandbox], None]]
+# What is done: the guide's way, ours with its parameters, and what is broken before each.
+Task = tuple[
+    str,
+    Callable[[Sandbox], bool],
+    Remediation,
+    dict[str, object],
+    Callable[[Sandbox], None],
+]
 
 
 def nothing(sandbox: Sandbox) -> None:
@@ -58,9 +68,32 @@ def dead_rows(sandbox: Sandbox) -> None:
         session.execute("UPDATE actuals SET updated_at = updated_at")
 
 
+def reindex(sandbox: Sandbox) -> bool:
+    """Do as the guide does."""
+    return _statement(sandbox, f"REINDEX DATABASE {sandbox.settings.database}")
+
+
+def vacuum_full(sandbox: Sandbox) -> bool:
+    """Do as the guide does."""
+    return _statement(sandbox, "VACUUM FULL")
+
+
+def new_password(sandbox: Sandbox) -> bool:
+    """Do as the guide does: another password, `.env` edited, the application restarted."""
+    settings, password = dotenv_file.read(sandbox.dotenv), secrets.token_urlsafe(18)
+    user, old = settings["POSTGRES_USER"], settings["POSTGRES_PASSWORD"]
+    done = _statement(sandbox, f"ALTER ROLE {user} PASSWORD '{password}'")
+    sandbox.dotenv.write_text(sandbox.dotenv.read_text().replace(old, password))
+    for name in sandbox.upstreams:
+        sandbox.services()[name].stop()
+    sandbox.up()
+    return done
+
+
 TASKS: tuple[Task, ...] = (
-    ("rebuild every index", "REINDEX DATABASE {}", rebuild_indexes, {"which": "all"}, nothing),
-    ("remove dead rows", "VACUUM FULL", vacuum_database, {}, dead_rows),
+    ("rebuild every index", reindex, rebuild_indexes, {"which": "all"}, nothing),
+    ("remove dead rows", vacuum_full, vacuum_database, {}, dead_rows),
+    ("new database password", new_password, rotate_database_password, {}, nothing),
 )
 
 
@@ -83,12 +116,11 @@ def measure(home: Path, rows: int) -> list[tuple[str, Measured, Measured]]:
             seed(sandbox, rows=rows)
             targets.give(SandboxTarget(**sandbox.target_settings()))
             runs = Runs()
-            for title, statement, flow, parameters, broken in TASKS:
+            for title, guide, flow, parameters, broken in TASKS:
                 broken(sandbox)
                 ours = _under_load(sandbox, partial(_ours, runs, sandbox, flow, parameters))
                 broken(sandbox)
-                text = statement.format(sandbox.settings.database)
-                guides = _under_load(sandbox, partial(_guides, sandbox, text))
+                guides = _under_load(sandbox, partial(guide, sandbox))
                 found.append((title, guides, ours))
     finally:
         sandbox.down()
@@ -105,14 +137,14 @@ def _under_load(sandbox: Sandbox, step: Callable[[], bool]) -> Measured:
 
 
 def _ours(runs: Runs, sandbox: Sandbox, flow: Remediation, parameters: dict[str, object]) -> bool:
-    _, state = runs.start(flow, target=sandbox.settings.name, **parameters)
-    if state is None or state.name != "Remediated":
+    _, state = carry_out(runs, sandbox, flow, **parameters)
+    if state.name != "Remediated":
         raise SystemExit(f"{flow.name} ended as {state}")
     return True
 
 
-def _guides(sandbox: Sandbox, statement: str) -> bool:
-    """Run the guide's statement; cancelled by the server where it does not end."""
+def _statement(sandbox: Sandbox, statement: str) -> bool:
+    """Run a statement of the guide; cancelled by the server where it does not end."""
     environment = psql_environment(sandbox)
     environment["PGOPTIONS"] = f"-c statement_timeout={_GIVEN_UP_SECONDS}s"
     program = [str(sandbox.cluster.programs / "psql"), "-c", statement, sandbox.settings.database]
@@ -133,8 +165,9 @@ def table(found: list[tuple[str, Measured, Measured]], rows: int) -> list[str]:
     lines = [
         f"## Upkeep of {rows:,} rows under load",
         "",
-        f"Guide: REINDEX DATABASE, VACUUM FULL, given up after {_GIVEN_UP_SECONDS} s. Ours:",
-        "rebuild_indexes (every index, verified before and afterwards), vacuum_database.",
+        f"Guide: REINDEX DATABASE, VACUUM FULL, given up after {_GIVEN_UP_SECONDS} s; ALTER ROLE,",
+        "`.env` edited, both processes restarted. Ours: rebuild_indexes (every index, verified",
+        "before and afterwards), vacuum_database, rotate_database_password.",
         "",
         "| | wall time | outage | failed requests | longest stall |",
         "| --- | --- | --- | --- | --- |",

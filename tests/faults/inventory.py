@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterable
 
+import httpx
 import psutil
 
 from infra.sandbox.services import Sandbox
@@ -12,7 +13,8 @@ _ID = re.compile(r"(?<![a-z0-9])[a-z2-7]{10}(?![a-z0-9])")
 _PROGRAMS = ("pg_dump", "pg_dumpall", "pg_restore", "psql")
 _QUERIES = {
     "databases": "SELECT datname || ' ' || datallowconn || ' ' || datconnlimit FROM pg_database",
-    "roles": "SELECT rolname FROM pg_roles",
+    "roles": "SELECT rolname || ' ' || rolcanlogin || ' ' || coalesce(rolvaliduntil::text, '') "
+    "FROM pg_roles",
     "settings": "SELECT coalesce(d.datname, '') || ' ' || coalesce(r.rolname, '') || ' ' || "
     "s.setconfig::text FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase "
     "LEFT JOIN pg_roles r ON r.oid = s.setrole",
@@ -41,12 +43,23 @@ def inventory(sandbox: Sandbox) -> Inventory:
     with sandbox.connect() as session:
         invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
         found["invalid indexes"] = [str(row[0]) for row in session.execute(invalid).fetchall()]
-    inside = ("backups", "application")
+    inside = ("backups", "application", "secrets")
     for folder in inside:
         at = sandbox.home / folder
         found["files"] += [str(path.relative_to(sandbox.home)) for path in at.rglob("*")]
+    status = httpx.get(f"{sandbox.control_url}/status", trust_env=False).json()
+    found["replicas"] = [
+        f"{name} {_user(sandbox, name)} {'drained' if one['drained'] else 'serves'}"
+        for name, one in status["upstreams"].items()
+    ]
     found["programs"] = list(_programs(str(sandbox.settings.ports["postgresql"])))
     return {sort: _plain(names) for sort, names in found.items()}
+
+
+def _user(sandbox: Sandbox, name: str) -> str:
+    """Say as whom a replica was told to log in to the database."""
+    process = sandbox.services()[name].process()
+    return process.environ()["POSTGRES_USER"] if process else "does not run"
 
 
 def _programs(port: str) -> Iterable[str]:

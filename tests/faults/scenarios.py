@@ -81,10 +81,23 @@ def old_backups(scene: "Scene") -> dict[str, Any]:
     return {"keep_weekly": 0, "keep_monthly": 0, "keep_sound": 1}
 
 
+def another_password(scene: "Scene") -> dict[str, Any]:
+    """Have the application's role get another password, and its sessions end."""
+    with scene.sandbox.connect() as session:
+        session.execute("ALTER ROLE planner PASSWORD 'somebody-changed-it'")
+        session.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'planner'"
+        )
+    return {"side": "application"}
+
+
+# Their scenarios keep users out: the load has to be in before.
+NOBODY_LOGS_IN = {"repair_database_credentials"}
 SCENARIOS: dict[str, Scenario] = {
     "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
     "rebuild_indexes": index_out_of_order,
+    "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,
     "vacuum_database": dead_rows,
     "undo_remediation": restored,

@@ -3,14 +3,17 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.platforms.protocols import Completed
+from tasks.guardrails.systems import insist_on_fence
+from tasks.platforms.applications import Completed, Replica
+from tasks.platforms.sandbox.replicas import LocalReplicas
+from tasks.platforms.sandbox.settings_file import SettingsFile
 
 PATIENCE_SECONDS = 2.0
 # What a command inherits from us; nothing of Prefect's or of the ledger's.
@@ -35,7 +38,10 @@ class LocalApplication:
         control_url: The proxy's control API.
         directory: Its working directory, with alembic.ini.
         programs: Folder of its programs (python, alembic).
-        environment: Its settings, secrets among them.
+        environment: Settings, secrets among them, beside those in the file.
+        settings_file: Its `.env`, or None.
+        replicas: URL of each of its processes by name.
+        restart_command: Restarts a process; `{replica}` stands for its name.
     """
 
     def __init__(
@@ -45,10 +51,76 @@ class LocalApplication:
         directory: Path,
         programs: Path,
         environment: Mapping[str, str],
+        settings_file: Path | None = None,
+        replicas: Mapping[str, str] | None = None,
+        restart_command: Sequence[str] = (),
     ) -> None:
         """Keep where it is; asks nothing."""
         self.url, self._control = url, control_url
         self._directory, self._programs, self._environment = directory, programs, environment
+        self._file = SettingsFile(settings_file) if settings_file else None
+        self._replicas = LocalReplicas(
+            replicas or {}, control_url, restart_command, lambda command: self._execute(command, {})
+        )
+        self.replicas: Callable[[], list[Replica]] = self._replicas.list
+        self.drain, self.admit = self._replicas.drain, self._replicas.admit
+        self.restart = self._replicas.restart
+
+    def settings(self) -> dict[str, str]:
+        """Read the settings that a process is started with now.
+
+        Returns:
+            Value by name.
+
+        Raises:
+            PreconditionFailed: The file cannot be read.
+        """
+        return {**self._environment, **(self._file.read() if self._file else {})}
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Change some settings in the file, whole or not at all; comments and order stay.
+
+        Args:
+            settings: New value by name.
+
+        Raises:
+            PreconditionFailed: The target names no file, or it cannot be written to.
+            BadInput: A value cannot be written there.
+        """
+        insist_on_fence()
+        self._insist_on_file().change(settings)
+
+    def configuration(self) -> str:
+        """Give the text of the settings' file, secrets among it, for `put_back`.
+
+        Raises:
+            PreconditionFailed: The target names no file, or it cannot be read.
+        """
+        return self._insist_on_file().text()
+
+    def put_back(self, text: str, written: Mapping[str, str], old: Mapping[str, str]) -> None:
+        """Take `configure(written)` back; put back already is fine.
+
+        Args:
+            text: What the file was before.
+            written: What was changed.
+            old: The values of before, for a file that somebody has edited since.
+
+        Raises:
+            PreconditionFailed: The file cannot be written to.
+            BadInput: Somebody has edited it, and an old value cannot be written beside that.
+        """
+        insist_on_fence()
+        self._insist_on_file().put_back(text, written, old)
+
+    def _insist_on_file(self) -> SettingsFile:
+        if self._file is None:
+            raise PreconditionFailed(
+                expected="the file with the application's settings, to change them in.",
+                found="the target names none.",
+                todo="Set `environment_file` of the target.",
+            )
+        return self._file
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Completed:
         """Run a command as the application ships it, and wait for its end.
@@ -69,12 +141,15 @@ class LocalApplication:
                 found=f"no {self._directory}.",
                 todo="Correct `application_directory` of the target.",
             )
+        return self._execute(command, {**self.settings(), **environment})
+
+    def _execute(self, command: Sequence[str], environment: Mapping[str, str]) -> Completed:
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         path = os.pathsep.join([str(self._programs), os.environ.get("PATH", os.defpath)])
         done = subprocess.run(
             [sys.executable, "-S", "-E", "-c", DIE_WITH_PARENT, str(os.getpid()), *command],
             cwd=self._directory,
-            env={**inherited, "PATH": path, **self._environment, **environment},
+            env={**inherited, "PATH": path, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -15,6 +15,7 @@ from tasks.platforms.protocols import MigrationSettings, ProbeAccount
 from tasks.platforms.sandbox.application import LocalApplication
 from tasks.platforms.sandbox.backups import LocalBackups
 from tasks.platforms.sandbox.cache import RedisCache
+from tasks.platforms.sandbox.secrets import LocalSecrets
 
 SECRET = {"maintenance_password", "application_secrets", "cache_password", "probe_secret"}
 
@@ -56,6 +57,21 @@ class SandboxTarget(Block):
     application_secrets: SecretDict = Field(
         default_factory=lambda: SecretDict({}),
         description="Settings of the application that are secrets.",
+    )
+    environment_file: Path | None = Field(
+        default=None, description="The application's `.env`: read anew each time, and edited."
+    )
+    replicas: dict[str, str] = Field(
+        default_factory=dict,
+        description="URL of each process of the application, past the proxy, by its name there.",
+    )
+    restart_command: list[str] = Field(
+        default_factory=list,
+        description="Command that restarts a process with the settings as they are then; "
+        "{replica} stands for its name.",
+    )
+    secrets_directory: Path | None = Field(
+        default=None, description="Folder for secrets that are made for this target."
     )
     backups_directory: Path = Field(description="Folder of the backups.")
     cache_host: str = Field(default="127.0.0.1", description="Address of Redis or Valkey.")
@@ -121,7 +137,15 @@ class SandboxTarget(Block):
             directory=self.application_directory,
             programs=self.application_programs,
             environment={**self.application_environment, **secret},
+            settings_file=self.environment_file,
+            replicas=self.replicas,
+            restart_command=self.restart_command,
         )
+
+    @cached_property
+    def secrets(self) -> LocalSecrets:
+        """The store of secrets that are made for it."""
+        return LocalSecrets(self.secrets_directory)
 
     @cached_property
     def backups(self) -> LocalBackups:

@@ -1,0 +1,123 @@
+"""What is wrong with a database's data is found and told, and nothing is changed."""
+
+import os
+import re
+import time
+
+import pytest
+
+from flows.database.check_integrity import check_integrity
+from infra.sandbox.damage import Damage, damage
+from infra.sandbox.load import USER, Load
+from infra.sandbox.services import Sandbox
+from tasks.database.foreign_keys import verify_foreign_keys
+from tasks.guardrails.plan import Finding
+from tasks.platforms import targets
+from tests.approving import carry_out
+from tests.prefect_fixtures import Runs
+
+ODD = """
+    CREATE SCHEMA "Odd one";
+    CREATE TABLE "Odd one"."Pa""rent" (a int, b int, PRIMARY KEY (a, b));
+    CREATE TABLE "Odd one".child (
+      x int, "Y" int, up int REFERENCES "Odd one".child, id int PRIMARY KEY,
+      FOREIGN KEY (x, "Y") REFERENCES "Odd one"."Pa""rent" MATCH FULL);
+    CREATE TABLE "Odd one".parts (k int, up int REFERENCES "Odd one".child) PARTITION BY LIST (k);
+    CREATE TABLE "Odd one".part PARTITION OF "Odd one".parts DEFAULT;
+    SET session_replication_role = replica;
+    INSERT INTO "Odd one".child VALUES (1, NULL, NULL, 1), (NULL, NULL, 9, 2), (7, 8, 1, 3);
+    INSERT INTO "Odd one".parts VALUES (1, 1), (2, 77)
+"""
+
+
+def findings(runs: Runs, sandbox: Sandbox, outcome: str) -> list[Finding]:
+    """Check it while users work; none of their requests fails."""
+    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    load.start()
+    try:
+        case, state = carry_out(runs, sandbox, check_integrity)
+    finally:
+        seen = load.stop()
+    assert state.name == outcome, state.message
+    assert (seen.failed, seen.missing) == (0, []), seen.answers
+    return list(case.stages[0].stage.findings)
+
+
+def test_a_sound_database(runs: Runs, sandbox: Sandbox) -> None:
+    """All of it was looked at: tables, indexes, foreign keys, and nothing is to be run."""
+    found = findings(runs, sandbox, "Unchanged")
+    assert "none is damaged; pages have checksums." in found[0].what
+    assert re.match(r"Of (\d+) indexes \1 are sound", found[1].what)
+    assert "none has rows that point at nothing" in found[2].what
+    assert not any(one.rows for one in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "said", "run"),
+    [
+        (Damage.INDEX_ORDER, 1, "ix_actuals_project_id", "rebuild_indexes"),
+        (Damage.FOREIGN_KEYS_VIOLATED, 2, "projects", "restore_from_backup"),
+    ],
+)
+def test_damage_is_told_with_what_to_run(
+    runs: Runs, sandbox: Sandbox, kind: Damage, place: int, said: str, run: str
+) -> None:
+    """In its own finding; the others stay clean."""
+    damage(sandbox, kind)
+    case, state = carry_out(runs, sandbox, check_integrity)
+    assert state.name == "Advised", state.message
+    found = case.stages[0].stage.findings
+    assert run in found[place].patch
+    assert said in str(found[place].rows)
+    assert [one.patch for one in found if one is not found[place]] == [""] * (len(found) - 1)
+
+
+def test_a_damaged_page_of_a_table(runs: Runs, sandbox: Sandbox) -> None:
+    """The table is told; what needs its rows (its indexes, keys to it) cannot be looked at."""
+    damage(sandbox, Damage.HEAP_PAGE)
+    case, state = carry_out(runs, sandbox, check_integrity)
+    assert state.name == "Advised", state.message
+    pages = case.stages[0].stage.findings[0]
+    assert "1 is damaged" in pages.what
+    assert pages.rows[0][0] == "public.projects"
+    assert pages.patch == "restore_from_backup"
+    assert "not looked at" in str(case.stages[0].stage.findings[2].rows)
+
+
+def test_sequences_and_left_files(runs: Runs, sandbox: Sandbox) -> None:
+    """A copy by hand set no sequence; a server that was killed has left a file."""
+    with sandbox.connect() as session:
+        session.execute("CREATE TABLE numbered (id serial PRIMARY KEY, fine bigserial)")
+        session.execute("INSERT INTO numbered (id) SELECT generate_series(1, 10)")
+        row = session.execute("SELECT oid FROM pg_database WHERE datname = 'planner'").fetchone()
+    assert row
+    file = sandbox.cluster.data / "base" / str(row[0]) / "999999"
+    file.write_bytes(b"x" * 8192)
+    past = time.time() - 3600
+    os.utime(file, (past, past))
+    try:
+        case, state = carry_out(runs, sandbox, check_integrity)
+    finally:
+        file.unlink()
+    assert state.name == "Advised", state.message
+    sequences, files = case.stages[0].stage.findings[3:]
+    assert sequences.rows == (("numbered_id_seq", "numbered.id", "10"),)
+    assert "setval('numbered_id_seq', 10)" in sequences.patch
+    assert [name.rpartition("/")[2] for name, _ in files.rows] == ["999999"]
+
+
+def test_keys_of_several_columns_and_odd_names(sandbox: Sandbox) -> None:
+    """MATCH FULL, partitions, a table that points at itself, names that need quotes."""
+    with sandbox.connect() as session:
+        for statement in ODD.split(";"):
+            session.execute(statement)
+    found = {
+        (one.table, one.columns): one.orphans
+        for one in verify_foreign_keys(targets.load("sandbox").database)
+        if one.table.startswith("Odd one")
+    }
+    assert found == {
+        ("Odd one.child", ("x", "Y")): 2,
+        ("Odd one.child", ("up",)): 1,
+        ("Odd one.parts", ("up",)): 1,
+    }
