@@ -58,15 +58,15 @@ class ApplicationAnswers(Check):
 
     def ask(self, work: Work) -> Answer:
         """Send the probe account's requests; what it wrote is deleted again."""
-        return ask_application(work, targets.load(work.target).application.url, writes=self.writes)
+        return ask_application(work, writes=self.writes)
 
 
-def ask_application(work: Work, url: str, *, writes: bool = True) -> Answer:
+def ask_application(work: Work, url: str = "", *, writes: bool = True) -> Answer:
     """Log in, read and write as the target's probe account; what it wrote is deleted again.
 
     Args:
         work: The target and the remediation.
-        url: Where: the application's URL, or that of one of its replicas.
+        url: Where: that of one of its replicas; where users reach it by default.
         writes: Whether to write.
 
     Returns:
@@ -82,7 +82,7 @@ def ask_application(work: Work, url: str, *, writes: bool = True) -> Answer:
         # Rows that carry it are known as the probe's own when others' writes are counted.
         "unique": f"remedy-{work.remediation}-{secrets.token_hex(4)}",
     }
-    with ProbeClient(url, known) as client:
+    with ProbeClient(url or system.application.url, known) as client:
         try:
             client.send(account.login)
             for request in account.read:
