@@ -36,15 +36,17 @@ def browser_page() -> Iterator[Page]:
 
 
 def open_form(page: Page, ui: str, deployment: str) -> None:
-    """Go from the list of deployments to the form by which a run of one is started.
+    """Go from a deployment's page to the form by which a run of it is started.
+
+    The list of deployments shows ten a page, so that the page is found by its name.
 
     Args:
         page: The browser's page.
         ui: Address of the UI.
         deployment: Name of the deployment.
     """
-    page.goto(f"{ui}/deployments")
-    page.get_by_role("link", name=deployment, exact=True).first.click()
+    answer = page.request.get(f"{ui}/api/deployments/name/{deployment}/{deployment}")
+    page.goto(f"{ui}/deployments/deployment/{answer.json()['id']}")
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("Custom run", exact=True).click()
     page.get_by_text("Validate parameters").wait_for()
