@@ -17,6 +17,8 @@ from tasks.guardrails.errors import BadInput
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.requests import ticket
 
+_LONGEST_NUMBER = 20  # characters of one of 64 bits
+
 As = Annotated[
     str,
     Parameter(
@@ -100,7 +102,7 @@ def read_parameters(given: tuple[str, ...]) -> dict[str, Any]:
     """Read `key=value` words; a value that is JSON is taken as such.
 
     Raises:
-        BadInput: A word has no '='.
+        BadInput: A word has no '=', or a number has more than 64 bits.
     """
     found: dict[str, Any] = {}
     for word in given:
@@ -110,10 +112,21 @@ def read_parameters(given: tuple[str, ...]) -> dict[str, Any]:
                 expected="--param key=value.", found=f"{word!r}.", todo="Correct --param."
             )
         try:
-            found[key.strip().replace("-", "_")] = json.loads(value)
+            found[key.strip().replace("-", "_")] = json.loads(value, parse_int=_number)
         except ValueError:
             found[key.strip().replace("-", "_")] = value
     return found
+
+
+def _number(text: str) -> int:
+    """Read a whole number; with a larger one Prefect 3.8.8 cannot list its runs any more."""
+    if len(text) > _LONGEST_NUMBER or abs(int(text)) >= 2**63:
+        raise BadInput(
+            expected="a number of at most 64 bits.",
+            found=f"one of {len(text)} characters.",
+            todo="Correct --param.",
+        )
+    return int(text)
 
 
 def _start(

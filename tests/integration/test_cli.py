@@ -168,6 +168,16 @@ def test_parameters_are_json_where_they_can_be() -> None:
     assert read == {"max_rows_lost": 5, "backup": "newest", "names": ["a"], "on": True}
     with pytest.raises(BadInput):
         read_parameters(("=5",))
+    assert read_parameters((f"n={2**63 - 1}",)) == {"n": 2**63 - 1}
+
+
+@pytest.mark.parametrize(
+    "number", [str(2**63), "9" * 25, "-" + "9" * 5000, "[1, 99999999999999999999]"]
+)
+def test_a_number_that_prefect_cannot_list_is_refused(number: str) -> None:
+    """With one among the parameters of a run no list of runs is answered any more."""
+    with pytest.raises(BadInput, match="64 bits"):
+        read_parameters((f"n={number}",))
 
 
 def test_ctrl_c_says_what_goes_on(
