@@ -42,13 +42,13 @@ RISKS = {
     "clean_up_backups": Risk.DESTRUCTIVE,
     "drop_kept_databases": Risk.DESTRUCTIVE,
     "reap_remediations": Risk.HARMLESS,
-    "repair_database_credentials": Risk.DISRUPTIVE,
     "rebuild_indexes": Risk.HARMLESS,
     "recover_remediation": Risk.DESTRUCTIVE,
-    "rotate_database_password": Risk.DISRUPTIVE,
+    "repair_database_credentials": Risk.DISRUPTIVE,
     "restore_from_backup": Risk.DISRUPTIVE,
-    "vacuum_database": Risk.HARMLESS,
+    "rotate_database_password": Risk.DISRUPTIVE,
     "undo_remediation": Risk.DESTRUCTIVE,
+    "vacuum_database": Risk.HARMLESS,
 }
 # Nothing is pulled: the worker runs what is installed with it, and refuses a run with steps.
 PULL: list[dict[str, Any]] = []

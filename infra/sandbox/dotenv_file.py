@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from dotenv import dotenv_values
+from tasks.platforms.sandbox.settings_file import SettingsFile
 
 _SECTIONS = {
     "Signs tokens; whoever has it is everybody.": ("SECRET_KEY",),
@@ -34,6 +34,5 @@ def write(path: Path, environment: Mapping[str, str]) -> None:
 
 
 def read(path: Path) -> dict[str, str]:
-    """Read the file."""
-    found = dotenv_values(path, interpolate=False)
-    return {name: value or "" for name, value in found.items()}
+    """Read the file; nothing where the sandbox was never started."""
+    return SettingsFile(path).read() if path.exists() else {}

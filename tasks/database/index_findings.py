@@ -1,6 +1,7 @@
 """What is wrong with the indexes of a database, and which of it a rebuild mends."""
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.database.amcheck import State, Verified, verify_indexes
@@ -95,8 +96,8 @@ def find_damaged_indexes(target: str, which: Which) -> Found:
                 rebuilt.append(one.index)
     return Found(
         findings=(
-            _overview(verified, left),
-            *(_collations(collations) if collations else ()),
+            describe_indexes(verified, left),
+            *describe_collations(collations),
             *_damaged_tables(verified),
             *(_double(index, rows) for index, rows in doubled),
             *(_not_concurrently(index, why) for index, why in kept),
@@ -131,7 +132,16 @@ def _why(one: Verified, which: Which) -> str:
     return ""
 
 
-def _overview(verified: list[Verified], left: list[Index]) -> Finding:
+def describe_indexes(
+    verified: Sequence[Verified], left: Sequence[Index] = (), patch: str = ""
+) -> Finding:
+    """Say how many indexes are sound, and list the others.
+
+    Args:
+        verified: What amcheck says of each.
+        left: Invalid ones that a rebuild has left.
+        patch: What to run.
+    """
     sound = sum(one.state is State.SOUND for one in verified)
     others = [one for one in verified if one.state is not State.SOUND]
     total = counted(len(verified), "index", "indexes")
@@ -147,10 +157,18 @@ def _overview(verified: list[Verified], left: list[Index]) -> Finding:
             ),
             *((one.full_name, one.table, "left over", "invalid") for one in left[:_SHOWN]),
         ),
+        patch=patch,
     )
 
 
-def _collations(sentences: list[str]) -> tuple[Finding, ...]:
+def describe_collations(sentences: list[str]) -> tuple[Finding, ...]:
+    """Say which collations have changed since indexes were built, if any have.
+
+    Args:
+        sentences: One for each that has.
+    """
+    if not sentences:
+        return ()
     return (
         Finding(
             what="; ".join(sentences) + ". Text in an older order makes an index "

@@ -1,10 +1,9 @@
 """Whether a database's data holds together: pages, rows, indexes, keys, sequences, files."""
 
-from collections.abc import Sequence
-
 from tasks.database.amcheck import State, verify_indexes
 from tasks.database.foreign_keys import ForeignKey, verify_foreign_keys
-from tasks.database.heaps import Heap, count_checksum_failures, verify_tables
+from tasks.database.heaps import count_checksum_failures, verify_tables
+from tasks.database.index_findings import describe_collations, describe_indexes
 from tasks.database.indexes import find_changed_collations, list_indexes
 from tasks.database.left_files import LeftFile, find_left_files
 from tasks.database.sequences import find_behind_columns
@@ -33,14 +32,15 @@ def verify_pages(target: str) -> tuple[Finding, ...]:
     with database.connect() as session:
         on, failures = count_checksum_failures(session)
     damaged = [one for one in tables if one.damage]
+    unread = [one for one in tables if one.unread]
     told = "pages have checksums" if on else "pages have no checksums, so that not all is seen"
     if failures:
         told += f", and the server has counted {counted(failures, 'failure')} of them"
-    rows = [(one.table, one.damage or f"not looked at: {one.unread}") for one in _wrong(tables)]
+    rows = [(one.table, one.damage or f"not looked at: {one.unread}") for one in damaged + unread]
     return (
         Finding(
             what=f"Of {counted(len(tables), 'table')} {len(damaged) or 'none'} "
-            f"{'are' if len(damaged) > 1 else 'is'} damaged; {told}.",
+            f"{'are' if len(damaged) > 1 else 'is'} damaged{_unread(len(unread))}; {told}.",
             how="amcheck: verify_heapam with TOAST; data_checksums, pg_stat_database",
             columns=("table", "what was seen") if rows else (),
             rows=tuple(rows[:_SHOWN]),
@@ -49,8 +49,8 @@ def verify_pages(target: str) -> tuple[Finding, ...]:
     )
 
 
-def _wrong(tables: Sequence[Heap]) -> list[Heap]:
-    return [one for one in tables if one.damage or one.unread]
+def _unread(many: int) -> str:
+    return f", {many} could not be looked at" if many else ""
 
 
 @probe
@@ -67,27 +67,11 @@ def verify_all_indexes(target: str) -> tuple[Finding, ...]:
     with database.connect() as session:
         indexes, changed = list_indexes(session), find_changed_collations(session)
     verified = verify_indexes(database, indexes, lambda _done, _detail: None)
-    others = [one for one in verified if one.state is not State.SOUND]
-    damaged = [one for one in others if one.state is State.DAMAGED]
-    found = Finding(
-        what=f"Of {counted(len(verified), 'index', 'indexes')} "
-        f"{sum(one.state is State.SOUND for one in verified)} are sound.",
-        how="amcheck: bt_index_check with heapallindexed",
-        columns=("index", "table", "state", "what was seen") if others else (),
-        rows=tuple(
-            (one.index.full_name, one.index.table, one.state.value, one.detail)
-            for one in others[:_SHOWN]
-        ),
-        patch=_REBUILD if damaged else "",
+    damaged = any(one.state is State.DAMAGED for one in verified)
+    return (
+        describe_indexes(verified, patch=_REBUILD if damaged else ""),
+        *describe_collations(changed),
     )
-    if not changed:
-        return (found,)
-    collations = Finding(
-        what=f"{'; '.join(changed)}: an index on text in the older order misses rows.",
-        how="pg_collation_actual_version",
-        patch=f"{_REBUILD} which=all",
-    )
-    return found, collations
 
 
 @probe
@@ -112,7 +96,8 @@ def verify_keys(target: str) -> tuple[Finding, ...]:
     findings = [
         Finding(
             what=f"Of {counted(len(keys), 'foreign key')} {len(broken) or 'none'} "
-            f"{'have' if len(broken) > 1 else 'has'} rows that point at nothing.",
+            f"{'have' if len(broken) > 1 else 'has'} rows that point at nothing"
+            f"{_unread(sum(bool(one.unread) for one in keys))}.",
             how="an anti-join for each that uses no index",
             columns=("foreign key", "from", "to", "what was seen") if told else (),
             rows=tuple((one.name, one.table, one.points_at, _said(one)) for one in told[:_SHOWN]),
@@ -124,8 +109,8 @@ def verify_keys(target: str) -> tuple[Finding, ...]:
     if behind:
         findings.append(
             Finding(
-                what=f"{counted(len(behind), 'sequence')} behind the column it numbers: inserts "
-                "fail on a key that is there.",
+                what=f"{counted(len(behind), 'sequence')} behind a column that is numbered by it: "
+                "inserts fail on a key that is there.",
                 how="last_value and the greatest value of the column",
                 columns=("sequence", "column", "greatest value"),
                 rows=tuple((name, column, str(most)) for name, column, most in behind),

@@ -53,6 +53,8 @@ def _look(session: Connection) -> dict[str, int]:
               SELECT path || '/' || name AS path,
                 substring(name FROM '^(\d+)(?:_(?:fsm|vm|init))?(?:\.\d+)?$') AS number
               FROM folder, pg_ls_dir((SELECT path FROM folder)) AS name
+            ), known AS MATERIALIZED (
+              SELECT pg_relation_filenode(oid) AS number FROM pg_class
             ), old AS (
               SELECT least(min(xact_start), now()) AS since FROM pg_stat_activity
             )
@@ -60,7 +62,6 @@ def _look(session: Connection) -> dict[str, int]:
               LATERAL pg_stat_file(f.path, true) AS s
             WHERE f.number IS NOT NULL AND s.size > 0 AND s.modification < old.since
               AND NOT EXISTS (SELECT FROM pg_prepared_xacts)
-              AND NOT EXISTS (SELECT FROM pg_class c
-                              WHERE pg_relation_filenode(c.oid) = f.number::oid)"""
+              AND NOT EXISTS (SELECT FROM known k WHERE k.number = f.number::oid)"""
     ).fetchall()
     return {row["path"]: int(row["size"]) for row in rows}
