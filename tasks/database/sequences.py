@@ -90,7 +90,7 @@ def find_behind_columns(session: Connection) -> list[tuple[str, str, int]]:
              JOIN pg_class t ON t.oid = d.refobjid JOIN pg_namespace n ON n.oid = t.relnamespace
              JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
            WHERE d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-             AND has_sequence_privilege(s.oid, 'SELECT') AND has_table_privilege(t.oid, 'SELECT')
+             AND has_table_privilege(s.oid, 'SELECT') AND has_table_privilege(t.oid, 'SELECT')
              AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)"""
     ).fetchall()
     found = []

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from itertools import product
 
 import pytest
 
@@ -11,11 +12,16 @@ from infra.sandbox.damage import Damage, damage
 from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from tasks.database.foreign_keys import verify_foreign_keys
+from tasks.database.sequences import find_behind_columns
 from tasks.guardrails.plan import Finding
 from tasks.platforms import targets
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 
+JOINS = (
+    *("enable_nestloop", "enable_hashjoin", "enable_mergejoin"),
+    *("enable_indexscan", "enable_bitmapscan"),
+)
 ODD = """
     CREATE SCHEMA "Odd one";
     CREATE TABLE "Odd one"."Pa""rent" (a int, b int, PRIMARY KEY (a, b));
@@ -104,6 +110,19 @@ def test_sequences_and_left_files(runs: Runs, sandbox: Sandbox) -> None:
     assert sequences.rows == (("numbered_id_seq", "numbered.id", "10"),)
     assert "setval('numbered_id_seq', 10)" in sequences.patch
     assert [name.rpartition("/")[2] for name, _ in files.rows] == ["999999"]
+
+
+def test_sequences_are_found_in_whatever_order_the_catalogue_is_joined(sandbox: Sandbox) -> None:
+    """The server may ask for a right before it knows whether it is a sequence's."""
+    with targets.load("sandbox").database.connect() as session:
+        session.execute("CREATE TABLE numbered (id serial PRIMARY KEY)")
+        session.execute("INSERT INTO numbered VALUES (7)")
+        session.execute("ANALYZE")
+        for off in product(("on", "off"), repeat=len(JOINS)):
+            for setting, value in zip(JOINS, off, strict=True):
+                session.execute("SELECT set_config(%s, %s, false)", (setting, value))
+            assert find_behind_columns(session) == [("numbered_id_seq", "numbered.id", 7)]
+    assert sandbox.settings.name == "sandbox"
 
 
 def test_keys_of_several_columns_and_odd_names(sandbox: Sandbox) -> None:
