@@ -279,6 +279,27 @@ class PostgreSQL:
             return None
         return shutil.disk_usage(self._data_path).free
 
+    def identity(self) -> dict[str, str]:
+        """Ask the server who it is.
+
+        Returns:
+            Its system identifier and the number of its version.
+
+        Raises:
+            Transient: It does not answer.
+            PreconditionFailed: It answers and refuses.
+        """
+        with self.connect(self.maintenance_database) as session:
+            row = session.execute(
+                "SELECT system_identifier::text, current_setting('server_version_num') AS version"
+                " FROM pg_control_system()"
+            ).fetchone()
+        found = row or {}
+        return {
+            "system_identifier": str(found.get("system_identifier")),
+            "server_version_num": str(found.get("version")),
+        }
+
     def end_older(self, token: int) -> list[str]:
         """End our sessions of older fencing tokens on this server, and wait until they are gone.
 

@@ -91,14 +91,33 @@ def another_password(scene: "Scene") -> dict[str, Any]:
     return {"side": "application"}
 
 
+def server_killed(scene: "Scene") -> dict[str, Any]:
+    """Kill the database's server, as the kernel does where memory is out."""
+    scene.sandbox.kill("postgresql")
+    return {}
+
+
+def database_gone(scene: "Scene") -> dict[str, Any]:
+    """Have the server without the application's database."""
+    with scene.sandbox.connect("postgres") as session:
+        session.execute(
+            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(
+                sql.Identifier(scene.sandbox.settings.database)
+            )
+        )
+    return {}
+
+
 # Their scenarios keep users out: the load has to be in before.
-NOBODY_LOGS_IN = {"repair_database_credentials"}
+NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
 SCENARIOS: dict[str, Scenario] = {
     "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
+    "initialise_database": database_gone,
     "rebuild_indexes": index_out_of_order,
     "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,
+    "start_database": server_killed,
     "vacuum_database": dead_rows,
     "undo_remediation": restored,
 }
