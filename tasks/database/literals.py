@@ -1,6 +1,6 @@
 """SQL text without the values in it: they may be secrets, and a plan is readable without."""
 
-from pglast.parser import Error, scan
+from pglast.parser import ParseError, scan
 
 _VALUES = {"SCONST", "USCONST", "ICONST", "FCONST", "BCONST", "XCONST"}
 _COMMENTS = {"SQL_COMMENT", "C_COMMENT"}
@@ -21,12 +21,14 @@ def without_literals(text: str) -> str:
     """
     try:
         tokens = scan(text)
-    except (Error, ValueError):
+    except (ParseError, ValueError):
         return _UNREADABLE
     # Tokens are counted in characters, and `end` is the last one of the token.
     pieces, at, before = [], 0, ""
     for token in tokens:
         word = text[token.start : token.end + 1]
+        if word.startswith("'") and word.endswith("\\'"):
+            return _UNREADABLE  # where backslashes escape, what follows is inside of it
         pieces.append(text[at : token.start])
         if token.name in _COMMENTS:
             word = " "
