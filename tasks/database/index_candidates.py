@@ -24,6 +24,7 @@ from tasks.guardrails.errors import BadInput, RemediationError
 from tasks.platforms.protocols import Connection
 
 _MOST_COLUMNS, _MOST_QUERIES = 3, 5
+_SLOW = "queries that took much time"
 
 
 @dataclass
@@ -182,10 +183,7 @@ def _of_key(session: Connection, heap: Heap, key: UnindexedKey, parent: Heap | N
 
 
 def _of_queries(
-    session: Connection,
-    heaps: Sequence[Heap],
-    statements: Sequence[Statement],
-    found: Gathered,
+    session: Connection, heaps: Sequence[Heap], statements: Sequence[Statement], found: Gathered
 ) -> Iterator[Candidate]:
     by_name = {(one.schema_name, one.name): one for one in heaps if not one.is_partitioned}
     for one in statements:
@@ -199,8 +197,7 @@ def _of_queries(
             columns = _columns(session, heap, wanted) if heap else ((), ())
             if heap and any(columns) and not find_covering(session, heap.oid, *columns):
                 measured = Measured(query=one.query, cost=plan.total_cost)
-                why = "queries that took much time"
-                yield Candidate(heap, *columns, [why], [measured], [one.calls])
+                yield Candidate(heap, *columns, [_SLOW], [measured], [one.calls])
 
 
 def _columns(
