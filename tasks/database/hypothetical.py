@@ -10,7 +10,7 @@ from pglast.parser import ParseError
 from psycopg import sql
 
 from tasks.database.query_plans import QueryPlan, explain
-from tasks.guardrails.errors import BadInput
+from tasks.guardrails.errors import BadInput, PreconditionFailed
 from tasks.platforms.protocols import Connection
 
 UNFORETOLD = "cannot be foretold here: the extension hypopg is not installed in the database"
@@ -57,12 +57,15 @@ def foretell(session: Connection, statement: str, index: str) -> Foretold | None
     schema = find_hypopg(session)
     if not schema:
         return None
-    row = session.execute(
-        sql.SQL("SELECT indexname AS name FROM {}(%s)").format(
-            sql.Identifier(schema, "hypopg_create_index")
-        ),
-        (index,),
-    ).fetchone()
+    try:
+        row = session.execute(
+            sql.SQL("SELECT indexname AS name FROM {}(%s)").format(
+                sql.Identifier(schema, "hypopg_create_index")
+            ),
+            (index,),
+        ).fetchone()
+    except PreconditionFailed as error:  # a table or column that is not there, mostly
+        raise _unusable(error.found.rstrip(".")) from error
     try:
         plan = explain(session, statement)
     finally:
