@@ -86,7 +86,8 @@ def list_heaps(session: Connection) -> list[Heap]:
              c.relkind::text AS kind,
              (coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int)::int
                AS pages,
-             greatest(c.reltuples, s.n_live_tup, 0)::float AS rows,
+             (CASE WHEN c.reltuples > 0 THEN c.reltuples ELSE coalesce(s.n_live_tup, 0) END)::float
+               AS rows,
              pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE') AS ours,
              EXISTS (SELECT FROM pg_stat_progress_create_index p
                WHERE p.relid = c.oid AND p.datname = current_database()) AS building,

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.database.hypothetical import UNFORETOLD, find_hypopg
-from tasks.database.index_candidates import Candidate, Gathered, gather
+from tasks.database.index_candidates import Candidate
 from tasks.database.index_catalogue import Heap, estimate_size, list_heaps
+from tasks.database.index_gathering import Gathered, gather
 from tasks.database.limits import DISK_RESERVE
 from tasks.database.literals import without_literals
 from tasks.database.plan_problems import FEW_PAGES

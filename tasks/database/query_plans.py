@@ -191,7 +191,8 @@ def _sizes(session: Connection, plan: dict[str, Any]) -> tuple[TableSize, ...]:
     names = {(node.schema_name, node.table) for node in PlanNode.read(plan).walk() if node.table}
     rows = session.execute(
         """SELECT c.oid::bigint AS oid, n.nspname AS schema_name, c.relname AS name,
-             greatest(c.reltuples, s.n_live_tup, -1)::float AS rows,
+             (CASE WHEN c.reltuples > 0 THEN c.reltuples ELSE coalesce(s.n_live_tup, -1) END)::float
+               AS rows,
              (coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int)::int
                AS pages
            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
