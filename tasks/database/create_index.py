@@ -31,13 +31,13 @@ def name_of_index(table: str, columns: tuple[str, ...], remediation: str, number
     Args:
         table: Its table.
         columns: Its columns.
-        remediation: Id of the remediation; its first eight characters are in the name.
+        remediation: Id of the remediation.
         number: Which of the remediation's it is: shortened names may be equal.
 
     Returns:
-        A name of at most 63 bytes.
+        A name of at most 63 bytes that ends with the id and the number.
     """
-    end = f"_{remediation[:8]}_{number}"
+    end = f"_{remediation}_{number}"
     start = f"ix_{table}_{'_'.join(columns)}".encode()[: _LONGEST - len(end)]
     return start.decode(errors="ignore") + end
 

@@ -13,6 +13,7 @@ _MOST = 100
 _LONGEST = 10_000  # characters of a query
 _TOPLEVEL_SINCE = 140000
 _TEXTS = {"SCONST", "USCONST", "BCONST", "XCONST"}
+_COMMENTS = {"SQL_COMMENT", "C_COMMENT"}
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,10 @@ def _read(session: Connection, schema: str) -> tuple[Statement, ...]:
 
 
 def parameterised(query: str) -> str:
-    """Give a query with a parameter for each value.
+    """Give a query with a parameter for each value, and without comments.
 
-    The server keeps the text as it was sent where it had forgotten the query meanwhile.
+    The server keeps the text as it was sent where it had forgotten the query meanwhile, and
+    comments always.
 
     Args:
         query: A statement, as pg_stat_statements has it.
@@ -124,4 +126,7 @@ def parameterised(query: str) -> str:
         tokens = scan(text)
     except (ParseError, ValueError):
         return ""
-    return "" if any(token.name in _TEXTS for token in tokens) else text
+    for token in reversed(tokens):
+        if token.name in _COMMENTS:
+            text = f"{text[: token.start]} {text[token.end + 1 :]}"
+    return "" if any(token.name in _TEXTS for token in tokens) else text.strip()

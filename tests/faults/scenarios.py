@@ -96,8 +96,8 @@ def index_lost(scene: "Scene") -> dict[str, Any]:
     columns = "project_id, worker_id, actual_date, hours, cost, created_at, updated_at"
     with scene.sandbox.connect() as session:
         session.execute(
-            f"INSERT INTO actuals (id, {columns}) SELECT gen_random_uuid(), {columns} "
-            "FROM actuals, generate_series(1, 6)"
+            f"INSERT INTO actuals (id, {columns}) SELECT md5(id::text || n)::uuid, {columns} "
+            "FROM actuals, generate_series(1, 6) n"
         )
         session.execute("DROP INDEX ix_actuals_worker_id")
         session.execute("ANALYZE actuals")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.database.explain_queries import explain_queries
+from flows.performance.explain_queries import explain_queries
 from infra.sandbox.services import Sandbox
 from tasks.database.hypothetical import read_index
 from tasks.database.query_plans import explain
