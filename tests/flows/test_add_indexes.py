@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from flows.performance.add_indexes import add_indexes
 from flows.help.undo_remediation import undo_remediation
+from flows.performance.add_indexes import add_indexes
 from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
