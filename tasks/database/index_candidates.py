@@ -49,6 +49,18 @@ class Candidate:
         return f"{self.heap.full_name} ({', '.join(self.columns)})"
 
     @property
+    def statement(self) -> str:
+        """The statement that would make it."""
+        return (
+            sql.SQL("CREATE INDEX ON {} ({})")
+            .format(
+                sql.Identifier(self.heap.schema_name, self.heap.name),
+                sql.SQL(", ").join(map(sql.Identifier, self.columns)),
+            )
+            .as_string()
+        )
+
+    @property
     def weight(self) -> float:
         """Cost of all runs of its queries: it cannot save more."""
         return sum(one.cost * runs for one, runs in zip(self.queries, self.runs, strict=True))
@@ -113,14 +125,10 @@ def weigh(session: Connection, one: Candidate) -> None:
 
 
 def _ask_hypopg(session: Connection, one: Candidate) -> None:
-    index = sql.SQL("CREATE INDEX ON {} ({})").format(
-        sql.Identifier(one.heap.schema_name, one.heap.name),
-        sql.SQL(", ").join(map(sql.Identifier, one.columns)),
-    )
     best: tuple[float, str] | None = None
     for measured in one.queries[:_MOST_QUERIES]:
         try:
-            foretold = foretell(session, measured.query, index.as_string())
+            foretold = foretell(session, measured.query, one.statement)
         except RemediationError:  # it is seen when the index is built
             return
         if foretold is None:

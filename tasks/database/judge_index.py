@@ -8,6 +8,7 @@ from tasks.database.create_index import CreateIndex, Made, find_made, write_comm
 from tasks.database.index_changes import drop_concurrently, insist_that_nobody_builds
 from tasks.database.marks import Mark, mark_text, read_mark
 from tasks.database.query_plans import explain
+from tasks.guardrails.errors import RemediationError, Transient
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Database
@@ -115,14 +116,19 @@ class JudgeIndex(Change):
         best: tuple[float, str] | None = None
         with database.connect() as session:
             for one in self.queries:
-                plan = explain(session, one.query)
+                try:
+                    plan = explain(session, one.query)
+                except Transient:
+                    raise
+                except RemediationError:  # what it reads is gone meanwhile
+                    continue
                 used = plan.uses(self.name)
                 share = plan.total_cost / one.cost if used and one.cost else 1.0
                 how = "" if used else ", and the planner does not use it"
                 told = f"cost {one.cost:,.2f} -> {plan.total_cost:,.2f}{how}"
                 if best is None or share < best[0]:
                     best = (share, told)
-        share, told = best or (1.0, "there is no query to judge it by")
+        share, told = best or (1.0, "no query that it was made for can be planned any more")
         return share <= MOST_COST_LEFT, told
 
     def _drop(self, database: Database, work: Work) -> None:

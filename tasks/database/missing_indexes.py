@@ -140,7 +140,10 @@ def _candidates(candidates: Sequence[Candidate], *, foretold: bool) -> Finding:
             for one in candidates[:_SHOWN]
         ),
         patch="As the owner of the table or a superuser: "
-        + "; ".join(f"CREATE INDEX CONCURRENTLY ON {one.on}" for one in refused[:_SHOWN])
+        + "; ".join(
+            one.statement.replace("INDEX ON", "INDEX CONCURRENTLY ON", 1)
+            for one in refused[:_SHOWN]
+        )
         if refused
         else "",
     )

@@ -235,6 +235,25 @@ def test_a_table_that_is_not_there(runs: Runs, sandbox: Sandbox) -> None:
     assert indexes(sandbox) == before
 
 
+def test_a_table_of_somebody_else_is_advised(runs: Runs, sandbox: Sandbox) -> None:
+    """The maintenance user may make no index on it: the statement is told, and who has to."""
+    with sandbox.connect() as session:
+        session.execute('CREATE TABLE "Theirs" (id int, "The Program" uuid REFERENCES programs)')
+        session.execute(
+            'INSERT INTO "Theirs" SELECT n, p.id FROM generate_series(1, 6000) n, programs p'
+        )
+        session.execute('GRANT SELECT ON "Theirs" TO PUBLIC')
+        session.execute("ANALYZE")
+    before = indexes(sandbox)
+    case, state = carry_out(runs, sandbox, add_indexes)
+    assert state.name == "Advised", state.message
+    advice = case.stages[0].stage.findings[0].patch
+    told = 'CREATE INDEX CONCURRENTLY ON "public"."Theirs" ("The Program")'
+    assert advice == f"As the owner of the table or a superuser: {told}"
+    assert rows_of(case)[0][4] == "the maintenance user may not make indexes on the table"
+    assert indexes(sandbox) == before
+
+
 def test_what_covers_columns(sandbox: Sandbox) -> None:
     """A valid B-tree over all rows whose first columns they are; nothing less."""
     as_owner(
