@@ -37,11 +37,13 @@ from tasks.platforms.targets import PLATFORMS
 
 # The highest risk that a stage of the remediation has; what a plan says decides, this is a tag.
 RISKS = {
+    "add_indexes": Risk.HARMLESS,
     "back_up_database": Risk.HARMLESS,
     "check_integrity": Risk.HARMLESS,
     "clean_up_backups": Risk.DESTRUCTIVE,
     "drop_kept_databases": Risk.DESTRUCTIVE,
     "initialise_database": Risk.DESTRUCTIVE,
+    "explain_queries": Risk.HARMLESS,
     "reap_remediations": Risk.HARMLESS,
     "rebuild_indexes": Risk.HARMLESS,
     "recover_remediation": Risk.DESTRUCTIVE,

@@ -82,11 +82,11 @@ class DropLeftOverIndex(_OfIndex):
     def apply(self, work: Work) -> None:
         """Drop it without locking anybody out."""
         database = targets.load(work.target).database
-        _insist_that_nobody_builds(database, self.schema_name, self.table)
-        _drop(database, self.schema_name, self.name, work)
+        insist_that_nobody_builds(database, self.schema_name, self.table)
+        drop_concurrently(database, self.schema_name, self.name, work)
 
 
-def _insist_that_nobody_builds(database: Database, schema: str, table: str) -> None:
+def insist_that_nobody_builds(database: Database, schema: str, table: str) -> None:
     """Make sure that no build of somebody else is under way: one of both would end in a deadlock.
 
     Raises:
@@ -107,7 +107,15 @@ def _insist_that_nobody_builds(database: Database, schema: str, table: str) -> N
         )
 
 
-def _drop(database: Database, schema: str, name: str, work: Work) -> None:
+def drop_concurrently(database: Database, schema: str, name: str, work: Work) -> None:
+    """Drop an index without locking anybody out; one that is gone is fine.
+
+    Args:
+        database: The database under care.
+        schema: Its schema.
+        name: Its name.
+        work: Where progress is reported.
+    """
     statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(schema, name))
     run_giving_way(database, statement, look_at_index_build, work, f"drop index {name}")
 
@@ -170,7 +178,7 @@ class RebuildIndex(_OfIndex):
     def apply(self, work: Work) -> str:
         """Clear what an earlier attempt left, then rebuild it; what is cancelled leaves nothing."""
         database = targets.load(work.target).database
-        _insist_that_nobody_builds(database, self.schema_name, self.table)
+        insist_that_nobody_builds(database, self.schema_name, self.table)
         self._clear(database, work)
         with database.connect() as session:
             was = self._found_among(list_indexes(session))
@@ -200,7 +208,7 @@ class RebuildIndex(_OfIndex):
         with database.connect() as session:
             left = self._left_among(list_indexes(session))
         for one in left:
-            _drop(database, one.schema_name, one.name, work)
+            drop_concurrently(database, one.schema_name, one.name, work)
 
     def _found_among(self, indexes: list[Index]) -> Index | None:
         mine = (self.schema_name, self.name)

@@ -106,14 +106,33 @@ def database_gone(scene: "Scene") -> dict[str, Any]:
             )
         )
     return {}
+def index_lost(scene: "Scene") -> dict[str, Any]:
+    """Let a table grow, and drop the index of one of its foreign keys."""
+    columns = "project_id, worker_id, actual_date, hours, cost, created_at, updated_at"
+    with scene.sandbox.connect() as session:
+        session.execute(
+            f"INSERT INTO actuals (id, {columns}) SELECT md5(id::text || n)::uuid, {columns} "
+            "FROM actuals, generate_series(1, 6) n"
+        )
+        session.execute("DROP INDEX ix_actuals_worker_id")
+        session.execute("ANALYZE actuals")
+    return {"tables": ["actuals"]}
+
+
+def query_to_explain(scene: "Scene") -> dict[str, Any]:
+    """Have a query that deletes, which is planned only."""
+    assert scene
+    return {"query": "DELETE FROM actuals WHERE hours = $1"}
 
 
 # Their scenarios keep users out: the load has to be in before.
 NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
 SCENARIOS: dict[str, Scenario] = {
+    "add_indexes": index_lost,
     "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
     "initialise_database": database_gone,
+    "explain_queries": query_to_explain,
     "rebuild_indexes": index_out_of_order,
     "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,

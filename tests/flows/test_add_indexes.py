@@ -1,0 +1,370 @@
+"""add_indexes on a sandbox under load, on which indexes are missing for real."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from flows.help.undo_remediation import undo_remediation
+from flows.performance.add_indexes import add_indexes
+from infra.sandbox.load import USER, Load
+from infra.sandbox.services import Sandbox
+from infra.sandbox.settings import HOST
+from tasks.database.create_index import CreateIndex, find_made, name_of_index, write_comment
+from tasks.database.index_catalogue import find_covering
+from tasks.database.judge_index import JudgeIndex, Measured
+from tasks.database.literals import without_literals
+from tasks.guardrails.case import Case
+from tasks.guardrails.plan import Standing, Work
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests.approving import carry_out
+from tests.prefect_fixtures import Runs
+from tests.snapshots import snapshot
+
+SECRET = "Erika-Mustermann-1964"
+ODD_TABLE, ODD_COLUMN = "Odd \"Table's", 'The "Column %s'
+ID = "abcde23456"
+LOST = "ix_actuals_worker_id"
+
+
+@pytest.fixture(autouse=True)
+def no_superuser(sandbox: Sandbox) -> None:
+    """Have remediations connect as a user that is no superuser."""
+    targets.give(SandboxTarget(**sandbox.target_settings(limited=True)))
+
+
+@contextmanager
+def under_load(sandbox: Sandbox) -> Iterator[None]:
+    """Put the application under load; not one request may fail."""
+    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    load.start()
+    try:
+        yield
+    finally:
+        seen = load.stop()
+    assert seen.requests > 0
+    assert (seen.failed, seen.missing) == (0, []), seen.answers
+
+
+def as_owner(sandbox: Sandbox, *statements: str | sql.Composed) -> None:
+    """Run statements as the owner of the tables."""
+    with sandbox.connect() as session:
+        session.execute("SET ROLE planner")
+        for statement in statements:
+            session.execute(statement.encode() if isinstance(statement, str) else statement)
+
+
+def as_application(sandbox: Sandbox, query: sql.Composed | str, times: int = 5) -> None:
+    """Run a query as the application does, with its values in its text."""
+    with psycopg.connect(
+        host=HOST,
+        port=sandbox.settings.ports["postgresql"],
+        dbname=sandbox.settings.database,
+        user="planner",
+        password=sandbox.settings.application_password,
+    ) as session:
+        for _ in range(times):
+            session.execute(query.encode() if isinstance(query, str) else query)
+
+
+def lose_an_index(sandbox: Sandbox) -> None:
+    """Let a table grow, and drop the index of one of its foreign keys."""
+    columns = "project_id, worker_id, actual_date, hours, cost, created_at, updated_at"
+    as_owner(
+        sandbox,
+        f"INSERT INTO actuals (id, {columns}) SELECT md5(id::text || n)::uuid, {columns} "
+        "FROM actuals, generate_series(1, 6) n",
+        f"DROP INDEX {LOST}",
+        "ANALYZE actuals",
+    )
+
+
+def indexes(sandbox: Sandbox) -> dict[str, tuple[object, ...]]:
+    """Read the indexes: name -> valid, definition, comment."""
+    with sandbox.connect() as session:
+        rows = session.execute(
+            "SELECT indexrelid::regclass::text, indisvalid, pg_get_indexdef(indexrelid), "
+            "obj_description(indexrelid, 'pg_class') FROM pg_index WHERE indrelid >= 16384"
+        ).fetchall()
+    return {str(row[0]): tuple(row[1:]) for row in rows}
+
+
+def rows_of(case: Case, number: int = 0) -> tuple[tuple[str, ...], ...]:
+    """Give the table of a finding; the first is that of the candidates."""
+    return case.stages[0].stage.findings[number].rows
+
+
+def plan_of(sandbox: Sandbox, query: str) -> str:
+    """Ask for a plan as an administrator would."""
+    with sandbox.connect() as session:
+        return "\n".join(str(row[0]) for row in session.execute(f"EXPLAIN {query}".encode()))
+
+
+def test_a_lost_index_is_made_again_and_undone_under_load(runs: Runs, sandbox: Sandbox) -> None:
+    """It is found by its foreign key, used by the planner, and its undo leaves nothing."""
+    lose_an_index(sandbox)
+    before, original = indexes(sandbox), snapshot(sandbox, without_load=True)
+    query = "SELECT * FROM actuals WHERE worker_id = (SELECT id FROM workers LIMIT 1)"
+    assert "Seq Scan on actuals" in plan_of(sandbox, query)
+    with under_load(sandbox):
+        case, state = carry_out(runs, sandbox, add_indexes)
+    assert state.name == "Remediated", state.message
+    after = indexes(sandbox)
+    (name,) = set(after) - set(before)
+    assert name.endswith(f"_{case.id}_1")
+    valid, definition, comment = after[name]
+    assert valid
+    assert str(definition).endswith("ON public.actuals USING btree (worker_id)")
+    told = rf"remedy {case.id} kept: added \d{{4}}-\d\d-\d\d for foreign key .*; kept: cost .*"
+    assert re.fullmatch(told, str(comment)), comment
+    assert name in plan_of(sandbox, query)
+    assert {one: after[one] for one in before} == before
+    assert snapshot(sandbox, without_load=True).rows == original.rows
+    (watched,) = case.of_kind("watched")
+    assert watched.facts["failed"] == 0
+
+    with under_load(sandbox):
+        _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert ended.name == "Remediated", ended.message
+    assert indexes(sandbox) == before
+    assert snapshot(sandbox, without_load=True) == original
+
+
+def test_nothing_is_made_without_need(runs: Runs, sandbox: Sandbox) -> None:
+    """Every foreign key has its index: unused ones and tables are shown, nothing differs."""
+    before, original = indexes(sandbox), snapshot(sandbox)
+    case, state = carry_out(runs, sandbox, add_indexes)
+    assert state.name == "Unchanged", state.message
+    assert (indexes(sandbox), snapshot(sandbox)) == (before, original)
+    said = [one.what for one in case.stages[0].stage.findings]
+    assert "0 indexes might be missing" in said[0]
+    assert [one for one in said if "that no scan has used since" in one]
+    assert not [row for row in rows_of(case, -1) if "_pkey" in row[0] or "_key" in row[0]]
+
+
+def make_odd_table(sandbox: Sandbox) -> sql.Composed:
+    """Make a table with odd names; gives a query of it that reads all of it for one row."""
+    table, column = sql.Identifier(ODD_TABLE), sql.Identifier(ODD_COLUMN)
+    as_owner(
+        sandbox,
+        sql.SQL("CREATE TABLE {} (id int PRIMARY KEY, {} varchar(60), day date)").format(
+            table, column
+        ),
+        sql.SQL(
+            "INSERT INTO {} SELECT n, 'name ' || n, date '2024-01-01' + n % 300 "
+            "FROM generate_series(1, 20000) n"
+        ).format(table),
+        sql.SQL("ANALYZE {}").format(table),
+    )
+    return sql.SQL(
+        "SELECT * FROM {} /* {} */ WHERE {} = {} AND day >= '2024-03-01' ORDER BY 1"
+    ).format(table, sql.SQL(SECRET), column, sql.Literal(SECRET))
+
+
+def test_a_slow_query_gets_its_index_and_shows_no_value(runs: Runs, sandbox: Sandbox) -> None:
+    """By pg_stat_statements, whatever its names are; what users looked for is shown nowhere."""
+    query = make_odd_table(sandbox)
+    as_application(sandbox, query)
+    before = indexes(sandbox)
+    case, state = carry_out(runs, sandbox, add_indexes, tables=[ODD_TABLE])
+    assert state.name == "Remediated", state.message
+    ((name, made),) = [one for one in indexes(sandbox).items() if one[0] not in before]
+    assert made[0]
+    assert f"({sql.Identifier(ODD_COLUMN).as_string()}, day)" in str(made[1])
+    with sandbox.connect() as session:
+        plan = session.execute(sql.SQL("EXPLAIN {}").format(query)).fetchall()
+    assert name.strip('"').replace('""', '"').removeprefix("public.") in str(plan).replace(
+        '""', '"'
+    ).replace("\\'", "'")
+    told = case.stages[0].stage.model_dump_json()
+    assert "$1" in told
+    assert SECRET not in told
+
+    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert ended.name == "Remediated", ended.message
+    assert indexes(sandbox) == before
+
+
+def test_an_index_that_does_not_help_is_dropped_again(runs: Runs, sandbox: Sandbox) -> None:
+    """All rows have one value: the planner goes on reading the table, and the record says so."""
+    as_owner(
+        sandbox,
+        "CREATE TABLE deliveries (id int PRIMARY KEY, program_id uuid REFERENCES programs)",
+        "INSERT INTO deliveries SELECT n, (SELECT min(id::text)::uuid FROM programs) "
+        "FROM generate_series(1, 30000) n",
+        "ANALYZE deliveries",
+    )
+    before, original = indexes(sandbox), snapshot(sandbox)
+    case, state = carry_out(runs, sandbox, add_indexes)
+    assert state.name == "Remediated", state.message
+    notes = [str(entry.facts["note"]) for entry in case.of_kind("done")]
+    assert "did not help and is dropped" in notes[-1]
+    assert "the planner does not use it" in notes[-1]
+    assert (indexes(sandbox), snapshot(sandbox)) == (before, original)
+
+
+def test_only_so_many_are_made_and_small_tables_are_left(runs: Runs, sandbox: Sandbox) -> None:
+    """The one that may save most comes first; the others are listed, and why."""
+    lose_an_index(sandbox)
+    as_owner(
+        sandbox,
+        "CREATE TABLE few (program_id uuid REFERENCES programs)",
+        "CREATE TABLE many (id int, program_id uuid REFERENCES programs)",
+        "INSERT INTO many SELECT n, p.id FROM generate_series(1, 6000) n, programs p",
+        "ANALYZE",
+    )
+    before = indexes(sandbox)
+    case, state = carry_out(runs, sandbox, add_indexes, at_most=1)
+    assert state.name == "Remediated", state.message
+    assert len(indexes(sandbox)) == len(before) + 1
+    assert [row[4] for row in rows_of(case)] == ["made", "not in this run: at most 1 index"]
+    small = [one for one in case.stages[0].stage.findings if "read faster as a whole" in one.what]
+    assert ("public.few (program_id)",) in small[0].rows
+
+
+def test_a_table_that_is_not_there(runs: Runs, sandbox: Sandbox) -> None:
+    """The error names it, and nothing was touched."""
+    before = indexes(sandbox)
+    _, state = carry_out(runs, sandbox, add_indexes, tables=["projcts"])
+    assert state.name == "Refused", state.message
+    assert "'projcts': no such table" in (state.message or "")
+    assert indexes(sandbox) == before
+
+
+def test_a_table_of_somebody_else_is_advised(runs: Runs, sandbox: Sandbox) -> None:
+    """The maintenance user may make no index on it: the statement is told, and who has to."""
+    with sandbox.connect() as session:
+        session.execute('CREATE TABLE "Theirs" (id int, "The Program" uuid REFERENCES programs)')
+        session.execute(
+            'INSERT INTO "Theirs" SELECT n, p.id FROM generate_series(1, 6000) n, programs p'
+        )
+        session.execute('GRANT SELECT ON "Theirs" TO PUBLIC')
+        session.execute("ANALYZE")
+    before = indexes(sandbox)
+    case, state = carry_out(runs, sandbox, add_indexes)
+    assert state.name == "Advised", state.message
+    advice = case.stages[0].stage.findings[0].patch
+    told = 'CREATE INDEX CONCURRENTLY ON "public"."Theirs" ("The Program")'
+    assert advice == f"As the owner of the table or a superuser: {told}"
+    assert rows_of(case)[0][4] == "the maintenance user may not make indexes on the table"
+    assert indexes(sandbox) == before
+
+
+def test_what_covers_columns(sandbox: Sandbox) -> None:
+    """A valid B-tree over all rows whose first columns they are; nothing less."""
+    as_owner(
+        sandbox,
+        "CREATE TABLE covered (a text, b int, c int, d int)",
+        "CREATE INDEX one ON covered (b, c, d)",
+        "CREATE INDEX two ON covered (a text_pattern_ops)",
+        "CREATE INDEX three ON covered (d) WHERE c > 0",
+        "CREATE INDEX four ON covered USING hash (d)",
+        'CREATE INDEX five ON covered (a COLLATE "C", d)',
+    )
+    with targets.load("sandbox").database.connect() as session:
+        row = session.execute("SELECT 'covered'::regclass::oid::bigint AS oid").fetchone()
+        oid = int((row or {})["oid"])
+        assert find_covering(session, oid, ("b",)) == "public.one"
+        assert find_covering(session, oid, ("c", "b")) == "public.one"
+        assert find_covering(session, oid, ("b", "c"), ("d",)) == "public.one"
+        for equal in (("c",), ("a",), ("d",), ("d", "b")):
+            assert find_covering(session, oid, equal) == ""
+        assert find_covering(session, oid, ("c",), ("b",)) == ""
+
+
+def wanted(sandbox: Sandbox) -> tuple[CreateIndex, JudgeIndex, Work]:
+    """Lose an index; gives the changes that make one in its place."""
+    lose_an_index(sandbox)
+    with sandbox.connect() as session:
+        row = session.execute("SELECT 'actuals'::regclass::oid::int").fetchone()
+    assert row
+    name = name_of_index("actuals", ("worker_id",), ID, 1)
+    made = CreateIndex(
+        schema_name="public",
+        name=name,
+        table="actuals",
+        table_oid=row[0],
+        equal=("worker_id",),
+        why="a test",
+    )
+    query = Measured(query="SELECT 1 FROM ONLY actuals WHERE worker_id = $1", cost=10_000)
+    judged = JudgeIndex(
+        schema_name="public", name=name, table="actuals", on=made.on, queries=(query,)
+    )
+    return made, judged, Work(target="sandbox", remediation=ID)
+
+
+def test_what_a_kill_left_is_recognised_and_cleared(sandbox: Sandbox) -> None:
+    """An invalid index, one without a comment, one that was judged and not dropped yet."""
+    made, judged, work = wanted(sandbox)
+    before = indexes(sandbox)
+    database = targets.load("sandbox").database
+    assert made.observe(work).standing is Standing.BEFORE
+    with sandbox.connect() as holder, database.connect(statement_timeout="2s") as session:
+        holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        holder.execute("SELECT count(*) FROM users")
+        with pytest.raises(Exception, match="statement timeout"):
+            session.execute(made.statement)
+        holder.rollback()
+    assert indexes(sandbox)[made.name][0] is False
+    assert made.observe(work).standing is Standing.HALF
+    made.apply(work)
+    assert made.observe(work).standing is Standing.AFTER
+    assert judged.observe(work).standing is Standing.BEFORE
+
+    write_comment(database, "public", made.name, "")
+    assert made.observe(work).standing is Standing.HALF
+    made.apply(work)
+    assert made.observe(work).standing is Standing.AFTER
+
+    write_comment(database, "public", made.name, f"remedy {ID} useless: it did not help")
+    assert judged.observe(work).standing is Standing.HALF
+    judged.apply(work)
+    assert judged.observe(work).standing is Standing.AFTER
+    assert indexes(sandbox) == before
+
+    made.apply(work)
+    for _ in range(2):
+        made.revert(work)
+        assert made.observe(work).standing is Standing.BEFORE
+    assert indexes(sandbox) == before
+
+
+def test_an_index_that_somebody_else_made_meanwhile_is_enough(sandbox: Sandbox) -> None:
+    """Nothing is made beside it, nothing is judged, and an undo does not touch it."""
+    made, judged, work = wanted(sandbox)
+    as_owner(sandbox, f"CREATE INDEX {LOST} ON actuals (worker_id, actual_date)")
+    before = indexes(sandbox)
+    seen = made.observe(work)
+    assert seen.standing is Standing.AFTER
+    assert f"public.{LOST} serves the same" in seen.detail
+    assert judged.observe(work).standing is Standing.AFTER
+    made.revert(work)
+    assert indexes(sandbox) == before
+
+
+def test_the_name_of_something_else_is_left_alone(sandbox: Sandbox) -> None:
+    """Another index has the name: that is neither ours to drop nor to take for ours."""
+    made, _, work = wanted(sandbox)
+    as_owner(sandbox, f"CREATE UNIQUE INDEX {made.name} ON actuals (id)")
+    before = indexes(sandbox)
+    assert made.observe(work).standing is Standing.OTHER
+    made.revert(work)
+    assert indexes(sandbox) == before
+    with targets.load("sandbox").database.connect() as session:
+        assert find_made(session, "public", "no such name") is None
+
+
+def test_values_and_comments_are_not_shown() -> None:
+    """Whatever they are written as; names and parameters stay."""
+    shown = without_literals(
+        f"SELECT 'ä', 5, E'x', $${SECRET}$$ FROM \"T 'x'\" -- {SECRET}\nWHERE a = $1 /* x */"
+    )
+    assert shown == "SELECT ?, ?, ?, ? FROM \"T 'x'\" WHERE a = $1"
+    assert SECRET not in without_literals(f"SELECT 'x\\' , {SECRET}")
+    assert SECRET not in without_literals(f"SELECT '{SECRET}")
+    assert without_literals("(NOT (hashed SubPlan 1))") == "(NOT (hashed SubPlan 1))"
