@@ -41,6 +41,7 @@ RISKS = {
     "check_integrity": Risk.HARMLESS,
     "clean_up_backups": Risk.DESTRUCTIVE,
     "drop_kept_databases": Risk.DESTRUCTIVE,
+    "find_slow_queries": Risk.HARMLESS,
     "reap_remediations": Risk.HARMLESS,
     "rebuild_indexes": Risk.HARMLESS,
     "recover_remediation": Risk.DESTRUCTIVE,
