@@ -15,7 +15,7 @@ from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection
 
 _DEPENDED_UPON = "2BP01"
-_TIMEOUTS = {"lock_timeout": "2s", "statement_timeout": "30s"}
+_LOCK, _WHOLE = "2s", "30s"
 
 
 class CreateExtension(Change):
@@ -63,7 +63,9 @@ class CreateExtension(Change):
         name = sql.Identifier(self.name)
         mark = mark_text(Mark(work.remediation, "created"), "goes with the undo of that")
         with (
-            targets.load(work.target).database.connect(**_TIMEOUTS) as session,
+            targets.load(work.target).database.connect(
+                lock_timeout=_LOCK, statement_timeout=_WHOLE
+            ) as session,
             session.transaction(),
         ):
             session.execute(sql.SQL("CREATE EXTENSION {}").format(name))
@@ -77,7 +79,9 @@ class CreateExtension(Change):
         Raises:
             UndoFailed: Something was built on it.
         """
-        with targets.load(work.target).database.connect(**_TIMEOUTS) as session:
+        with targets.load(work.target).database.connect(
+            lock_timeout=_LOCK, statement_timeout=_WHOLE
+        ) as session:
             mark = read_mark(self._comment(session))
             if mark is None or mark.remediation != work.remediation:
                 return

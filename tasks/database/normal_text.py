@@ -15,7 +15,7 @@ _UNREAD = "(text that cannot be read)"
 _LONGEST = 300
 
 
-def without_literals(text: str) -> str:
+def with_parameters(text: str) -> str:
     """Give a statement with a parameter in the place of each literal, and without comments.
 
     Args:
@@ -52,7 +52,7 @@ def shown(text: str) -> str:
     """Shorten a text without literals: lists of parameters to their first, the end where long.
 
     Args:
-        text: From `without_literals`.
+        text: From `with_parameters`.
     """
     short = _ROWS.sub(r"\1, ...", _LIST.sub(r"\1, ...", text))
     return short if len(short) <= _LONGEST else f"{short[:_LONGEST]}..."

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from tasks.database.normal_text import shown
-from tasks.database.slow_queries import Problem, find_problems, find_repeated, is_read
+from tasks.database.slow_plans import SeenPlan, look_at_plan, topic_of
+from tasks.database.slow_queries import Problem, find_detour, find_problems, find_repeated, is_read
 from tasks.database.statements import Query
-from tasks.guardrails.errors import RemediationError, Transient
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.words import counted
 from tasks.platforms.protocols import Connection
@@ -14,7 +14,6 @@ _TOP = 10
 _BAR = 8  # characters of the longest bar
 # Below both nobody waits for it: its plan is no finding.
 _WORTH_SECONDS, _WORTH_MS = 1.0, 50.0
-_PLAN_LINES, _PLAN_WIDTH = 25, 90
 
 
 def describe_queries(
@@ -84,19 +83,21 @@ def _describe(
     session: Connection, name: str, query: Query, share: float, repeated: Problem | None
 ) -> Finding:
     problems = [repeated] if repeated else []
-    how, rows = "what was counted", ()
+    plan = SeenPlan()
     if query.seconds >= _WORTH_SECONDS or max(query.mean, query.slowest) >= _WORTH_MS:
         problems += find_problems(query)
-        if is_read(query):
-            how, rows, of_plan = _plan(session, query)
-            problems += of_plan
+        plan = look_at_plan(session, query) if is_read(query) else plan
+        measured = {topic_of(one.what) for one in problems}
+        problems += [
+            one for one in plan.problems if topic_of(one.what) not in measured - {""}
+        ] or find_detour(query)
     said = " ".join(one.what for one in problems)
     return Finding(
         what=f"{name}, {share:.0%} of the time: {_figures(query)}. {shown(query.text)}"
         f"{f'. What is wrong: {said}' if said else ''}",
-        how=how,
-        columns=("plan",) if rows else (),
-        rows=rows,
+        how=plan.how,
+        columns=("plan",) if plan.lines else (),
+        rows=tuple((line,) for line in plan.lines),
         patch="\n".join(dict.fromkeys(one.todo for one in problems)),
     )
 
@@ -107,10 +108,3 @@ def _figures(query: Query) -> str:
     parts += [f"the slowest {query.slowest:,.0f} ms"] if query.slowest else []
     parts += [f"{query.hit / pages:.0%} of its pages in the cache"] if pages else []
     return ", ".join(parts)
-
-
-def _plan(
-    session: Connection, query: Query
-) -> tuple[str, tuple[tuple[str, ...], ...], list[Problem]]:
-    """Ask for the plan of a query that only reads; nothing is executed."""
-    return "what was counted", (), []

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from tasks.database.normal_text import first_word
 from tasks.database.statements import Query
 
+ADD_INDEXES = "Run add_indexes: it finds the index that serves its WHERE, JOIN or ORDER BY."
+PAGE_IT = (
+    "Give it a LIMIT, and page by key: "
+    "select(Thing).where(Thing.id > last).order_by(Thing.id).limit(100)"
+)
 _MANY_ROWS = 1000  # given by one call
 _LIMIT = re.compile(r"\b(limit|fetch (first|next))\b", re.IGNORECASE)
 _PAGE = 8192
@@ -39,42 +44,21 @@ def find_problems(query: Query) -> list[Problem]:
         query: What was counted of it.
 
     Returns:
-        A problem for each: it gives too much, spills, reads too much.
+        A problem for each: it gives too much, spills, reads past the cache.
     """
     calls = max(1, query.calls)
     problems = []
     if is_read(query) and query.rows_each >= _MANY_ROWS and not _LIMIT.search(query.text):
         problems.append(
-            Problem(
-                f"Each call gives {query.rows_each:,.0f} rows, and it has no LIMIT.",
-                "Give it a LIMIT, and page by key: "
-                "select(Thing).where(Thing.id > last).order_by(Thing.id).limit(100)",
-            )
+            Problem(f"Each call gives {query.rows_each:,.0f} rows, and it has no LIMIT.", PAGE_IT)
         )
     if query.spilled:
         spilled = query.spilled * _PAGE / calls
-        enough = _power_of_two(3 * spilled / 1e6)
         problems.append(
             Problem(
                 f"A sort or hash does not fit into work_mem: each call writes "
                 f"{_size(spilled)} to disk for it.",
-                f"An index in the order that it sorts by; or more memory, for it alone: "
-                f"SET LOCAL work_mem = '{enough}MB' in its transaction. For all of a role every "
-                "sort of every session may take that much.",
-            )
-        )
-    return problems + _reads_too_much(query, calls)
-
-
-def _reads_too_much(query: Query, calls: int) -> list[Problem]:
-    pages = (query.hit + query.read) / calls
-    problems = []
-    if query.rows_each >= 0 and pages >= _MANY_PAGES * max(1.0, query.rows_each / _PAGES_A_ROW):
-        problems.append(
-            Problem(
-                f"Each call goes through {_size(pages * _PAGE)} of pages for "
-                f"{query.rows_each:,.1f} rows: no index leads to them.",
-                "Run add_indexes for what its WHERE or JOIN compares.",
+                more_memory(3 * spilled),
             )
         )
     if query.read >= _MANY_PAGES * calls and query.hit < _COLD * (query.hit + query.read):
@@ -86,6 +70,40 @@ def _reads_too_much(query: Query, calls: int) -> list[Problem]:
             )
         )
     return problems
+
+
+def find_detour(query: Query) -> list[Problem]:
+    """Say where a query goes through many pages for few rows, whatever its plan shows.
+
+    Args:
+        query: What was counted of it.
+    """
+    pages = (query.hit + query.read) / max(1, query.calls)
+    if query.rows_each < 0 or pages < _MANY_PAGES * max(1.0, query.rows_each / _PAGES_A_ROW):
+        return []
+    return [
+        Problem(
+            f"Each call goes through {_size(pages * _PAGE)} of pages for "
+            f"{query.rows_each:,.1f} rows: no index leads to them.",
+            ADD_INDEXES,
+        )
+    ]
+
+
+def more_memory(needed: float) -> str:
+    """Say how to have a sort in memory.
+
+    Args:
+        needed: Bytes that it needs there, about.
+    """
+    enough = 8
+    while enough < needed / 1e6:
+        enough *= 2
+    return (
+        "An index in the order that it sorts by; or more memory, for it alone: "
+        f"SET LOCAL work_mem = '{enough}MB' in its transaction. Set for a role, every sort of "
+        "every session may take that much."
+    )
 
 
 def find_repeated(queries: Sequence[Query]) -> dict[str, Problem]:
@@ -141,13 +159,6 @@ def _parent(child: Query, reads: Sequence[Query]) -> Query | None:
 def is_read(query: Query) -> bool:
     """Say whether a query reads, by its first word."""
     return first_word(query.text) in {"SELECT", "WITH", "TABLE", "VALUES"}
-
-
-def _power_of_two(megabytes: float) -> int:
-    enough = 8
-    while enough < megabytes:
-        enough *= 2
-    return enough
 
 
 def _size(number: float) -> str:

@@ -2,6 +2,8 @@
 
 import time
 
+from psycopg import sql
+
 from tasks.database.slow_findings import describe_queries
 from tasks.database.statements import (
     EXTENSION,
@@ -91,7 +93,7 @@ def _hidden(queries: list[Query], statistics: Statistics) -> tuple[Finding, ...]
         Finding(
             what=f"{statistics.user} sees its own statements only; others took {seconds:,.1f} s.",
             how=f"<insufficient privilege> in {EXTENSION}",
-            patch=f"As a superuser: GRANT pg_read_all_stats TO {statistics.user}",
+            patch=f"As a superuser: GRANT pg_read_all_stats TO {_quoted(statistics.user)}",
         ),
     )
 
@@ -121,27 +123,25 @@ def describe_missing(statistics: Statistics, database: str) -> tuple[Finding, ..
     if statistics.usable:
         return ()
     missing, steps = [], []
+    by = f"-- as a superuser, in {database}"
     if not statistics.available:
         missing.append("the server has not its files")
-        steps.append("# Install PostgreSQL's contrib modules on the server's host.")
+        steps.append("Install PostgreSQL's contrib modules on the server's host.")
     if not statistics.preloaded:
         missing.append("the server was started without it")
-        steps += [
-            "# In postgresql.conf, behind what is there, then restart the server:",
-            f"shared_preload_libraries = '{EXTENSION}'",
-        ]
+        steps.append(
+            f"shared_preload_libraries = '{EXTENSION}'  # in postgresql.conf, behind what is "
+            "there; then restart the server"
+        )
     if not statistics.schema_name:
         missing.append(f"it is not installed in {database}")
         if not (statistics.may_create and statistics.preloaded):
-            steps.append(f"# As a superuser, in {database}:")
-            steps.append(f"CREATE EXTENSION {EXTENSION};")
+            steps.append(f"CREATE EXTENSION {EXTENSION}; {by}")
     elif not statistics.may_read:
         missing.append(f"{statistics.user} may not read it")
-        steps += [
-            f"# As a superuser, in {database}:",
-            f"GRANT USAGE ON SCHEMA {statistics.schema_name} TO {statistics.user};",
-            f"GRANT SELECT ON {statistics.schema_name}.{EXTENSION} TO {statistics.user};",
-        ]
+        schema, user = _quoted(statistics.schema_name), _quoted(statistics.user)
+        steps.append(f"GRANT USAGE ON SCHEMA {schema} TO {user}; {by}")
+        steps.append(f"GRANT SELECT ON {schema}.{EXTENSION} TO {user}; {by}")
     return (
         Finding(
             what=f"{EXTENSION} cannot be asked: {'; '.join(missing)}.",
@@ -149,3 +149,7 @@ def describe_missing(statistics: Statistics, database: str) -> tuple[Finding, ..
             patch="\n".join(steps),
         ),
     )
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string()

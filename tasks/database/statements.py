@@ -10,7 +10,7 @@ from typing import Any
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
-from tasks.database.normal_text import shown, without_literals
+from tasks.database.normal_text import shown, with_parameters
 from tasks.platforms.protocols import Connection
 
 EXTENSION = "pg_stat_statements"
@@ -230,7 +230,7 @@ def queries_of(now: Counted, before: Counted | None = None, but: Iterable[str] =
         if new[_CALLS] <= 0 or key[0] in left_out:
             continue
         given = now.texts[key]
-        text = given if given == _HIDDEN else without_literals(given)
+        text = given if given == _HIDDEN else with_parameters(given)
         whole.setdefault(shown(text), text)
         sums = found[shown(text)].setdefault(key[0], [0.0] * len(new))
         found[shown(text)][key[0]] = [a + b for a, b in zip(sums, new, strict=True)]
