@@ -38,6 +38,7 @@ def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, A
         "maintenance_database": "postgres",
         "programs": str(sandbox.cluster.programs),
         "data_directory": str(sandbox.cluster.data),
+        "database_log": str(sandbox.cluster.service.log),
         "url": sandbox.url,
         "proxy_control_url": sandbox.control_url,
         "application_directory": str(APPLICATION),

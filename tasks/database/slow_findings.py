@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from tasks.database.normal_text import shown
+from tasks.database.queries import Query
 from tasks.database.slow_plans import SeenPlan, look_at_plan, topic_of
 from tasks.database.slow_queries import Problem, find_detour, find_problems, find_repeated, is_read
-from tasks.database.statements import Query
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.words import counted
 from tasks.platforms.protocols import Connection

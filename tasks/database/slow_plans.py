@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from tasks.database.queries import Query
 from tasks.database.query_plans import explain
 from tasks.database.slow_queries import ADD_INDEXES, PAGE_IT, Problem, more_memory
-from tasks.database.statements import Query
 from tasks.guardrails.errors import RemediationError
 from tasks.platforms.protocols import Connection
 

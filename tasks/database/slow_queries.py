@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.database.normal_text import first_word
-from tasks.database.statements import Query
+from tasks.database.queries import Query
 
 ADD_INDEXES = "Run add_indexes: it finds the index that serves its WHERE, JOIN or ORDER BY."
 PAGE_IT = (

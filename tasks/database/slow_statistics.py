@@ -4,15 +4,13 @@ import time
 
 from psycopg import sql
 
+from tasks.database.queries import Counted, Query, queries_of
 from tasks.database.slow_findings import describe_queries
 from tasks.database.statements import (
     EXTENSION,
-    Counted,
-    Query,
     Statistics,
     count_statements,
     inspect_statistics,
-    queries_of,
 )
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding

@@ -1,7 +1,10 @@
 """find_slow_queries on a sandbox under load, with queries that are slow for real."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,8 +16,10 @@ from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
+from tasks.database.log_place import LogPlace
+from tasks.database.query_log import LogSlowStatements, StopLogging
 from tasks.guardrails.case import Case
-from tasks.guardrails.plan import Finding
+from tasks.guardrails.plan import Finding, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
@@ -260,3 +265,200 @@ def test_what_may_not_be_seen_is_said(runs: Runs, sandbox: Sandbox) -> None:
     assert state.name == "Advised", state.message
     (told,) = [one for one in findings(case) if "pg_read_all_stats" in one.patch]
     assert "sees its own statements only" in told.what
+
+
+MAY_LOG = (
+    "GRANT ALTER SYSTEM ON PARAMETER log_min_duration_statement TO planner_admin",
+    "GRANT EXECUTE ON FUNCTION pg_reload_conf() TO planner_admin",
+    "GRANT SELECT ON pg_file_settings TO planner_admin",
+    "GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO planner_admin",
+)
+
+
+@pytest.fixture
+def logged(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """A sandbox whose maintenance user may log slow statements, and has no statistics."""
+    version = sandbox.connect().info.server_version
+    if version < 150000:
+        pytest.skip("before PostgreSQL 15 a superuser only may set it")
+    use(sandbox, limited=True)
+    drop_extension(sandbox)
+    with sandbox.connect() as session:
+        for statement in MAY_LOG:
+            session.execute(statement)
+    try:
+        yield sandbox
+    finally:
+        with sandbox.connect() as session:
+            session.execute("REVOKE ALL ON PARAMETER log_min_duration_statement FROM planner_admin")
+            session.execute("ALTER SYSTEM RESET log_min_duration_statement")
+            session.execute("SELECT pg_reload_conf()")
+
+
+def auto_conf(sandbox: Sandbox) -> str:
+    """Read what ALTER SYSTEM has written."""
+    return (sandbox.cluster.data / "postgresql.auto.conf").read_text()
+
+
+def in_force(sandbox: Sandbox) -> str:
+    """Ask a new session what is logged."""
+    with sandbox.connect() as session:
+        row = session.execute("SHOW log_min_duration_statement").fetchone()
+    return str(row[0]) if row else ""
+
+
+def set_before(sandbox: Sandbox, value: str) -> None:
+    """Set what is logged, as an administrator has done long ago."""
+    with sandbox.connect() as session:
+        session.execute(f"ALTER SYSTEM SET log_min_duration_statement = '{value}'")
+        session.execute("SELECT pg_reload_conf()")
+
+
+def slow_while(sandbox: Sandbox, stop: threading.Event) -> None:
+    """Ask slowly until told to stop, in a session that is open all the time."""
+    with application(sandbox) as session:
+        while not stop.is_set():
+            session.execute(
+                f"SELECT id FROM \"work items\" WHERE note = '{CANARY}' OR id = %s", (5,)
+            )
+            stop.wait(0.1)
+
+
+@contextmanager
+def asking(sandbox: Sandbox) -> Iterator[None]:
+    """Have an application ask slowly while the block runs."""
+    stop = threading.Event()
+    thread = threading.Thread(target=slow_while, args=(sandbox, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("before", ["", "1min"])
+def test_slow_statements_are_logged_for_a_while(runs: Runs, logged: Sandbox, before: str) -> None:
+    """They are found in the log, of sessions that were open as well; the setting is as before."""
+    fill_without_statistics(logged)
+    if before:
+        set_before(logged, before)
+    written, force, original = (
+        auto_conf(logged),
+        in_force(logged),
+        snapshot(logged, without_load=True),
+    )
+    assert ("log_min_duration_statement" in written) is bool(before)
+    with asking(logged):
+        case, state = run(runs, logged, watch_seconds=3, slower_than_ms=1)
+    assert state.name == "Remediated", state.message
+    told = of(findings(case), "WHERE note = $1 OR id = $2")
+    assert "by planner, the slowest" in told.what
+    assert "no index serves that" in told.what
+    assert [entry.facts["note"] for entry in case.of_kind("done")] == ["", "logged for 3 s"]
+    assert CANARY in logged.cluster.service.log.read_text(errors="replace")
+    assert CANARY not in str([entry.facts for entry in case.entries]) + (state.message or "")
+    assert (auto_conf(logged), in_force(logged)) == (written, force)
+    assert snapshot(logged, without_load=True) == original
+
+
+def fill_without_statistics(sandbox: Sandbox) -> None:
+    """Make the tables where pg_stat_statements is not there to forget."""
+    with sandbox.connect() as session:
+        session.execute("CREATE EXTENSION pg_stat_statements")
+    fill(sandbox)
+    drop_extension(sandbox)
+
+
+def changes_of(case_id: str, place: Path) -> tuple[LogSlowStatements, StopLogging, Work]:
+    """Make the changes of a plan, and the work that they are told, as begun."""
+    at = LogPlace(by="file", path=str(place), offset=0, form="stderr", prefix="")
+    return (
+        LogSlowStatements(slower_than_ms=7, before=None, place=at),
+        StopLogging(slower_than_ms=7, before=None, seconds=0),
+        Work(target="sandbox", remediation=case_id, begun_at=datetime.now(UTC)),
+    )
+
+
+def test_what_a_kill_leaves_is_recognised_and_put_back(logged: Sandbox, tmp_path: Path) -> None:
+    """Written and not loaded, on the way there and back: it is seen, gone on with, or undone."""
+    start, stop, work = changes_of("abcdefghij", tmp_path)
+    written = auto_conf(logged)
+    assert start.observe(work).standing is Standing.BEFORE
+    with logged.connect() as session:
+        session.execute("ALTER SYSTEM SET log_min_duration_statement = '7'")
+    assert start.observe(work).standing is Standing.HALF
+    start.revert(work)
+    start.revert(work)
+    assert (auto_conf(logged), in_force(logged)) == (written, "-1")
+    assert start.observe(work).standing is Standing.BEFORE
+
+    start.apply(work)
+    assert in_force(logged) == "7ms"
+    assert start.observe(work).standing is Standing.AFTER
+    assert stop.observe(work).standing is Standing.BEFORE
+    with logged.connect() as session:
+        session.execute("ALTER SYSTEM RESET log_min_duration_statement")
+    assert stop.observe(work).standing is Standing.HALF
+    stop.apply(work)
+    assert stop.observe(work).standing is Standing.AFTER
+    assert (auto_conf(logged), in_force(logged)) == (written, "-1")
+
+    set_before(logged, "9s")
+    assert start.observe(work).standing is Standing.OTHER
+    assert "9s in postgresql.auto.conf" in start.observe(work).detail
+
+
+def test_killed_in_the_window_it_is_put_back(
+    runs: Runs, logged: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the wait fails for good the logging ends with the undo."""
+    written = auto_conf(logged)
+
+    def fail(_self: StopLogging, _work: Work) -> str:
+        assert in_force(logged) == "5ms"
+        raise RuntimeError("the power went")
+
+    monkeypatch.setattr(StopLogging, "apply", fail)
+    _, state = run(runs, logged, watch_seconds=60, slower_than_ms=5, source="log")
+    assert state.name == "Undone", state.message
+    assert (auto_conf(logged), in_force(logged)) == (written, "-1")
+
+
+def test_who_may_not_log_is_told_which_grants(runs: Runs, sandbox: Sandbox) -> None:
+    """Nothing is changed; each right that is missing is named, and with these it may."""
+    use(sandbox, limited=True)
+    case, state = carry_out(runs, sandbox, find_slow_queries, source="log", watch_seconds=1)
+    assert state.name == "Advised", state.message
+    (told,) = [one for one in findings(case) if "may not have slow" in one.what]
+    assert [line.partition(";")[0] for line in told.patch.splitlines()] == [
+        statement.replace(" TO planner_admin", ' TO "planner_admin"') for statement in MAY_LOG
+    ]
+    assert case.of_kind("begun") == []
+
+
+def test_a_log_needs_a_window(runs: Runs, sandbox: Sandbox) -> None:
+    """Without a time for which it is logged it is refused, and nothing is changed."""
+    case, state = carry_out(runs, sandbox, find_slow_queries, source="log")
+    assert state.name == "Refused", state.message
+    assert "watch_seconds above 0" in (state.message or "")
+    assert case.of_kind("begun") == []
+
+
+def test_what_is_logged_already_is_only_read(runs: Runs, sandbox: Sandbox) -> None:
+    """Where the server logs them anyway, its setting is not touched."""
+    fill(sandbox)
+    set_before(sandbox, "1ms")
+    written = auto_conf(sandbox)
+    try:
+        work_slowly(sandbox)
+        case, state = carry_out(runs, sandbox, find_slow_queries, source="log", slower_than_ms=1)
+        assert state.name == "Advised", state.message
+        assert "ms by planner" in of(findings(case), "WHERE note = $1").what
+        assert CANARY not in str([entry.facts for entry in case.entries])
+        assert case.of_kind("begun") == []
+        assert auto_conf(sandbox) == written
+    finally:
+        with sandbox.connect() as session:
+            session.execute("ALTER SYSTEM RESET log_min_duration_statement")
+            session.execute("SELECT pg_reload_conf()")

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tasks.database.queries import Counted, Query, queries_of
 from tasks.database.slow_findings import bar
 from tasks.database.slow_queries import find_detour, find_problems, find_repeated
-from tasks.database.statements import Counted, Query, queries_of
 
 
 def query(text: str, calls: int, seconds: float, rows: int, **more: int) -> Query:

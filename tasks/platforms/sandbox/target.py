@@ -47,6 +47,9 @@ class SandboxTarget(Block):
     data_directory: Path | None = Field(
         default=None, description="The server's data directory, to measure free disk."
     )
+    database_log: Path | None = Field(
+        default=None, description="The server's log, where it writes one to a file of this machine."
+    )
     url: str = Field(description="URL at which users reach the application.")
     proxy_control_url: str = Field(description="URL of the proxy's control API.")
     application_directory: Path = Field(description="Folder that the application runs in.")
@@ -125,6 +128,7 @@ class SandboxTarget(Block):
             maintenance_database=self.maintenance_database,
             programs=self.programs,
             data_path=self.data_directory,
+            log_path=self.database_log,
         )
 
     @cached_property
