@@ -10,7 +10,7 @@ from tasks.guardrails.plan import Finding
 from tasks.guardrails.words import counted
 from tasks.platforms.protocols import Connection
 
-_TOP = 10
+_TOP, _AT_LEAST, _SMALL = 10, 3, 0.005
 _BAR = 8  # characters of the longest bar
 # Below both nobody waits for it: its plan is no finding.
 _WORTH_SECONDS, _WORTH_MS = 1.0, 50.0
@@ -27,9 +27,15 @@ def describe_queries(
         measured: What was measured, as 'Since 2026-01-01 12:00 UTC'.
         how: By what.
     """
-    repeated = find_repeated(queries)
-    top = [*queries[:_TOP], *(one for one in queries[_TOP:] if one.text in repeated)]
+    repeated = find_repeated(queries, _find_links(session))
     total = sum(one.seconds for one in queries) or 1.0
+    top = [
+        one
+        for rank, one in enumerate(queries)
+        if rank < _AT_LEAST
+        or (rank < _TOP and one.seconds >= _SMALL * total)
+        or one.text in repeated
+    ]
     named = [(f"Q{number}", one) for number, one in enumerate(top, start=1)]
     return (
         _overview(named, queries, total, f"{measured}:", how),
@@ -38,6 +44,16 @@ def describe_queries(
             for name, one in named
         ),
     )
+
+
+def _find_links(session: Connection) -> set[frozenset[str]]:
+    """Find the tables of which one references the other."""
+    rows = session.execute(
+        """SELECT a.relname AS one, b.relname AS other FROM pg_constraint f
+             JOIN pg_class a ON a.oid = f.conrelid JOIN pg_class b ON b.oid = f.confrelid
+           WHERE f.contype = 'f'"""
+    ).fetchall()
+    return {frozenset({row["one"], row["other"]}) for row in rows}
 
 
 def _overview(
@@ -88,9 +104,9 @@ def _describe(
         problems += find_problems(query)
         plan = look_at_plan(session, query) if is_read(query) else plan
         measured = {topic_of(one.what) for one in problems}
-        problems += [
-            one for one in plan.problems if topic_of(one.what) not in measured - {""}
-        ] or find_detour(query)
+        problems += [one for one in plan.problems if topic_of(one.what) not in measured - {""}]
+        if not plan.lines:  # where there is a plan it says more
+            problems += find_detour(query)
     said = " ".join(one.what for one in problems)
     return Finding(
         what=f"{name}, {share:.0%} of the time: {_figures(query)}. {shown(query.text)}"

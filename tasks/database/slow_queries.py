@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tasks.database.normal_text import first_word
 from tasks.database.queries import Query
+from tasks.guardrails.words import counted
 
 ADD_INDEXES = "Run add_indexes: it finds the index that serves its WHERE, JOIN or ORDER BY."
 PAGE_IT = (
@@ -18,10 +19,14 @@ _LIMIT = re.compile(r"\b(limit|fetch (first|next))\b", re.IGNORECASE)
 _PAGE = 8192
 _MANY_PAGES, _PAGES_A_ROW = 1000, 100
 _COLD = 0.9
-# Cheap, for one row each, and about as often as another one gave rows.
-_CHEAP_MS, _ONE_ROW, _REPEATED, _FEW_PARENTS = 5.0, 1.5, 100, 5
-_ABOUT_AS_MANY = (0.5, 1.5)
-_FAR_MORE, _VERY_MANY = 20, 1000
+# Cheap, for few rows each, and about as often as another one gave rows: not more often, and
+# less where the application remembers what it has loaded.
+_CHEAP_MS, _FEW_ROWS, _REPEATED, _FEW_PARENTS = 5.0, 50.0, 100, 5
+_ABOUT_AS_MANY = (0.5, 1.1)
+_ONE_ROW, _FAR_MORE, _VERY_MANY = 1.5, 20, 1000
+_TABLE = re.compile(
+    r'\b(?:from|join)\s+(?:only\s+)?(?:(?:"[^"]+"|[\w$]+)\.)?("[^"]+"|[\w$]+)', re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -106,11 +111,12 @@ def more_memory(needed: float) -> str:
     )
 
 
-def find_repeated(queries: Sequence[Query]) -> dict[str, Problem]:
+def find_repeated(queries: Sequence[Query], linked: set[frozenset[str]]) -> dict[str, Problem]:
     """Find queries that are run once for each row of another one: N+1.
 
     Args:
         queries: All that were counted.
+        linked: Names of tables of which one references the other.
 
     Returns:
         The problem by the query's text.
@@ -119,16 +125,15 @@ def find_repeated(queries: Sequence[Query]) -> dict[str, Problem]:
     usual = statistics.median([one.calls for one in reads] or [0])
     found = {}
     for one in reads:
-        is_lookup = one.rows_each <= _ONE_ROW and one.mean <= _CHEAP_MS
-        if not is_lookup or one.calls < _REPEATED or "$" not in one.text:
+        if one.calls < _REPEATED or one.mean > _CHEAP_MS or "$" not in one.text:
             continue
-        parent = _parent(one, reads)
-        if parent is not None:
+        parent = _parent(one, reads, linked)
+        if parent is not None and one.rows_each <= _FEW_ROWS:
             why = (
                 f"about once for each of the {parent.rows:,} rows that came of "
-                f"{parent.calls:,} calls of: {parent.text[:80]}"
+                f"{counted(parent.calls, 'call')} of: {parent.text[:80]}"
             )
-        elif one.calls >= max(_VERY_MANY, _FAR_MORE * usual):
+        elif one.rows_each <= _ONE_ROW and one.calls >= max(_VERY_MANY, _FAR_MORE * usual):
             why = f"{one.calls / max(1, usual):,.0f} times as often as the query in the middle"
         else:
             continue
@@ -142,18 +147,33 @@ def find_repeated(queries: Sequence[Query]) -> dict[str, Problem]:
     return found
 
 
-def _parent(child: Query, reads: Sequence[Query]) -> Query | None:
-    """Find the query whose rows it follows: few calls with many rows, as many as its calls."""
+def _parent(child: Query, reads: Sequence[Query], linked: set[frozenset[str]]) -> Query | None:
+    """Find the query whose rows it follows: few calls with many rows, as many as its calls.
+
+    Numbers may be alike by chance, so its tables have to be linked with the child's.
+    """
     least, most = _ABOUT_AS_MANY
+    tables = tables_in(child.text)
     parents = [
         one
         for one in reads
         if one.text != child.text
+        and one.role == child.role
         and one.rows_each >= _FEW_PARENTS
         and one.calls * _FEW_PARENTS <= child.calls
         and least <= child.calls / one.rows <= most
+        and any(frozenset({a, b}) in linked for a in tables for b in tables_in(one.text))
     ]
     return min(parents, key=lambda one: abs(child.calls - one.rows), default=None)
+
+
+def tables_in(text: str) -> set[str]:
+    """Give the names behind FROM and JOIN in a statement, without their schemas.
+
+    Args:
+        text: The statement without literals.
+    """
+    return {name[1:-1] if name.startswith('"') else name.lower() for name in _TABLE.findall(text)}
 
 
 def is_read(query: Query) -> bool:

@@ -91,11 +91,18 @@ def another_password(scene: "Scene") -> dict[str, Any]:
     return {"side": "application"}
 
 
+def slow_statements(scene: "Scene") -> dict[str, Any]:
+    """Have slow statements logged for a moment."""
+    assert scene
+    return {"source": "log", "watch_seconds": 1, "slower_than_ms": 50}
+
+
 # Their scenarios keep users out: the load has to be in before.
 NOBODY_LOGS_IN = {"repair_database_credentials"}
 SCENARIOS: dict[str, Scenario] = {
     "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
+    "find_slow_queries": slow_statements,
     "rebuild_indexes": index_out_of_order,
     "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.database.queries import Counted, Query, queries_of
 from tasks.database.slow_findings import bar
-from tasks.database.slow_queries import find_detour, find_problems, find_repeated
+from tasks.database.slow_queries import find_detour, find_problems, find_repeated, tables_in
 
 
 def query(text: str, calls: int, seconds: float, rows: int, **more: int) -> Query:
@@ -12,13 +12,14 @@ def query(text: str, calls: int, seconds: float, rows: int, **more: int) -> Quer
     return Query(text=text, role="app", calls=calls, seconds=seconds, rows=rows, **more)
 
 
+LINKED = {frozenset({"tasks", "owners"})}
 LISTS = query("SELECT id, owner FROM tasks LIMIT $1", 20, 0.1, 1000)
 LOOKUP = query("SELECT name FROM owners WHERE id = $1", 990, 0.02, 990)
 
 
 def test_one_query_for_each_row_of_another_is_found() -> None:
     """It is named with both figures, and how to load all at once."""
-    found = find_repeated([LISTS, LOOKUP])
+    found = find_repeated([LISTS, LOOKUP], LINKED)
     assert list(found) == [LOOKUP.text]
     assert "called 990 times" in found[LOOKUP.text].what
     assert "each of the 1,000 rows that came of 20 calls of: SELECT id, owner" in (
@@ -30,7 +31,7 @@ def test_one_query_for_each_row_of_another_is_found() -> None:
 def test_very_many_lookups_are_found_without_their_list() -> None:
     """Whose rows they follow may have been thrown out: they stand out by their number."""
     others = [query(f"SELECT {n} FROM t", 10, 1.0, 10) for n in range(5)]
-    found = find_repeated([*others, query(LOOKUP.text, 5000, 0.1, 5000)])
+    found = find_repeated([*others, query(LOOKUP.text, 5000, 0.1, 5000)], set())
     assert "500 times as often as the query in the middle" in found[LOOKUP.text].what
 
 
@@ -39,14 +40,29 @@ def test_very_many_lookups_are_found_without_their_list() -> None:
     [
         query("SELECT name FROM owners WHERE id = $1", 20, 0.02, 20),  # once for each list
         query("SELECT name FROM owners WHERE id = $1", 400, 0.02, 400),  # for less than half
-        query("SELECT name FROM owners WHERE id = $1", 990, 0.02, 9900),  # gives many
+        query("SELECT name FROM owners WHERE id = $1", 990, 0.02, 99_000),  # gives many
+        query("SELECT name FROM owners WHERE id = $1", 1500, 0.02, 1500),  # more often than rows
+        query("SELECT name FROM logins WHERE id = $1", 990, 0.02, 990),  # has to do with others
         query("SELECT name FROM owners WHERE id = $1", 990, 99.0, 990),  # is slow by itself
         query("UPDATE owners SET a = $2 WHERE id = $1", 990, 0.02, 990),  # is no lookup
     ],
 )
 def test_other_queries_are_no_n_plus_one(other: Query) -> None:
     """Often by itself is no pattern: it has to be cheap, for one row, and follow another's rows."""
-    assert find_repeated([LISTS, other]) == {}
+    assert find_repeated([LISTS, other], LINKED) == {}
+
+
+def test_children_of_each_row_are_found_too() -> None:
+    """A list of children for each parent has more or fewer rows than one."""
+    parents = query("SELECT id FROM owners WHERE true", 2, 0.1, 200)
+    children = query("SELECT id FROM tasks WHERE owner_id = $1", 200, 0.1, 3000)
+    assert list(find_repeated([parents, children], LINKED)) == [children.text]
+
+
+def test_tables_are_found_in_statements() -> None:
+    """Behind FROM and JOIN, quoted or not, without their schemas."""
+    text = 'SELECT a FROM "my schema"."Work items" w JOIN public.Owners o ON true, x FROM ONLY t'
+    assert tables_in(text) == {"Work items", "owners", "t"}
 
 
 def test_no_limit_and_spills_are_told_with_figures() -> None:
