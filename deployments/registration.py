@@ -44,6 +44,7 @@ RISKS = {
     "drop_kept_databases": Risk.DESTRUCTIVE,
     "initialise_database": Risk.DESTRUCTIVE,
     "explain_queries": Risk.HARMLESS,
+    "find_slow_queries": Risk.HARMLESS,
     "reap_remediations": Risk.HARMLESS,
     "rebuild_indexes": Risk.HARMLESS,
     "recover_remediation": Risk.DESTRUCTIVE,

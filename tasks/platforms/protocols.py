@@ -105,6 +105,9 @@ class Database(Protocol):
     def free_bytes(self) -> int | None:
         """Measure the free bytes where the server keeps its data; None where unknowable."""
 
+    def log_file(self) -> Path | None:
+        """Give the server's log where it is a file of this machine; None elsewhere."""
+
 
 @dataclass(frozen=True)
 class StoredBackup:

@@ -123,6 +123,10 @@ def query_to_explain(scene: "Scene") -> dict[str, Any]:
     """Have a query that deletes, which is planned only."""
     assert scene
     return {"query": "DELETE FROM actuals WHERE hours = $1"}
+def slow_statements(scene: "Scene") -> dict[str, Any]:
+    """Have slow statements logged for a moment."""
+    assert scene
+    return {"source": "log", "watch_seconds": 1, "slower_than_ms": 50}
 
 
 # Their scenarios keep users out: the load has to be in before.
@@ -133,6 +137,7 @@ SCENARIOS: dict[str, Scenario] = {
     "drop_kept_databases": kept,
     "initialise_database": database_gone,
     "explain_queries": query_to_explain,
+    "find_slow_queries": slow_statements,
     "rebuild_indexes": index_out_of_order,
     "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,

@@ -50,7 +50,7 @@ class SandboxTarget(Block):
         default=None,
         description="The server's data directory: to measure free disk, and to start the server.",
     )
-    server_log: Path | None = Field(default=None, description="The file that the server logs to.")
+    server_log: Path | None = Field(default=None, description="The server's log, where that is a file of this machine.")
     server_start_command: list[str] = Field(
         default_factory=list,
         description="Command that starts the server; need not wait until it accepts connections.",
@@ -141,6 +141,7 @@ class SandboxTarget(Block):
             maintenance_database=self.maintenance_database,
             programs=self.programs,
             data_path=self.data_directory,
+            log_path=self.server_log,
         )
 
     @cached_property
