@@ -62,6 +62,34 @@ def kept(scene: "Scene") -> dict[str, Any]:
     return {}
 
 
+def restored_and_written(scene: "Scene") -> dict[str, Any]:
+    """Write and change rows after a backup, and restore it: they are in the kept database only."""
+    if not scene.backups():
+        scene.carry_out(back_up_database)
+        scene.keep_backups()
+    write_later(scene.sandbox)
+    return {"remediation": scene.carry_out(restore_from_backup)}
+
+
+def write_later(sandbox: Sandbox) -> None:
+    """Write what a user writes after a backup: a program with a project, and another name."""
+    with sandbox.connect() as session:
+        session.execute(
+            "INSERT INTO programs (id, name, created_at, updated_at)"
+            " SELECT md5('later' || n)::uuid, 'Later ' || n, now(), now()"
+            " FROM generate_series(1, 5) n"
+        )
+        session.execute(
+            "INSERT INTO projects (id, program_id, name, budget, created_at, updated_at)"
+            " SELECT md5('later' || n)::uuid, md5('later' || n)::uuid, 'Later ' || n, n,"
+            " now(), now() FROM generate_series(1, 5) n"
+        )
+        session.execute(
+            "UPDATE workers SET name = 'Later', version = version + 1, updated_at = now()"
+            " WHERE external_id = 'W1'"
+        )
+
+
 def dead_rows(scene: "Scene") -> dict[str, Any]:
     """Write every row of a table anew, and have nobody tidy up behind it."""
     with scene.sandbox.connect() as session:
@@ -94,6 +122,7 @@ def another_password(scene: "Scene") -> dict[str, Any]:
 # Their scenarios keep users out: the load has to be in before.
 NOBODY_LOGS_IN = {"repair_database_credentials"}
 SCENARIOS: dict[str, Scenario] = {
+    "carry_over_rows": restored_and_written,
     "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
     "rebuild_indexes": index_out_of_order,
