@@ -10,6 +10,7 @@ from psycopg import sql
 from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.damage import Damage, damage
+from infra.sandbox.services import Sandbox
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene
