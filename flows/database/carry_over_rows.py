@@ -130,8 +130,8 @@ def _carrying(found: Found) -> tuple[Change, ...]:
 
 
 def _title(found: Found) -> str:
-    if found.change is None:
-        return f"Nothing to carry over; close {found.sides.kept} again"
-    rows = sum(map(sum, found.change.tables.values()))
     left = f"; {counted(found.left, 'row')} left for a person to decide" if found.left else ""
+    if found.change is None:
+        return f"Nothing to carry over{left}; close {found.sides.kept} again"
+    rows = sum(map(sum, found.change.tables.values()))
     return f"Carry {counted(rows, 'row')} over into {found.sides.live}{left}"

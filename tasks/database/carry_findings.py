@@ -85,7 +85,8 @@ def read_sides(target: str, restored: Restored) -> Sides:
     Returns:
         Both, with the transaction of the swap.
     """
-    database, swap = targets.load(target).database, restored.swap
+    system, swap = targets.load(target), restored.swap
+    database = system.database
     with database.connect(elsewhere(database)) as session:
         live = inspect_database(session, database.name)
     return Sides(
@@ -97,6 +98,7 @@ def read_sides(target: str, restored: Restored) -> Sides:
         swapped=swap_transaction(restored.kept.comment),
         rows=swap.rows,
         taken=restored.taken,
+        revision_table=system.migrations.version_table if system.migrations else "",
     )
 
 

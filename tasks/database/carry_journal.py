@@ -18,7 +18,7 @@ def schema_of(remediation: str) -> str:
 def has_journal(kept: Connection, remediation: str) -> bool:
     """Say whether a remediation has a journal in the kept database."""
     row = kept.execute(
-        "SELECT to_regclass(format('%%I.tables', %s::text)) IS NOT NULL AS there",
+        "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s) AS there",
         (schema_of(remediation),),
     ).fetchone()
     return bool(row and row["there"])

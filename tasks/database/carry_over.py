@@ -82,11 +82,19 @@ class CarryRowsOver(Change):
             return self._observe_without_note(database, facts, work)
         if note.is_done or status == "committed":
             return Observed(Standing.AFTER, self._proof(database, facts, note, work))
-        if status == "in progress":
-            return Observed(Standing.UNDERWAY, f"transaction {note.xid} goes on")
-        if status == "aborted":
-            return Observed(Standing.HALF, f"transaction {note.xid} was rolled back")
-        return Observed(Standing.OTHER, f"what became of transaction {note.xid} is forgotten")
+        if status:
+            standing = Standing.UNDERWAY if status == "in progress" else Standing.HALF
+            return Observed(standing, f"transaction {note.xid} is {status}")
+        return self._observe_rows(database, facts, work)
+
+    def _observe_rows(self, database: Database, facts: DatabaseFacts, work: Work) -> Observed:
+        """Look at the rows: the server forgets transactions after many millions of them."""
+        standing = self._standing(database, facts, work)
+        if standing is None:
+            return Observed(Standing.OTHER, "what became of the transaction is forgotten")
+        return Observed(
+            Standing.AFTER if standing else Standing.HALF, f"{standing} rows are as they landed"
+        )
 
     def _observe_without_note(
         self, database: Database, facts: DatabaseFacts, work: Work
@@ -100,13 +108,19 @@ class CarryRowsOver(Change):
     def _proof(self, database: Database, facts: DatabaseFacts, note: CarryNote, work: Work) -> str:
         """Say how many rows stand as they landed, by key and content, where it can be read."""
         said = f"{counted(note.rows, 'row')} carried over"
-        if not facts.allows_connections:
+        standing = self._standing(database, facts, work)
+        if standing is None:
             return said
+        return f"{said}, {standing} of them in {self.sides.live} as they landed (key and content)"
+
+    def _standing(self, database: Database, facts: DatabaseFacts, work: Work) -> int | None:
+        """Count the rows that are as they landed; None where the journal cannot be read."""
+        if not facts.allows_connections:
+            return None
         with self.sides.opened(database) as sessions:
             if not has_journal(sessions.kept, work.remediation):
-                return said
-            standing, _ = count_standing(sessions.kept, sessions.live, work.remediation)
-        return f"{said}, {standing} of them in {self.sides.live} as they landed (key and content)"
+                return None
+            return count_standing(sessions.kept, sessions.live, work.remediation)
 
     def apply(self, work: Work) -> str:
         """Compare once more, and carry over what fits in one transaction."""

@@ -42,6 +42,7 @@ class Sides(BaseModel):
         swapped: The transaction of the swap.
         rows: Rows of the restored database at the swap, by 'schema.table'.
         taken: When the backup was taken, UTC; None where nobody knows.
+        revision_table: Name of the table with the schema's revision, which is left alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,11 +55,14 @@ class Sides(BaseModel):
     swapped: int
     rows: dict[str, int]
     taken: datetime | None = None
+    revision_table: str = ""
 
     @property
     def source(self) -> Source:
         """What a comparison needs."""
-        return Source(self.live, self.kept, self.swapped, self.rows, self.taken)
+        return Source(
+            self.live, self.kept, self.swapped, self.rows, self.taken, self.revision_table
+        )
 
     @contextmanager
     def opened(self, database: Database) -> Iterator[Sessions]:

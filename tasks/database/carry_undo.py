@@ -22,7 +22,7 @@ from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection
 
 
-def count_standing(kept: Connection, live: Connection, remediation: str) -> tuple[int, int]:
+def count_standing(kept: Connection, live: Connection, remediation: str) -> int:
     """Count the carried rows that stand in live as they landed, by key and content.
 
     Args:
@@ -31,14 +31,24 @@ def count_standing(kept: Connection, live: Connection, remediation: str) -> tupl
         remediation: Id of the remediation that carried them.
 
     Returns:
-        How many stand, and how many landed.
+        How many.
     """
+    total = 0
     with live.transaction(force_rollback=True):
-        shapes = _load(kept, live, remediation)
-        landed = _count(live, shapes)
-        for number, shape in shapes.items():
-            _take_out_changed(live, number, shape)
-        return _count(live, shapes), landed
+        for number, shape in _load(kept, live, remediation).items():
+            row = live.execute(
+                sql.SQL("SELECT count(*) AS n FROM {} AS c JOIN ONLY {} AS t ON {}").format(
+                    temporary(LANDED, number), shape.table, _as_landed(shape)
+                )
+            ).fetchone() or {"n": 0}
+            total += int(row["n"])
+    return total
+
+
+def _as_landed(shape: Shape) -> sql.Composed:
+    return sql.SQL("{} AND ROW({})::text = ROW({})::text").format(
+        shape.same_key("t", "c"), shape.listed("t"), shape.listed("c")
+    )
 
 
 def take_back(
@@ -108,22 +118,9 @@ def _load(kept: Connection, live: Connection, remediation: str) -> dict[int, Sha
     return shapes
 
 
-def _count(live: Connection, shapes: Mapping[int, Shape]) -> int:
-    total = 0
-    for number in shapes:
-        row = live.execute(
-            sql.SQL("SELECT count(*) AS n FROM {}").format(temporary(LANDED, number))
-        ).fetchone() or {"n": 0}
-        total += int(row["n"])
-    return total
-
-
 def _take_out_changed(live: Connection, number: int, shape: Shape) -> list[str]:
     """Take out the rows that are not in live as they landed; those that are get locked."""
     landed = temporary(LANDED, number)
-    as_landed = sql.SQL("{} AND ROW({})::text = ROW({})::text").format(
-        shape.same_key("t", "c"), shape.listed("t"), shape.listed("c")
-    )
     live.execute(
         sql.SQL("SELECT 1 FROM ONLY {} AS t JOIN {} AS c ON {} FOR UPDATE OF t").format(
             shape.table, landed, shape.same_key("t", "c")
@@ -133,7 +130,7 @@ def _take_out_changed(live: Connection, number: int, shape: Shape) -> list[str]:
         sql.SQL(
             "DELETE FROM {} AS c WHERE NOT EXISTS (SELECT FROM ONLY {} AS t WHERE {}) "
             "RETURNING {} AS key"
-        ).format(landed, shape.table, as_landed, shape.key_of("c"))
+        ).format(landed, shape.table, _as_landed(shape), shape.key_of("c"))
     ).fetchall()
     live.execute(
         sql.SQL("DELETE FROM {} AS f WHERE NOT EXISTS (SELECT FROM {} AS c WHERE {})").format(

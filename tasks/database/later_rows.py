@@ -4,6 +4,7 @@ The restored database has the backup's version of a row where the row is older t
 (xmin). What the kept one has besides was written after the backup, by its updated_at.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ _OLDER = f"differs, and live's {VERSION} is higher"
 _UNCLEAR = (
     "not in live: deleted there since the restore, or written after the backup; nothing says which"
 )
+_JOURNAL = re.compile(r"remedy_[a-z2-7]{10}")  # of rows that were carried over earlier
 _DELETED = f"not in live: deleted there since the restore, as it was made ({CREATED}) before "
 _DELETED += "the backup"
 
@@ -39,6 +41,8 @@ class Source:
         xid: The transaction of the swap, as a number of 32 bits.
         rows: Rows of the restored database at the swap, by 'schema.table'.
         taken: When the backup was taken, UTC; None where nobody knows.
+        revision_table: Name of the table with the schema's revision: a row more would be a
+            second revision.
     """
 
     live: str
@@ -46,6 +50,7 @@ class Source:
     xid: int
     rows: Mapping[str, int]
     taken: datetime | None
+    revision_table: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,11 +119,17 @@ def compare_kept(database: Database, source: Source) -> Compared:
     with paired(database, source.kept, source.live) as pair:
         old, new = read_shapes(pair.live), read_shapes(pair.side)
         for shown in sorted(old):
+            if _JOURNAL.fullmatch(old[shown].schema) or old[shown].name == source.revision_table:
+                continue
             if why := _incomparable(old[shown], new.get(shown)):
                 unread[shown] = why
                 continue
             try:
-                found.append(_compare(pair, new[shown], source))
+                later = _compare(pair, new[shown], source)
+                if (later.new or later.changed) and not new[shown].writable:
+                    unread[shown] = "rows differ, and the owner of live may not write it"
+                else:
+                    found.append(later)
             except Transient:
                 raise  # a lock or a lost connection says nothing about the rows
             except RemediationError as error:  # the damage for which it was restored

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from tasks.database.catalogue import DatabaseFacts, elsewhere, inspect_database, name_of
 from tasks.database.cutover import SwapDatabases
@@ -16,6 +17,8 @@ from tasks.platforms import targets
 from tasks.platforms.protocols import Connection
 
 _RESTORE = "restore_from_backup"
+# By their kinds: what is read here is not planned again.
+_SWAP, _LOAD = SwapDatabases.kind, LoadBackup.kind
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,11 @@ def reread_restored(target: str, remediation: str) -> Restored:
 
 def _taken(case: Case) -> datetime | None:
     """Read when the backup was taken from the first stage of its restore."""
-    loads = [
-        change
-        for record in case.stages
-        for change in record.stage.changes
-        if isinstance(change, LoadBackup)
-    ]
-    return loads[-1].taken if loads else None
+    for record in case.stages:
+        for change in record.stage.changes:
+            if change.kind == _LOAD:
+                return cast("LoadBackup", change).taken
+    return None
 
 
 def _find_swap(
@@ -142,10 +143,10 @@ def _find_swap(
 
 def _swaps(case: Case) -> list[SwapDatabases]:
     return [
-        change
+        cast("SwapDatabases", change)
         for record in case.stages
         for change in case.standing(record)
-        if isinstance(change, SwapDatabases)
+        if change.kind == _SWAP
     ]
 
 

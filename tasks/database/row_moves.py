@@ -103,14 +103,16 @@ def load_rows(kept: Connection, live: Connection, tables: Mapping[int, Later]) -
                 sql.SQL("INSERT INTO {} SELECT %s, k, %s FROM unnest(%s::text[]) k").format(KEYS),
                 (number, is_new, list(keys)),
             )
-        query = sql.SQL(
-            "SELECT {} FROM ONLY {} AS t WHERE {} IN (SELECT unnest({}::text[]))"
-        ).format(
-            one.shape.listed("t"),
-            one.shape.table,
-            one.shape.key_of("t"),
-            sql.Literal([*one.new, *one.changed]),
+        kept.execute("CREATE TEMP TABLE IF NOT EXISTS remedy_wanted (key text)")
+        kept.execute("TRUNCATE pg_temp.remedy_wanted")
+        # As a parameter: a COPY is kept by pg_stat_statements with the values in it.
+        kept.execute(
+            "INSERT INTO pg_temp.remedy_wanted SELECT unnest(%s::text[])",
+            ([*one.new, *one.changed],),
         )
+        query = sql.SQL(
+            "SELECT {} FROM ONLY {} AS t WHERE {} IN (SELECT key FROM pg_temp.remedy_wanted)"
+        ).format(one.shape.listed("t"), one.shape.table, one.shape.key_of("t"))
         move(kept, query, live, goal, one.shape)
         live.execute(sql.SQL("ANALYZE {}").format(goal))
 

@@ -19,8 +19,13 @@ _COLUMNS = """
       CASE WHEN c.relispartition THEN (
         SELECT coalesce(array_agg(p.relid::oid::int8), '{}')
         FROM pg_partition_ancestors(c.oid) p WHERE p.relid <> c.oid) ELSE '{}' END AS above,
-      c.oid::int8 AS oid
+      c.oid::int8 AS oid,
+      has_table_privilege(d.datdba, c.oid, 'SELECT')
+        AND has_table_privilege(d.datdba, c.oid, 'INSERT')
+        AND has_table_privilege(d.datdba, c.oid, 'UPDATE')
+        AND has_table_privilege(d.datdba, c.oid, 'DELETE') AS writable
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      JOIN pg_database d ON d.datname = current_database()
       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
       JOIN pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
@@ -64,6 +69,7 @@ class Shape:
         moments: Which of updated_at and created_at it has.
         versioned: Whether it has a whole number named version.
         above: OIDs of the partitioned tables that it is a part of.
+        writable: Whether the database's owner may write it.
     """
 
     oid: int
@@ -77,6 +83,7 @@ class Shape:
     moments: frozenset[str]
     versioned: bool
     above: tuple[int, ...]
+    writable: bool
 
     @property
     def shown(self) -> str:
@@ -164,6 +171,7 @@ def _shape(rows: list[dict[str, Any]]) -> Shape:
         ),
         versioned=any(row["name"] == VERSION and row["whole"] for row in rows),
         above=tuple(rows[0]["above"]),
+        writable=rows[0]["writable"],
     )
 
 
@@ -191,21 +199,31 @@ def is_parent(shape: Shape, reference: Reference) -> bool:
 def in_order(shapes: Iterable[Shape], references: Sequence[Reference]) -> list[Shape]:
     """Put tables in the order of their foreign keys, parents first.
 
-    Those that point at each other in a circle come in the order of their names.
+    Of those that point at each other in a circle one has to come first.
     """
     waiting = sorted(shapes, key=lambda one: one.shown)
     ordered: list[Shape] = []
     while waiting:
-        free = [one for one in waiting if not _waits(one, waiting, references)]
-        ordered.append((free or waiting)[0])
+        free = [one for one in waiting if not _parents(one, waiting, references)]
+        ordered.append(free[0] if free else _in_circle(waiting, references))
         waiting.remove(ordered[-1])
     return ordered
 
 
-def _waits(shape: Shape, waiting: Sequence[Shape], references: Sequence[Reference]) -> bool:
-    return any(
-        reference.child == shape.oid and is_parent(other, reference)
-        for reference in references
+def _in_circle(waiting: Sequence[Shape], references: Sequence[Reference]) -> Shape:
+    """Go from parent to parent until one comes again."""
+    seen = [waiting[0]]
+    while (parent := _parents(seen[-1], waiting, references)[0]) not in seen:
+        seen.append(parent)
+    return parent
+
+
+def _parents(
+    shape: Shape, waiting: Sequence[Shape], references: Sequence[Reference]
+) -> list[Shape]:
+    return [
+        other
         for other in waiting
         if other is not shape
-    )
+        and any(one.child == shape.oid and is_parent(other, one) for one in references)
+    ]
