@@ -118,6 +118,10 @@ class _Door(Change):
         """What it touches."""
         return (f"database {self.kept}",)
 
+    @property
+    def _granted(self) -> str:
+        return ", ".join(one.role or "PUBLIC" for one in self.grants) or "nobody's"
+
     def _facts(self, session: Connection) -> DatabaseFacts | None:
         name = name_of(session, self.kept_oid)
         return find_database(session, name) if name else None
@@ -174,7 +178,10 @@ class OpenKeptDatabase(_Door):
     @property
     def before_and_after(self) -> tuple[str, str]:
         """Both states in words."""
-        return f"{self.kept} is closed", f"{self.kept} is open for the maintenance user only"
+        return (
+            f"{self.kept} is closed; who may connect: {self._granted}",
+            f"{self.kept} is open; who may connect: the maintenance user",
+        )
 
     def observe(self, work: Work) -> Observed:
         """Read whether it lets sessions in, and for whom."""
@@ -206,7 +213,10 @@ class CloseKeptDatabase(_Door):
     @property
     def before_and_after(self) -> tuple[str, str]:
         """Both states in words."""
-        return f"{self.kept} is open for the maintenance user only", f"{self.kept} is closed"
+        return (
+            f"{self.kept} is open; who may connect: the maintenance user",
+            f"{self.kept} is closed; who may connect: {self._granted}",
+        )
 
     def observe(self, work: Work) -> Observed:
         """Read whether it lets sessions in, and for whom."""

@@ -8,7 +8,7 @@ from tasks.database.catalogue import DatabaseFacts, elsewhere, inspect_database,
 from tasks.database.cutover import SwapDatabases
 from tasks.database.kept import KeptDatabase, find_kept_databases
 from tasks.database.loading import LoadBackup
-from tasks.database.rights import grant_of
+from tasks.database.rights import find_foreign, grant_of
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.ledger import Ledger
@@ -153,16 +153,11 @@ def _swaps(case: Case) -> list[SwapDatabases]:
 def _require_rights(session: Connection, live: DatabaseFacts) -> None:
     """Insist that we may act as the owner: its tables are written, its database is opened."""
     owner = live.shape.owner
-    row = session.execute(
-        """SELECT current_user AS user, pg_has_role(%(owner)s, 'MEMBER') AS member,
-             pg_has_role(%(owner)s, 'USAGE') AS acts""",
-        {"owner": owner},
-    ).fetchone() or {"user": "?", "member": False, "acts": False}
-    if not (row["member"] and row["acts"]):
-        version = session.info.server_version
+    row = session.execute("SELECT current_user::text AS name").fetchone() or {"name": ""}
+    if find_foreign(session, [owner], row["name"]):
         raise PreconditionFailed(
-            expected=f"the maintenance user {row['user']} to have the rights of {owner}, who owns "
+            expected=f"the maintenance user {row['name']} to have the rights of {owner}, who owns "
             f"{live.name}.",
-            found="it is no member of it, or does not inherit from it.",
-            todo=f"As a superuser: {grant_of(owner, str(row['user']), version)}",
+            found="it is no member of it, or one that may not act as it.",
+            todo=f"As a superuser: {grant_of(owner, row['name'], session.info.server_version)}",
         )
