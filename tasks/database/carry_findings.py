@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from tasks.database.carry_marks import read_taken_back
 from tasks.database.carry_over import CarryRowsOver
 from tasks.database.carry_sides import Sides
 from tasks.database.carrying import find_misfits
 from tasks.database.catalogue import elsewhere, inspect_database
-from tasks.database.later_rows import Compared, Left, compare_kept
+from tasks.database.kept_rows import Compared, Left
+from tasks.database.later_rows import compare_kept
 from tasks.database.opening import OpenKeptDatabase, read_connect_grants
 from tasks.database.restored import Restored
 from tasks.database.written import swap_transaction
@@ -96,6 +98,7 @@ def read_sides(target: str, restored: Restored) -> Sides:
         kept=swap.kept,
         kept_oid=swap.live_oid,
         swapped=swap_transaction(restored.kept.comment),
+        back=read_taken_back(restored.kept.comment),
         rows=swap.rows,
         taken=restored.taken,
         revision_table=system.migrations.version_table if system.migrations else "",

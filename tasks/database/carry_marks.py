@@ -1,6 +1,7 @@
 """What the comment of a kept database says of rows that were carried over from it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tasks.database.catalogue import find_database, name_of
@@ -8,6 +9,8 @@ from tasks.database.marks import comment_on
 from tasks.platforms.protocols import Connection
 
 KIND = "database.carry_rows_over"
+_TAKING = r"; taking rows of {} back at xid (\d+)"
+_TAKEN = re.compile(r"back at xid (\d+)")
 _NOTE = r"; (?P<state>carrying|carried) (?P<rows>\d+) rows over by {} at xid (?P<xid>\d+)"
 
 
@@ -48,9 +51,35 @@ def note_carried(session: Connection, kept_oid: int, remediation: str, note: Car
     _rewrite(session, kept_oid, remediation, text)
 
 
+def note_taking_back(session: Connection, kept_oid: int, remediation: str, xid: int) -> None:
+    """Note the transaction that takes a remediation's rows back, before it is committed."""
+
+    def note(comment: str) -> str:
+        bare = re.sub(_TAKING.format(re.escape(remediation)), "", comment)
+        return f"{bare}; taking rows of {remediation} back at xid {xid}"
+
+    _change(session, kept_oid, note)
+
+
+def read_taking_back(comment: str, remediation: str) -> int | None:
+    """Read the transaction that took a remediation's rows back; None where nothing is said."""
+    found = re.search(_TAKING.format(re.escape(remediation)), comment)
+    return int(found[1]) if found else None
+
+
+def read_taken_back(comment: str) -> tuple[int, ...]:
+    """Read the transactions that took rows back: what they wrote is as it was restored."""
+    return tuple(int(one) % 2**32 for one in _TAKEN.findall(comment))
+
+
 def forget_carried(session: Connection, kept_oid: int, remediation: str) -> None:
-    """Remove what is said of a remediation."""
-    _rewrite(session, kept_oid, remediation, "")
+    """Remove what is said of a remediation, but for the transaction that took its rows back."""
+
+    def forget(comment: str) -> str:
+        bare = _pattern(remediation).sub("", comment)
+        return re.sub(_TAKING.format(re.escape(remediation)), r"; rows taken back at xid \1", bare)
+
+    _change(session, kept_oid, forget)
 
 
 def _pattern(remediation: str) -> re.Pattern[str]:
@@ -58,10 +87,13 @@ def _pattern(remediation: str) -> re.Pattern[str]:
 
 
 def _rewrite(session: Connection, kept_oid: int, remediation: str, note: str) -> None:
+    _change(session, kept_oid, lambda comment: _pattern(remediation).sub("", comment) + note)
+
+
+def _change(session: Connection, kept_oid: int, change: Callable[[str], str]) -> None:
+    """Change a comment, but for its end, which says for whom the database is open."""
     name = name_of(session, kept_oid)
     facts = find_database(session, name) if name else None
-    if facts is None:
-        return
-    bare = _pattern(remediation).sub("", facts.comment)
-    before, opened, by = bare.partition("; open for remedy ")
-    session.execute(comment_on(facts.name, f"{before}{note}{opened}{by}"))
+    if facts is not None:
+        before, opened, by = facts.comment.partition("; open for remedy ")
+        session.execute(comment_on(facts.name, f"{change(before)}{opened}{by}"))

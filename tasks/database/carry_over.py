@@ -9,12 +9,14 @@ from tasks.database.carry_marks import (
     forget_carried,
     note_carried,
     read_note,
+    read_taking_back,
 )
 from tasks.database.carry_sides import Sides, facts_of
 from tasks.database.carry_undo import count_standing, take_back
 from tasks.database.carrying import carry
 from tasks.database.catalogue import DatabaseFacts, elsewhere, name_of
-from tasks.database.later_rows import Left, compare_kept
+from tasks.database.kept_rows import Left
+from tasks.database.later_rows import compare_kept
 from tasks.database.opening import OpenKeptDatabase
 from tasks.database.row_moves import open_kept
 from tasks.guardrails import faults
@@ -145,8 +147,12 @@ class CarryRowsOver(Change):
             return "no row to take back"
         database, sides, text = targets.load(work.target).database, self.sides, ""
         with sides.opened(database) as sessions:
-            if seen.standing is Standing.AFTER and has_journal(sessions.kept, work.remediation):
-                deleted, changed, left = take_back(sessions.kept, sessions.live, work.remediation)
+            facts = facts_of(sessions.beside, sides.kept_oid)
+            taking = read_taking_back(facts.comment, work.remediation) if facts else None
+            if taking and _status(sessions.beside, taking) == "committed":
+                text = "rows were taken back by a process that is gone"
+            elif seen.standing is Standing.AFTER and has_journal(sessions.kept, work.remediation):
+                deleted, changed, left = take_back(sessions, sides.kept_oid, work.remediation)
                 text = f"{counted(deleted, 'row')} deleted again, {changed} as before"
                 text += _tell_left(left, "left")
                 faults.point(f"{KIND}:taken-back")

@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from tasks.database.catalogue import DatabaseFacts, elsewhere, find_database, name_of
-from tasks.database.later_rows import Source
+from tasks.database.kept_rows import Source
 from tasks.database.row_moves import open_kept, open_live
 from tasks.platforms.protocols import Connection, Database
 
@@ -22,12 +22,14 @@ class Sessions:
         live: In live.
         beside: In neither of both, for the comment.
         swapped: The transaction of the swap: rows of live that are newer stay.
+        back: Transactions that took carried rows back.
     """
 
     kept: Connection
     live: Connection
     beside: Connection
     swapped: int
+    back: tuple[int, ...]
 
 
 class Sides(BaseModel):
@@ -40,6 +42,7 @@ class Sides(BaseModel):
         kept: Name of the kept database.
         kept_oid: Its OID.
         swapped: The transaction of the swap.
+        back: Transactions that took carried rows back.
         rows: Rows of the restored database at the swap, by 'schema.table'.
         taken: When the backup was taken, UTC; None where nobody knows.
         revision_table: Name of the table with the schema's revision, which is left alone.
@@ -53,6 +56,7 @@ class Sides(BaseModel):
     kept: str
     kept_oid: int
     swapped: int
+    back: tuple[int, ...] = ()
     rows: dict[str, int]
     taken: datetime | None = None
     revision_table: str = ""
@@ -61,7 +65,13 @@ class Sides(BaseModel):
     def source(self) -> Source:
         """What a comparison needs."""
         return Source(
-            self.live, self.kept, self.swapped, self.rows, self.taken, self.revision_table
+            self.live,
+            self.kept,
+            self.swapped,
+            self.back,
+            self.rows,
+            self.taken,
+            self.revision_table,
         )
 
     @contextmanager
@@ -73,6 +83,7 @@ class Sides(BaseModel):
                 live=stack.enter_context(open_live(database, self.live, self.owner)),
                 beside=stack.enter_context(database.connect(elsewhere(database))),
                 swapped=self.swapped,
+                back=self.back,
             )
 
 

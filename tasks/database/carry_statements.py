@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from psycopg import sql
 
+from tasks.database.carry_sides import Sessions
+from tasks.database.kept_rows import is_newer
 from tasks.database.row_moves import FORMER, KEYS, ROWS, make_temporary, temporary
 from tasks.database.table_shapes import Shape, in_order, read_references
 from tasks.platforms.protocols import Connection
@@ -15,12 +17,13 @@ def numbers_in_order(live: Connection, shapes: Mapping[int, Shape]) -> list[int]
     return [by_oid[shape.oid] for shape in in_order(shapes.values(), read_references(live))]
 
 
-def take_former(live: Connection, number: int, shape: Shape, swapped: int) -> list[str]:
+def take_former(sessions: Sessions, number: int, shape: Shape) -> list[str]:
     """Take the rows of live that are to be changed, locked, into a temporary table.
 
     Returns:
         Keys of those that somebody has changed or deleted since they were compared.
     """
+    live = sessions.live
     goal = make_temporary(live, FORMER, number, shape)
     wanted = sql.SQL(
         "FROM ONLY {table} AS t JOIN {rows} AS c ON {same} JOIN {keys} AS k "
@@ -35,8 +38,11 @@ def take_former(live: Connection, number: int, shape: Shape, swapped: int) -> li
     )
     live.execute(sql.SQL("SELECT 1 {} FOR UPDATE OF t").format(wanted))
     live.execute(
-        sql.SQL("INSERT INTO {} SELECT {} {} WHERE NOT age(t.xmin) < age({}::xid)").format(
-            goal, shape.listed("t"), wanted, str(swapped)
+        sql.SQL("INSERT INTO {} SELECT {} {} WHERE NOT {}").format(
+            goal,
+            shape.listed("t"),
+            wanted,
+            is_newer("t", sessions.swapped, sessions.back),
         )
     )
     rows = live.execute(

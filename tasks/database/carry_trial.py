@@ -6,7 +6,7 @@ from psycopg import sql
 
 from tasks.database.carry_sides import Sessions
 from tasks.database.carry_statements import numbers_in_order, take_former, write_rows
-from tasks.database.later_rows import Later
+from tasks.database.kept_rows import Later
 from tasks.database.row_moves import load_rows, remove_misfits
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.platforms.postgresql import sqlstate
@@ -25,7 +25,7 @@ def find_refused(sessions: Sessions, tables: Mapping[int, Later]) -> dict[tuple[
         load_rows(sessions.kept, live, tables)
         misfits = remove_misfits(live, shapes)
         for number in numbers_in_order(live, shapes):
-            take_former(live, number, shapes[number], sessions.swapped)
+            take_former(sessions, number, shapes[number])
             waiting = [
                 key
                 for key in (*tables[number].new, *tables[number].changed)

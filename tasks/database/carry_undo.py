@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from psycopg import sql
 
 from tasks.database.carry_journal import schema_of
+from tasks.database.carry_marks import note_taking_back
+from tasks.database.carry_sides import Sessions
 from tasks.database.carry_statements import set_from
-from tasks.database.later_rows import Left
+from tasks.database.kept_rows import Left
 from tasks.database.row_moves import FORMER, LANDED, make_temporary, move, temporary
 from tasks.database.table_shapes import (
     Reference,
@@ -52,13 +54,13 @@ def _as_landed(shape: Shape) -> sql.Composed:
 
 
 def take_back(
-    kept: Connection, live: Connection, remediation: str
+    sessions: Sessions, kept_oid: int, remediation: str
 ) -> tuple[int, int, tuple[Left, ...]]:
-    """Take carried rows back in one transaction.
+    """Take carried rows back in one transaction, which is noted before it is committed.
 
     Args:
-        kept: A session in the kept database.
-        live: A session in live.
+        sessions: The sessions.
+        kept_oid: OID of the kept database.
         remediation: Id of the remediation that carried them.
 
     Returns:
@@ -68,6 +70,7 @@ def take_back(
         UndoFailed: Live refuses that; no row was taken back.
         Transient: A lock was not had in time; no row was taken back.
     """
+    kept, live = sessions.kept, sessions.live
     try:
         with live.transaction():
             live.execute("SET CONSTRAINTS ALL DEFERRED")
@@ -83,6 +86,8 @@ def take_back(
                 row = live.execute(_statement(number, shape)).fetchone() or {}
                 deleted, changed_back = deleted + row["deleted"], changed_back + row["changed"]
             live.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            xid = live.execute("SELECT pg_current_xact_id()::text AS xid").fetchone() or {}
+            note_taking_back(sessions.beside, kept_oid, remediation, int(xid["xid"]))
     except Transient:
         raise
     except RemediationError as error:

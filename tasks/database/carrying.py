@@ -12,7 +12,7 @@ from tasks.database.carry_marks import KIND, note_carrying
 from tasks.database.carry_sides import Sessions
 from tasks.database.carry_statements import numbers_in_order, take_former, write_rows
 from tasks.database.carry_trial import find_refused, is_refusal, told_without_values
-from tasks.database.later_rows import CHANGED_IN_BOTH, Compared, Later, Left
+from tasks.database.kept_rows import CHANGED_IN_BOTH, Compared, Later, Left
 from tasks.database.row_moves import load_rows, remove_misfits, take_out
 from tasks.database.sequences import raise_sequences, read_sequences
 from tasks.guardrails import faults
@@ -103,7 +103,7 @@ def _attempt(
         take_out(live, shapes, refused)
         misfits = {**refused, **remove_misfits(live, shapes)}
         for number in numbers_in_order(live, shapes):
-            for key in take_former(live, number, shapes[number], sessions.swapped):
+            for key in take_former(sessions, number, shapes[number]):
                 misfits[number, key] = CHANGED_IN_BOTH
             live.execute(write_rows(number, shapes[number]))
         live.execute("SET CONSTRAINTS ALL IMMEDIATE")

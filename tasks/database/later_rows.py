@@ -6,19 +6,25 @@ The restored database has the backup's version of a row where the row is older t
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from psycopg import sql
 
 from tasks.database.differences import Pair, paired, read_buckets
+from tasks.database.kept_rows import (
+    CHANGED_IN_BOTH,
+    Compared,
+    Later,
+    Left,
+    Source,
+    is_newer,
+)
 from tasks.database.row_hashes import Hashes, make_hashes, read_columns
 from tasks.database.table_shapes import CREATED, UPDATED, VERSION, Shape, read_shapes
 from tasks.guardrails.errors import RemediationError, Transient
 from tasks.platforms.protocols import Connection, Database
 
-CHANGED_IN_BOTH = "changed in both: it was written in live since the restore, too"
 _NAMES_LARGE = "names a large object, which is not carried over"
 _NO_MOMENT = f"differs, and there is no {UPDATED} that says which is later"
 _SAME_MOMENT = f"differs, but its {UPDATED} is not later: damaged, or written past the application"
@@ -29,80 +35,6 @@ _UNCLEAR = (
 _JOURNAL = re.compile(r"remedy_[a-z2-7]{10}")  # of rows that were carried over earlier
 _DELETED = f"not in live: deleted there since the restore, as it was made ({CREATED}) before "
 _DELETED += "the backup"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A kept database and the live one that was restored in its place.
-
-    Args:
-        live: Name of the live database.
-        kept: Name of the kept one, open for us.
-        xid: The transaction of the swap, as a number of 32 bits.
-        rows: Rows of the restored database at the swap, by 'schema.table'.
-        taken: When the backup was taken, UTC; None where nobody knows.
-        revision_table: Name of the table with the schema's revision: a row more would be a
-            second revision.
-    """
-
-    live: str
-    kept: str
-    xid: int
-    rows: Mapping[str, int]
-    taken: datetime | None
-    revision_table: str = ""
-
-
-@dataclass(frozen=True)
-class Left:
-    """A row that is not carried over.
-
-    Args:
-        table: 'schema.table'.
-        key: Its primary key.
-        why: Why not.
-    """
-
-    table: str
-    key: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Later:
-    """What of a table is later than the backup.
-
-    Args:
-        shape: The table in live.
-        new: Keys of rows that live does not have.
-        changed: Keys of rows of which live has the backup's version.
-        left: Rows that differ and are for a person to decide.
-        gone: Rows of the backup that the kept database does not have: deleted after it.
-    """
-
-    shape: Shape
-    new: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    left: tuple[Left, ...] = ()
-    gone: int = 0
-
-
-@dataclass(frozen=True)
-class Compared:
-    """All tables of both.
-
-    Args:
-        tables: Those that differ.
-        unread: Why a table was not compared, by 'schema.table'.
-    """
-
-    tables: tuple[Later, ...]
-    unread: Mapping[str, str]
-
-    @property
-    def rows(self) -> int:
-        """How many rows are to be carried over, before their constraints are looked at."""
-        return sum(len(one.new) + len(one.changed) for one in self.tables)
 
 
 def compare_kept(database: Database, source: Source) -> Compared:
@@ -158,7 +90,7 @@ def _compare(pair: Pair, shape: Shape, source: Source) -> Later:
     differ = [one for one in ours.keys() | theirs.keys() if ours.get(one) != theirs.get(one)]
     if not differ:
         return Later(shape)
-    newer = sql.SQL("age(xmin) < age({}::xid)").format(str(source.xid))
+    newer = is_newer("t", source.xid, source.back)
     kept = _read(pair.live, shape, hashes, differ, sql.SQL("false"))
     live = _read(pair.side, shape, hashes, differ, newer)
     missing = sorted(kept.keys() - live.keys())
@@ -241,7 +173,7 @@ def _seconds(shape: Shape, name: str) -> sql.Composable:
 
 def _older(session: Connection, shape: Shape, newer: sql.Composable) -> int:
     row = session.execute(
-        sql.SQL("SELECT count(*) FILTER (WHERE NOT {}) AS n FROM ONLY {}").format(
+        sql.SQL("SELECT count(*) FILTER (WHERE NOT {}) AS n FROM ONLY {} AS t").format(
             newer, shape.table
         )
     ).fetchone()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 
 from tasks.database.catalogue import connect_with
-from tasks.database.later_rows import Later
+from tasks.database.kept_rows import Later
 from tasks.database.table_shapes import (
     Reference,
     Shape,
