@@ -39,6 +39,7 @@ from tasks.platforms.targets import PLATFORMS
 RISKS = {
     "add_indexes": Risk.HARMLESS,
     "back_up_database": Risk.HARMLESS,
+    "carry_over_rows": Risk.DISRUPTIVE,
     "check_integrity": Risk.HARMLESS,
     "clean_up_backups": Risk.DESTRUCTIVE,
     "drop_kept_databases": Risk.DESTRUCTIVE,

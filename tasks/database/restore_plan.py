@@ -90,6 +90,7 @@ def plan_copy(request: Request, found: Found) -> tuple[Change, ...]:
                 live.facts.shape.owner if live.rights.superuser and found.loads_as_owner else ""
             ),
             tables=backup.tables,
+            taken=backup.taken,
         ),
     ]
     if found.is_older:

@@ -10,6 +10,7 @@ from psycopg import sql
 from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.damage import Damage, damage
+from infra.sandbox.services import Sandbox
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene
@@ -60,6 +61,34 @@ def kept(scene: "Scene") -> dict[str, Any]:
                 )
             )
     return {}
+
+
+def restored_and_written(scene: "Scene") -> dict[str, Any]:
+    """Write and change rows after a backup, and restore it: they are in the kept database only."""
+    if not scene.backups():
+        scene.carry_out(back_up_database)
+        scene.keep_backups()
+    write_later(scene.sandbox)
+    return {"remediation": scene.carry_out(restore_from_backup)}
+
+
+def write_later(sandbox: Sandbox) -> None:
+    """Write what a user writes after a backup: a program with a project, and another name."""
+    with sandbox.connect() as session:
+        session.execute(
+            "INSERT INTO programs (id, name, created_at, updated_at)"
+            " SELECT md5('later' || n)::uuid, 'Later ' || n, now(), now()"
+            " FROM generate_series(1, 5) n"
+        )
+        session.execute(
+            "INSERT INTO projects (id, program_id, name, budget, created_at, updated_at)"
+            " SELECT md5('later' || n)::uuid, md5('later' || n)::uuid, 'Later ' || n, n,"
+            " now(), now() FROM generate_series(1, 5) n"
+        )
+        session.execute(
+            "UPDATE workers SET name = 'Later', version = version + 1, updated_at = now()"
+            " WHERE external_id = 'W1'"
+        )
 
 
 def dead_rows(scene: "Scene") -> dict[str, Any]:
@@ -133,6 +162,7 @@ def slow_statements(scene: "Scene") -> dict[str, Any]:
 NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
 SCENARIOS: dict[str, Scenario] = {
     "add_indexes": index_lost,
+    "carry_over_rows": restored_and_written,
     "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
     "initialise_database": database_gone,
