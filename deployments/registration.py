@@ -37,6 +37,7 @@ from tasks.platforms.targets import PLATFORMS
 
 # The highest risk that a stage of the remediation has; what a plan says decides, this is a tag.
 RISKS = {
+    "apply_migrations": Risk.DESTRUCTIVE,
     "back_up_database": Risk.HARMLESS,
     "check_integrity": Risk.HARMLESS,
     "clean_up_backups": Risk.DESTRUCTIVE,
