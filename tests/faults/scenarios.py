@@ -10,6 +10,7 @@ from psycopg import sql
 from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.damage import Damage, damage
+from infra.sandbox.migrations import BEFORE_HEAD, migrate
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene
@@ -91,9 +92,21 @@ def another_password(scene: "Scene") -> dict[str, Any]:
     return {"side": "application"}
 
 
+def schema_behind(scene: "Scene") -> dict[str, Any]:
+    """Bring the schema back to the revision before the application's, and back that up."""
+    migrate(scene.sandbox, BEFORE_HEAD)
+    if not scene.backups():
+        scene.carry_out(back_up_database)
+        scene.keep_backups()
+    return {}
+
+
 # Their scenarios keep users out: the load has to be in before.
 NOBODY_LOGS_IN = {"repair_database_credentials"}
+# What they did stays when they are undone, and nothing that stood before it comes back.
+STAYS = {"apply_migrations"}
 SCENARIOS: dict[str, Scenario] = {
+    "apply_migrations": schema_behind,
     "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
     "rebuild_indexes": index_out_of_order,
