@@ -9,7 +9,7 @@ from tasks.application.serves import ApplicationServes
 from tasks.database import migration_plan, rehearsal
 from tasks.database.applying import ApplyRevision
 from tasks.database.migration_plan import SchemaIsAt
-from tasks.database.pending import find_pending
+from tasks.database.pending import find_pending, find_scripts
 from tasks.database.restore_plan import plan_limits
 from tasks.guardrails.plan import Effects, Plan, Risk, Stage, StageOutline
 from tasks.guardrails.remediation import remediation, remediation_id
@@ -53,7 +53,8 @@ def apply_migrations(
     problem = rehearsal.describe_problem(pending)
     if problem or not pending.revisions:
         return Plan(name="rehearse", title="Nothing is applied", findings=(*standing, *problem))
-    statements = rehearsal.find_statements(target, pending)
+    scripts = find_scripts(target, pending)
+    statements = rehearsal.describe_scripts(scripts) + rehearsal.find_warnings(target, scripts)
     ready = rehearsal.look_for_copy(target, remediation_id(), pending)
     if ready.found is None:
         return Plan(
@@ -69,7 +70,7 @@ def apply_migrations(
         title=f"Rehearse {many} on a copy made from {ready.found.chosen.name}",
         risk=Risk.HARMLESS,
         findings=(*standing, *statements),
-        changes=rehearsal.plan_rehearsal(remediation_id(), pending, ready.found),
+        changes=rehearsal.plan_rehearsal(remediation_id(), pending, scripts, ready.found),
         limits=plan_limits(ready.found),
         watches=(ApplicationServes(),),
         effects=Effects(
@@ -127,7 +128,7 @@ def _apply(
         title=migration_plan.title_of(revisions, pending.live),
         risk=risk,
         findings=migration_plan.describe_rehearsal(revisions),
-        changes=migration_plan.plan_applying(revisions, pending, longest_stall_seconds),
+        changes=migration_plan.plan_applying(revisions, longest_stall_seconds),
         checks=(SchemaIsAt(revision=revisions[-1][0].after), ApplicationAnswers()),
         watches=(ApplicationServes(),),
         effects=migration_plan.forecast(revisions),

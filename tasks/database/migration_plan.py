@@ -109,23 +109,18 @@ def insist_on(pending: Pending, revisions: Revisions) -> None:
         )
 
 
-def plan_applying(
-    revisions: Revisions,
-    pending: Pending,
-    longest_stall_seconds: float,
-) -> tuple[ApplyRevision, ...]:
+def plan_applying(revisions: Revisions, longest_stall_seconds: float) -> tuple[ApplyRevision, ...]:
     """Plan the revisions one after the other, each with the bounds that its rehearsal gives."""
     changes = []
     for index, (one, measured) in enumerate(revisions):
         stall, seconds = measured.stall or 0.0, measured.seconds or 0.0
-        script = pending.scripts.get(one.after)
         changes.append(
             ApplyRevision(
                 needs=(ApplyRevision.kind,) if index else (),
                 live=one.live,
                 before=one.before,
                 after=one.after,
-                in_transaction=script is None or script.in_transaction,
+                in_transaction=one.in_transaction,
                 cut_after=max(_LEAST_CUT_SECONDS, longest_stall_seconds, _TIMES * stall),
                 statement_seconds=max(_LEAST_STATEMENT_SECONDS, _TIMES * seconds),
             )

@@ -46,13 +46,11 @@ class Pending:
         live: Name of the live database.
         current: The revisions that it says it is at; None where it has no such table.
         history: The application's history.
-        scripts: The pending revisions as SQL, by name.
     """
 
     live: str
     current: tuple[str, ...] | None
     history: History
-    scripts: dict[str, Script]
 
     @cached_property
     def revisions(self) -> tuple[Revision, ...]:
@@ -90,12 +88,26 @@ def find_pending(target: str) -> Pending:
     history = read_history(system)
     with system.database.connect() as session:
         current = read_revisions(session, settings.version_table)
-    found = Pending(system.database.name, current, history, {})
-    at, scripts = found.at, {}
-    for revision in found.revisions:
+    return Pending(system.database.name, current, history)
+
+
+@probe
+def find_scripts(target: str, pending: Pending) -> dict[str, Script]:
+    """Have the application write the pending revisions as SQL.
+
+    Args:
+        target: Name of the target.
+        pending: What is pending.
+
+    Returns:
+        The scripts by the names of their revisions.
+    """
+    system = targets.load(target)
+    at, scripts = pending.at, {}
+    for revision in pending.revisions:
         scripts[revision.name] = _script(system, at, revision.name)
         at = revision.name
-    return Pending(found.live, current, history, scripts)
+    return scripts
 
 
 def _script(system: System, before: str, after: str) -> Script:

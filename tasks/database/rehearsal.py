@@ -1,5 +1,6 @@
 """What apply_migrations finds, and the stage in which it rehearses what is pending."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tasks.database.choosing import NEWEST
@@ -8,7 +9,7 @@ from tasks.database.live import Live, inspect_live
 from tasks.database.marks import name_beside
 from tasks.database.migration_locks import server_version
 from tasks.database.migration_settings import missing_for_migration
-from tasks.database.pending import Pending
+from tasks.database.pending import Pending, Script
 from tasks.database.rehearsing import DropRehearsal, RehearseRevision
 from tasks.database.restore import Found, Request, find_sound_backup, weigh
 from tasks.database.restore_plan import plan_loading
@@ -36,24 +37,16 @@ class Ready:
 
 
 def describe_standing(pending: Pending) -> tuple[Finding, ...]:
-    """Say where live stands, and what each pending revision would do."""
+    """Say where live stands, and what is pending."""
     at = "no such table" if pending.current is None else ", ".join(pending.current) or "nothing"
     heads = pending.history.heads
-    rows = tuple(
-        (
-            one.name,
-            one.message,
-            pending.scripts[one.name].problem
-            or ("one" if pending.scripts[one.name].in_transaction else "several or none"),
-        )
-        for one in pending.revisions
-    )
+    rows = tuple((one.name, one.message) for one in pending.revisions)
     return (
         Finding(
             what=f"{pending.live} is at revision {at}; the application's head is "
             f"{', '.join(heads)}; {counted(len(rows), 'revision')} pending.",
             how="the version table, and the application's `alembic history`",
-            columns=("pending", "message", "transaction"),
+            columns=("pending", "message"),
             rows=rows,
         ),
     )
@@ -85,44 +78,52 @@ def describe_problem(pending: Pending) -> tuple[Finding, ...]:
     return (Finding(what=what, how="version table and history, compared", patch=patch),)
 
 
-@probe
-def find_statements(pending_target: str, pending: Pending) -> tuple[Finding, ...]:
-    """Show the pending revisions as SQL, and what squawk says of it.
+def describe_scripts(scripts: Mapping[str, Script]) -> tuple[Finding, ...]:
+    """Show the pending revisions as SQL.
 
     Args:
-        pending_target: Name of the target.
-        pending: What is pending.
-
-    Returns:
-        One finding with the statements, one with what the linter says.
+        scripts: The revisions as SQL, in order.
     """
     rows = [
-        (one.name, text)
-        for one in pending.revisions
-        for text in pending.scripts[one.name].shown or (pending.scripts[one.name].problem,)
+        (name, text)
+        for name, script in scripts.items()
+        for text in script.shown or (script.problem or "nothing",)
     ]
     more = f"; {len(rows) - _STATEMENTS} more are not shown" if len(rows) > _STATEMENTS else ""
-    shown = Finding(
-        what=f"What the revisions do, as SQL{more}.",
-        how="`alembic upgrade A:B --sql`, values of rows left out",
-        columns=("revision", "statement"),
-        rows=tuple(rows[:_STATEMENTS]),
+    torn = [name for name, script in scripts.items() if not script.in_transaction]
+    apart = f" Not one transaction, so may be half applied: {', '.join(torn)}." if torn else ""
+    return (
+        Finding(
+            what=f"What the revisions do, as SQL{more}.{apart}",
+            how="`alembic upgrade A:B --sql`, values of rows left out",
+            columns=("revision", "statement"),
+            rows=tuple(rows[:_STATEMENTS]),
+        ),
     )
+
+
+@probe
+def find_warnings(target: str, scripts: Mapping[str, Script]) -> tuple[Finding, ...]:
+    """Ask squawk what is wrong with the pending revisions.
+
+    Args:
+        target: Name of the target.
+        scripts: The revisions as SQL, in order.
+
+    Returns:
+        A finding with what it says.
+    """
     program = find_linter()
     if program is None:
-        return (shown, Finding(what="They were not linted: there is no squawk.", how="PATH"))
-    version = server_version(targets.load(pending_target).database)
+        return (Finding(what="They were not linted: there is no squawk.", how="PATH"),)
+    version = server_version(targets.load(target).database)
     warned: list[Warned] = []
     unread: list[str] = []
-    for one in pending.revisions:
-        script = pending.scripts[one.name]
-        if not script.statements:
-            continue
-        said = lint(program, one.name, script, version)
+    for name, script in scripts.items():
+        said = lint(program, name, script, version) if script.statements else ()
         warned += said or ()
-        unread += [one.name] if said is None else []
+        unread += [name] if said is None else []
     return (
-        shown,
         Finding(
             what=f"squawk warns of {counted(len(warned), 'statement')}"
             + (f"; it could not read {', '.join(unread)}." if unread else "."),
@@ -184,12 +185,15 @@ def _no_backup(why: str) -> Finding:
     )
 
 
-def plan_rehearsal(remediation: str, pending: Pending, found: Found) -> tuple[Change, ...]:
+def plan_rehearsal(
+    remediation: str, pending: Pending, scripts: Mapping[str, Script], found: Found
+) -> tuple[Change, ...]:
     """Plan the copy, each revision on it, and the end of it.
 
     Args:
         remediation: Id of the remediation.
         pending: What is pending.
+        scripts: The revisions as SQL.
         found: The backup.
 
     Returns:
@@ -202,7 +206,12 @@ def plan_rehearsal(remediation: str, pending: Pending, found: Found) -> tuple[Ch
     for one in pending.revisions:
         changes.append(
             RehearseRevision(
-                side=side, live=live.name, owner=live.shape.owner, before=at, after=one.name
+                side=side,
+                live=live.name,
+                owner=live.shape.owner,
+                before=at,
+                after=one.name,
+                in_transaction=scripts[one.name].in_transaction,
             )
         )
         at = one.name

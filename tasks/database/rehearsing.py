@@ -53,6 +53,7 @@ class RehearseRevision(_OnCopy):
         owner: Owner of both.
         before: The revision before.
         after: The revision.
+        in_transaction: Whether it is one transaction, so that a failure leaves nothing.
     """
 
     kind: ClassVar[str] = "database.rehearse_revision"
@@ -63,6 +64,7 @@ class RehearseRevision(_OnCopy):
     owner: str
     before: str
     after: str
+    in_transaction: bool = True
 
     @property
     def title(self) -> str:

@@ -20,6 +20,8 @@ from infra.sandbox.services import Sandbox
 from tasks.application.answers import ApplicationAnswers
 from tasks.database.applying import ApplyRevision
 from tasks.guardrails.case import Case
+from tasks.guardrails.holders import holders
+from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Risk, Standing, Verdict, Work
 from tasks.platforms import targets
 from tasks.platforms.applications import Completed
@@ -56,6 +58,18 @@ ADDS_COLUMN = 'op.add_column("projects", sa.Column("{column}", sa.Text()))'
 COPIES = """op.execute("LOCK TABLE actuals IN ACCESS EXCLUSIVE MODE")
 op.execute("CREATE TABLE actuals_copy AS SELECT a.* FROM actuals a, generate_series(1, 60)")
 op.execute("DO $$ BEGIN PERFORM pg_sleep(0.5); END $$")"""
+HOSTILE = 'we, "ird; ta ble'
+QUOTED = '"we, ""ird; ta ble"'
+ONLY_IN_LIVE = """DO $$ BEGIN IF current_database() = 'planner' THEN {does}; END IF; END $$"""
+# Committed before it fails: what is CONCURRENTLY cannot be rolled back.
+TORN = f"""with op.get_context().autocommit_block():
+    op.execute("CREATE INDEX CONCURRENTLY ix_torn ON workers (name)")
+op.execute("{ONLY_IN_LIVE.format(does="RAISE 'only here'")}")"""
+# As live and copy have the same rows: only in live does it hold its lock for long.
+STALLS = f"""op.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")
+op.execute("{ONLY_IN_LIVE.format(does="PERFORM pg_sleep(25)")}")"""
+FAILS_IN_LIVE = f"""op.add_column("projects", sa.Column("half", sa.Text()))
+op.execute("{ONLY_IN_LIVE.format(does="RAISE 'only here'")}")"""
 FAILS = """op.add_column("projects", sa.Column("half", sa.Text()))
 op.execute("INSERT INTO users (username) VALUES ('hunter2-is-a-secret')")"""
 
@@ -242,10 +256,13 @@ def test_a_long_transaction_stalls_nobody_and_fails_nothing(runs: Runs, shipped:
 def test_a_revision_that_copies_data_is_known_before(runs: Runs, shipped: Shipped) -> None:
     """Its measured stall is in the plan, and it and what follows are approved apart."""
     sandbox = shipped.sandbox
+    with sandbox.connect() as session:
+        session.execute(f"SET ROLE {sandbox.settings.application_user}".encode())
+        session.execute(f"CREATE TABLE {QUOTED} (a int)".encode())
     back_up(runs, sandbox)
     shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
     shipped.ship("bb02", "aa01", COPIES)
-    shipped.ship("cc03", "bb02", ADDS_COLUMN.format(column="shape"))
+    shipped.ship("cc03", "bb02", f"op.execute('ALTER TABLE {QUOTED} ADD b int')")
     case, state = apply(runs, sandbox, longest_stall_seconds=0.4)
     assert state.name == "Remediated", state.message
     assert shipped.at() == ("cc03",)
@@ -255,6 +272,8 @@ def test_a_revision_that_copies_data_is_known_before(runs: Runs, shipped: Shippe
     assert [one.after for one in slow.changes if isinstance(one, ApplyRevision)] == ["bb02", "cc03"]
     assert slow.risk is Risk.DESTRUCTIVE
     assert "public.actuals AccessExclusive" in slow.effects.locks
+    assert HOSTILE.replace('"', '""') in str(slow.findings[0].rows)
+    assert shipped.columns(QUOTED) == {"a", "b"}
     seconds = float(slow.effects.outage.split()[2])
     assert seconds >= 0.5
 
@@ -281,13 +300,7 @@ def test_a_revision_that_fails_in_live_rolls_itself_back(runs: Runs, shipped: Sh
     sandbox = shipped.sandbox
     back_up(runs, sandbox)
     shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
-    # As live and copy cannot differ in rows that are there by themselves.
-    fails_in_live = (
-        'op.add_column("projects", sa.Column("half", sa.Text()))\n'
-        "op.execute(\"DO $$ BEGIN IF current_database() = 'planner' THEN "
-        "RAISE 'only here: %', current_database(); END IF; END $$\")"
-    )
-    shipped.ship("bb02", "aa01", fails_in_live)
+    shipped.ship("bb02", "aa01", FAILS_IN_LIVE)
     case, state = apply(runs, sandbox)
     assert state.name == "Undone", state.message
     assert "its schema was read again and is as before" in (state.message or "")
@@ -296,9 +309,35 @@ def test_a_revision_that_fails_in_live_rolls_itself_back(runs: Runs, shipped: Sh
     assert "half" not in shipped.columns("projects")
     assert left_over(sandbox) == []
     assert not case.of_kind("stuck")
-    (sandbox_again, again) = apply(runs, sandbox)
-    assert again.name == "Undone", again.message  # it is not busy
-    assert sandbox_again.id != case.id
+    assert not [one for one in holders(Ledger()) if one.is_live or one.stuck]
+
+
+def test_who_holds_others_up_for_longer_than_rehearsed_is_ended(
+    runs: Runs, shipped: Shipped
+) -> None:
+    """Users wait two seconds for it and no request fails; nothing of it is left."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, STALLS)
+    with under_load(sandbox):
+        _, state = apply(runs, sandbox)
+    assert state.name == "Undone", state.message
+    assert "it takes longer here than in its rehearsal" in (state.message or "")
+    assert shipped.at() == (HEAD,)
+
+
+def test_what_is_left_of_a_revision_that_is_no_transaction_is_named(
+    runs: Runs, shipped: Shipped
+) -> None:
+    """An index that was built before it failed stays, and the error says so."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, TORN)
+    case, state = apply(runs, sandbox)
+    assert state.name == "Undone", state.message
+    assert "this is left of it: new: index public.ix_torn" in (state.message or "")
+    assert "Not one transaction, so may be half applied: aa01" in found(case)
+    assert shipped.at() == (HEAD,)
 
 
 @pytest.mark.parametrize("kind", ["heads", "unknown", "empty", "backup"])

@@ -53,8 +53,7 @@ DETAIL:  Key (email)=(someone@example.com) already exists.
 
 def pending(text: str, *current: str) -> Pending:
     """Give where a database stands in a history."""
-    history = parse_history(text)
-    return Pending("planner", current, history, {name: Script() for name in history.by_name})
+    return Pending("planner", current, parse_history(text))
 
 
 def test_a_line_of_revisions_is_read() -> None:
