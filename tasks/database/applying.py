@@ -100,7 +100,10 @@ class ApplyRevision(Change):
                 if done.status == 0:
                     many = f"at attempt {attempt}" if attempt > 1 else "at once"
                     held = [one.sentence for one in watch.held if one.stalls]
-                    return f"{many}; {'; '.join(held) or 'no lock seen that users wait for'}"
+                    unseen = f"; not watched to its end: {watch.failure}" if watch.failure else ""
+                    return (
+                        f"{many}; {'; '.join(held) or 'no lock seen that users wait for'}{unseen}"
+                    )
                 self._insist_on_rollback(system, schema, done, watch)
                 why = watch.in_the_way or "a lock that it did not get"
             except Transient as error:

@@ -134,6 +134,13 @@ def apply(runs: Runs, sandbox: Sandbox, **parameters: Any) -> tuple[Case, State[
     return carry_out(runs, sandbox, apply_migrations, **parameters)
 
 
+def alter_role(sandbox: Sandbox, right: str) -> None:
+    """Give the maintenance user a right, or take it."""
+    with sandbox.connect("postgres") as session:
+        session.autocommit = True
+        session.execute(f"ALTER ROLE {sandbox.settings.maintenance_user} {right}".encode())
+
+
 def left_over(sandbox: Sandbox) -> list[str]:
     """Name the databases and roles that a rehearsal has left."""
     with sandbox.connect("postgres") as session:
@@ -310,6 +317,26 @@ def test_a_revision_that_fails_in_live_rolls_itself_back(runs: Runs, shipped: Sh
     assert left_over(sandbox) == []
     assert not case.of_kind("stuck")
     assert not [one for one in holders(Ledger()) if one.is_live or one.stuck]
+
+
+def test_a_maintenance_user_without_all_rights_suffices(runs: Runs, shipped: Shipped) -> None:
+    """It is told which right it lacks; with CREATEROLE, and as no superuser, it is done."""
+    sandbox = shipped.sandbox
+    settings = sandbox.target_settings(limited=True)
+    targets.give(SandboxTarget(**{**settings, "application_directory": str(shipped.folder)}))
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
+    _, state = apply(runs, sandbox)
+    assert state.name == "Refused", state.message
+    assert f"CREATEROLE for {settings['maintenance_user']}" in (state.message or "")
+    try:
+        alter_role(sandbox, "CREATEROLE")
+        _, state = apply(runs, sandbox)
+    finally:
+        alter_role(sandbox, "NOCREATEROLE")
+    assert state.name == "Remediated", state.message
+    assert "colour" in shipped.columns("projects")
+    assert left_over(sandbox) == []
 
 
 def test_who_holds_others_up_for_longer_than_rehearsed_is_ended(
