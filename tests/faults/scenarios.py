@@ -11,6 +11,7 @@ from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.services import Sandbox
+from infra.sandbox.migrations import BEFORE_HEAD, migrate
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene
@@ -163,6 +164,21 @@ NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_d
 SCENARIOS: dict[str, Scenario] = {
     "add_indexes": index_lost,
     "carry_over_rows": restored_and_written,
+def schema_behind(scene: "Scene") -> dict[str, Any]:
+    """Bring the schema back to the revision before the application's, and back that up."""
+    migrate(scene.sandbox, BEFORE_HEAD)
+    if not scene.backups():
+        scene.carry_out(back_up_database)
+        scene.keep_backups()
+    return {}
+
+
+# Their scenarios keep users out: the load has to be in before.
+NOBODY_LOGS_IN = {"repair_database_credentials"}
+# What they did stays when they are undone, and nothing that stood before it comes back.
+STAYS = {"apply_migrations"}
+SCENARIOS: dict[str, Scenario] = {
+    "apply_migrations": schema_behind,
     "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
     "initialise_database": database_gone,
