@@ -68,7 +68,7 @@ def find_place(database: Database, session: Connection) -> tuple[LogPlace | None
         return None, (
             f"the server writes its log to {row['goes_to']} and collects it in no file "
             "(logging_collector is off), and the target names none; where it is a file of this "
-            "machine, set `database_log` of the target"
+            "machine, set `server_log` of the target"
         )
     return _of_collector(session, row["prefix"])
 

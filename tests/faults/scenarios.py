@@ -10,8 +10,8 @@ from psycopg import sql
 from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.damage import Damage, damage
-from infra.sandbox.services import Sandbox
 from infra.sandbox.migrations import BEFORE_HEAD, migrate
+from infra.sandbox.services import Sandbox
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene
@@ -136,6 +136,8 @@ def database_gone(scene: "Scene") -> dict[str, Any]:
             )
         )
     return {}
+
+
 def index_lost(scene: "Scene") -> dict[str, Any]:
     """Let a table grow, and drop the index of one of its foreign keys."""
     columns = "project_id, worker_id, actual_date, hours, cost, created_at, updated_at"
@@ -153,17 +155,14 @@ def query_to_explain(scene: "Scene") -> dict[str, Any]:
     """Have a query that deletes, which is planned only."""
     assert scene
     return {"query": "DELETE FROM actuals WHERE hours = $1"}
+
+
 def slow_statements(scene: "Scene") -> dict[str, Any]:
     """Have slow statements logged for a moment."""
     assert scene
     return {"source": "log", "watch_seconds": 1, "slower_than_ms": 50}
 
 
-# Their scenarios keep users out: the load has to be in before.
-NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
-SCENARIOS: dict[str, Scenario] = {
-    "add_indexes": index_lost,
-    "carry_over_rows": restored_and_written,
 def schema_behind(scene: "Scene") -> dict[str, Any]:
     """Bring the schema back to the revision before the application's, and back that up."""
     migrate(scene.sandbox, BEFORE_HEAD)
@@ -174,20 +173,22 @@ def schema_behind(scene: "Scene") -> dict[str, Any]:
 
 
 # Their scenarios keep users out: the load has to be in before.
-NOBODY_LOGS_IN = {"repair_database_credentials"}
+NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
 # What they did stays when they are undone, and nothing that stood before it comes back.
 STAYS = {"apply_migrations"}
 SCENARIOS: dict[str, Scenario] = {
+    "add_indexes": index_lost,
     "apply_migrations": schema_behind,
+    "carry_over_rows": restored_and_written,
     "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
-    "initialise_database": database_gone,
     "explain_queries": query_to_explain,
     "find_slow_queries": slow_statements,
+    "initialise_database": database_gone,
     "rebuild_indexes": index_out_of_order,
     "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,
     "start_database": server_killed,
-    "vacuum_database": dead_rows,
     "undo_remediation": restored,
+    "vacuum_database": dead_rows,
 }

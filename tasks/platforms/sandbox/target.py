@@ -50,7 +50,9 @@ class SandboxTarget(Block):
         default=None,
         description="The server's data directory: to measure free disk, and to start the server.",
     )
-    server_log: Path | None = Field(default=None, description="The server's log, where that is a file of this machine.")
+    server_log: Path | None = Field(
+        default=None, description="The server's log, where that is a file of this machine."
+    )
     server_start_command: list[str] = Field(
         default_factory=list,
         description="Command that starts the server; need not wait until it accepts connections.",
