@@ -16,7 +16,6 @@ from infra.sandbox.settings import HOST
 from tasks.database.create_index import CreateIndex, find_made, name_of_index, write_comment
 from tasks.database.index_catalogue import find_covering
 from tasks.database.judge_index import JudgeIndex, Measured
-from tasks.database.literals import without_literals
 from tasks.guardrails.case import Case
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
@@ -357,14 +356,3 @@ def test_the_name_of_something_else_is_left_alone(sandbox: Sandbox) -> None:
     assert indexes(sandbox) == before
     with targets.load("sandbox").database.connect() as session:
         assert find_made(session, "public", "no such name") is None
-
-
-def test_values_and_comments_are_not_shown() -> None:
-    """Whatever they are written as; names and parameters stay."""
-    shown = without_literals(
-        f"SELECT 'ä', 5, E'x', $${SECRET}$$ FROM \"T 'x'\" -- {SECRET}\nWHERE a = $1 /* x */"
-    )
-    assert shown == "SELECT ?, ?, ?, ? FROM \"T 'x'\" WHERE a = $1"
-    assert SECRET not in without_literals(f"SELECT 'x\\' , {SECRET}")
-    assert SECRET not in without_literals(f"SELECT '{SECRET}")
-    assert without_literals("(NOT (hashed SubPlan 1))") == "(NOT (hashed SubPlan 1))"

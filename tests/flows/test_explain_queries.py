@@ -4,7 +4,6 @@ import pytest
 
 from flows.performance.explain_queries import explain_queries
 from infra.sandbox.services import Sandbox
-from tasks.database.hypothetical import read_index
 from tasks.database.query_plans import explain
 from tasks.guardrails.errors import BadInput, PreconditionFailed
 from tasks.platforms import targets
@@ -196,15 +195,6 @@ def test_problems_in_words(sandbox: Sandbox) -> None:
         told = " ".join(joined.problems)
     assert "the inner side has no index" in told
     assert "A nested loop runs its inner side about 20,000 times" in told
-
-
-def test_an_index_is_one_index() -> None:
-    """Whatever else is given as one is refused before anything is asked."""
-    assert read_index("actuals (project_id, day)") == "CREATE INDEX ON actuals (project_id, day)"
-    assert read_index("create index on t (a)") == "create index on t (a)"
-    for text in ("t (a); DROP TABLE t", "DROP TABLE t", "create table t (a int)", "t", "x'"):
-        with pytest.raises(BadInput, match="one CREATE INDEX statement"):
-            read_index(text)
 
 
 def test_an_index_is_foretold_where_hypopg_is_there(runs: Runs, sandbox: Sandbox) -> None:
