@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from prefect.client.schemas.objects import State
 
-from flows.database.find_slow_queries import find_slow_queries
 from flows.help.undo_remediation import undo_remediation
+from flows.performance.find_slow_queries import find_slow_queries
 from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
