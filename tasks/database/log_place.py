@@ -16,7 +16,11 @@ from tasks.platforms.protocols import Connection, Database
 
 MOST_BYTES = 64_000_000
 _CHUNK = 8_000_000
-_READ = "pg_read_binary_file(text,bigint,bigint,boolean)"
+_FUNCTIONS = (
+    "pg_current_logfile(text)",
+    "pg_ls_logdir()",
+    "pg_read_binary_file(text,bigint,bigint,boolean)",
+)
 Form = Literal["stderr", "csvlog", "jsonlog"]
 _ENDINGS: dict[str, Form] = {".csv": "csvlog", ".json": "jsonlog"}
 
@@ -94,18 +98,20 @@ def _current(session: Connection, form: str) -> str:
 
 
 def _missing_rights(session: Connection) -> list[str]:
-    row = session.execute(
-        """SELECT has_function_privilege('pg_current_logfile(text)', 'EXECUTE')
-             AND has_function_privilege('pg_ls_logdir()', 'EXECUTE') AS lists,
-             has_function_privilege(%s, 'EXECUTE') AS reads, current_user AS name""",
-        (_READ,),
-    ).fetchone() or {"lists": False, "reads": False, "name": ""}
-    user = sql.Identifier(row["name"]).as_string(session)
-    wanted = (
-        (row["lists"], f"GRANT pg_monitor TO {user}"),
-        (row["reads"], f"GRANT EXECUTE ON FUNCTION {_READ} TO {user}"),
-    )
-    return [statement for has, statement in wanted if not has]
+    """Find the functions that the maintenance user may not call, as grants of them.
+
+    pg_monitor may list files, and say which is the current one since PostgreSQL 16 only.
+    """
+    rows = session.execute(
+        """SELECT f.name, current_user AS "user" FROM unnest(%s::text[]) AS f(name)
+           WHERE NOT has_function_privilege(f.name, 'EXECUTE')""",
+        (list(_FUNCTIONS),),
+    ).fetchall()
+    return [
+        f"GRANT EXECUTE ON FUNCTION {row['name']} TO "
+        f"{sql.Identifier(row['user']).as_string(session)}"
+        for row in rows
+    ]
 
 
 def _listed(session: Connection) -> list[tuple[str, int, Any]]:
