@@ -9,6 +9,7 @@ from tasks.database.carry_marks import (
     forget_carried,
     note_carried,
     read_note,
+    read_taken_back,
     read_taking_back,
 )
 from tasks.database.carry_sides import Sides, facts_of
@@ -126,7 +127,12 @@ class CarryRowsOver(Change):
 
     def apply(self, work: Work) -> str:
         """Compare once more, and carry over what fits in one transaction."""
-        database, sides = targets.load(work.target).database, self.sides
+        database = targets.load(work.target).database
+        with database.connect(elsewhere(database)) as session:
+            facts = facts_of(session, self.sides.kept_oid)
+        # It may have been carried over and taken back since it was planned.
+        back = read_taken_back(facts.comment) if facts else ()
+        sides = self.sides.model_copy(update={"back": back})
         compared = compare_kept(database, sides.source)
         with sides.opened(database) as sessions:
             forget_carried(sessions.beside, sides.kept_oid, work.remediation)

@@ -240,8 +240,8 @@ def read_rows(
     rows = session.execute(
         sql.SQL(
             """SELECT {} AS key, count(*) AS n, sum({}) AS hash FROM ONLY {}
-               WHERE {} IN (SELECT unnest(%s::int4[])) GROUP BY 1"""
-        ).format(hashes.shown, hashes.row, table, hashes.bucket),
-        (buckets,),
+               WHERE {} IN (SELECT unnest({}::int4[])) GROUP BY 1"""
+            # Not as a parameter: a name with a % in it would be read as one.
+        ).format(hashes.shown, hashes.row, table, hashes.bucket, buckets)
     ).fetchall()
     return {row["key"]: (row["n"], row["hash"]) for row in rows}

@@ -147,7 +147,8 @@ def _read(
         sql.SQL(
             """SELECT {} AS key, {} AS hash, {} AS updated, {} AS created, {} AS version,
                  {} AS newer, {} AS large
-               FROM ONLY {} AS t WHERE {} IN (SELECT unnest(%s::int4[]))"""
+               FROM ONLY {} AS t WHERE {} IN (SELECT unnest({}::int4[]))"""
+            # Not as a parameter: a name with a % in it would be read as one.
         ).format(
             hashes.shown,
             hashes.row,
@@ -158,8 +159,8 @@ def _read(
             large,
             shape.table,
             hashes.bucket,
-        ),
-        (buckets,),
+            buckets,
+        )
     ).fetchall()
     return {row["key"]: row for row in rows}
 

@@ -150,11 +150,10 @@ def take_out(
     """Take rows out of the temporary tables."""
     for number, shape in tables.items():
         keys = [key for at, key in rows if at == number]
-        live.execute(
-            sql.SQL("DELETE FROM {} AS c WHERE {} = ANY (%s)").format(
-                temporary(ROWS, number), shape.key_of("c")
-            ),
-            (keys,),
+        live.execute(  # not as a parameter: a name with a % in it would be read as one
+            sql.SQL("DELETE FROM {} AS c WHERE {} = ANY ({}::text[])").format(
+                temporary(ROWS, number), shape.key_of("c"), keys
+            )
         )
         live.execute(
             sql.SQL("DELETE FROM {} WHERE i = %s AND key = ANY (%s)").format(KEYS), (number, keys)
@@ -189,32 +188,28 @@ def _twice(live: Connection, number: int, shape: Shape) -> dict[tuple[int, str],
     """Find rows that would be in a unique index twice: with one of live that stays as it is."""
     found: dict[tuple[int, str], str] = {}
     for index in live.execute(_UNIQUE, (shape.oid,)).fetchall():
-        terms = [_own_text(term) for term in index["terms"]]
+        # Terms and condition are the server's own text, over the table's columns.
+        terms = [sql.SQL(term) for term in index["terms"]]
         names: Sequence[str] = [f"remedy_{at}" for at in range(len(terms))]
         listed = sql.SQL(", ").join(
             sql.SQL("({}) AS {}").format(term, sql.Identifier(name))
             for term, name in zip(terms, names, strict=True)
         )
         side = sql.SQL("SELECT {} AS remedy_key, {} FROM {} AS t WHERE {}")
-        condition = _own_text(index["condition"] or "true")
+        condition = sql.SQL(index["condition"] or "true")
         rows = live.execute(
             sql.SQL(
                 """SELECT DISTINCT c.remedy_key AS key FROM ({}) AS c JOIN ({}) AS o ON {}
                    WHERE c.remedy_key <> o.remedy_key AND o.remedy_key NOT IN (
-                     SELECT key FROM {} WHERE i = %s AND NOT is_new)"""
+                     SELECT key FROM {} WHERE i = {} AND NOT is_new)"""
             ).format(
                 side.format(shape.key_of("t"), listed, temporary(ROWS, number), condition),
                 side.format(shape.key_of("t"), listed, shape.table, condition),
                 equal("c", names, "o", names),
                 KEYS,
-            ),
-            (number,),
+                number,
+            )
         ).fetchall()
         for row in rows:
             found[number, row["key"]] = f"another row of live has its {index['name']}"
     return found
-
-
-def _own_text(text: str) -> sql.SQL:
-    """Take the server's own text, over a table's columns, into a query with parameters."""
-    return sql.SQL(text.replace("%", "%%"))

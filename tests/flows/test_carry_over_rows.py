@@ -1,6 +1,6 @@
 """carry_over_rows on a sandbox that was restored while users had written since the backup."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,13 +16,24 @@ from flows.database.restore_from_backup import restore_from_backup
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
+from tasks.database.carry_findings import find_door, find_later_rows, read_sides
+from tasks.database.carry_marks import KIND
+from tasks.database.carry_over import CarryRowsOver
+from tasks.database.opening import OpenKeptDatabase
+from tasks.database.restored import find_restored
+from tasks.guardrails import faults
 from tasks.guardrails.case import Case
+from tasks.guardrails.errors import RemediationError
 from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers, carry_out
+from tests.faults.scenarios import write_later
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
+
+ID = "abcdefghij"
 
 
 @contextmanager
@@ -361,7 +372,7 @@ def test_what_it_needs_is_told(runs: Runs, sandbox: Sandbox) -> None:
     restore = restored(runs, sandbox, keep_days=0)
     before, closed = snapshot(sandbox), doors(sandbox)
     _, state = carry_out(runs, sandbox, carry_over_rows, max_rows=0)
-    assert state.name == "Refused", state.message
+    assert state.name == "Undone", state.message  # it was opened, and is closed again
     assert "max_rows" in (state.message or "")
     assert (snapshot(sandbox), doors(sandbox)) == (before, closed)
     _, state = carry_out(runs, sandbox, carry_over_rows, remediation="nothing")
@@ -372,3 +383,57 @@ def test_what_it_needs_is_told(runs: Runs, sandbox: Sandbox) -> None:
     assert state.name == "Refused"
     assert "it is gone: dropped" in (state.message or "")
     assert snapshot(sandbox) == before
+
+
+def planned(sandbox: Sandbox, restore: Case) -> tuple[OpenKeptDatabase, CarryRowsOver]:
+    """Plan by hand what carries rows over, with the kept database open afterwards."""
+    target, work = sandbox.settings.name, Work(sandbox.settings.name, ID)
+    found = find_restored(target, restore.id)
+    door = find_door(target, found)
+    door.apply(work)
+    change = find_later_rows(target, read_sides(target, found), 100).change
+    assert change is not None
+    return door, change
+
+
+def test_what_a_kill_leaves_is_recognised(
+    runs: Runs, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it dies, it is seen whether rows are in live; it is gone on with, or taken back."""
+    back_up(runs, sandbox)
+    write_later(sandbox)
+    restore = restored(runs, sandbox)
+    before, closed = snapshot(sandbox), doors(sandbox)
+    door, step = planned(sandbox, restore)
+    work = Work(sandbox.settings.name, ID)
+
+    def dies_at(point: str, act: Callable[[Work], str]) -> Standing:
+        with monkeypatch.context() as patch:
+            patch.setenv(faults.VARIABLE, f"FAIL={KIND}:{point}")
+            with pytest.raises(RemediationError):
+                act(work)
+        return step.observe(work).standing
+
+    assert step.observe(work).standing is Standing.BEFORE
+    for point in ("written", "noted"):
+        assert dies_at(point, step.apply) is Standing.HALF
+        assert snapshot(sandbox) == before
+    step.revert(work)
+    assert step.observe(work).standing is Standing.BEFORE
+    assert dies_at("written", step.apply) is Standing.HALF
+    assert dies_at("committed", step.apply) is Standing.AFTER  # gone on with over what was left
+    after = snapshot(sandbox)
+    assert after != before
+    for point in ("taken-back", "journal-dropped"):
+        assert dies_at(point, step.revert) is Standing.AFTER
+        assert snapshot(sandbox) == before
+    assert step.revert(work) == "rows were taken back by a process that is gone"
+    assert step.observe(work).standing is Standing.BEFORE
+    step.apply(work)
+    assert snapshot(sandbox) == after
+    assert "left" not in step.revert(work)
+    assert snapshot(sandbox) == before
+    door.revert(work)
+    door.revert(work)
+    assert door.observe(work).standing is Standing.BEFORE
+    assert doors(sandbox) == closed
