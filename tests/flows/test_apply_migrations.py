@@ -226,17 +226,17 @@ def test_a_long_transaction_stalls_nobody_and_fails_nothing(runs: Runs, shipped:
     sandbox = shipped.sandbox
     back_up(runs, sandbox)
     shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
-    ended = threading.Event()
+    held, ended = threading.Event(), threading.Event()
 
     def hold() -> None:
         with sandbox.connect() as session:
             session.execute("BEGIN")
             session.execute("SELECT count(*) FROM projects")
-            ended.wait(90)
+            held.set()
+            ended.wait(300)
             session.rollback()
 
     holder = threading.Thread(target=hold)
-    holder.start()
     tries: list[Sequence[str]] = []
     run = LocalApplication.run
 
@@ -245,8 +245,11 @@ def test_a_long_transaction_stalls_nobody_and_fails_nothing(runs: Runs, shipped:
     ) -> Completed:
         if command[-1] == "aa01" and "POSTGRES_DB" not in environment:  # else on the copy
             tries.append(command)
-        if len(tries) == 4:
-            ended.set()
+            if len(tries) == 1:
+                holder.start()
+                held.wait(60)
+            if len(tries) == 4:
+                ended.set()
         return run(application, command, environment)
 
     with pytest.MonkeyPatch.context() as patch, under_load(sandbox):
