@@ -8,7 +8,9 @@ import re
 from pglast import parser
 
 _LITERALS = {"SCONST", "USCONST", "ICONST", "FCONST", "BCONST", "XCONST"}
-_COMMENTS = {"SQL_COMMENT", "C_COMMENT"}
+COMMENTS = {"SQL_COMMENT", "C_COMMENT"}
+# EXPLAIN numbers these: '(hashed SubPlan 1)'.
+_NUMBERED = {"subplan", "initplan"}
 _LIST = re.compile(r"(\$\d+)(?: ?, ?\$\d+)+")
 _ROWS = re.compile(r"(\(\$\d+(?:, \.\.\.)?\))(?: ?, ?\(\$\d+(?:, \.\.\.)?\))+")
 _UNREAD = "(text that cannot be read)"
@@ -27,7 +29,7 @@ def with_parameters(text: str) -> str:
     """
     try:
         tokens = parser.scan(text)
-    except parser.ParseError:
+    except (parser.ParseError, ValueError):
         return _unread(text)
     if any(_is_doubtful(text[one.start : one.end + 1]) for one in tokens if one.name == "SCONST"):
         return _unread(text)
@@ -38,7 +40,7 @@ def with_parameters(text: str) -> str:
         if token.name in _LITERALS:
             number += 1
             new = f"${number}"
-        elif token.name in _COMMENTS:
+        elif token.name in COMMENTS:
             new = " "
         else:
             continue
@@ -46,6 +48,37 @@ def with_parameters(text: str) -> str:
         at = token.end + 1
     left = "".join([*pieces, text[at:]]) if tokens else ""
     return " ".join(left.split()).rstrip("; ")
+
+
+def without_literals(text: str) -> str:
+    """Give SQL, or a condition of a plan, with `?` for each value and without comments.
+
+    Args:
+        text: A statement, or an expression as EXPLAIN writes it.
+
+    Returns:
+        The text in one line. Parameters ($1) stay; so does what a name says. Text that cannot
+        even be split into tokens is left out as a whole.
+    """
+    try:
+        tokens = parser.scan(text)
+    except (parser.ParseError, ValueError):
+        return _UNREAD
+    # Tokens are counted in characters, and `end` is the last one of the token.
+    pieces, at, before = [], 0, ""
+    for token in tokens:
+        word = text[token.start : token.end + 1]
+        if _is_doubtful(word):
+            return _UNREAD
+        pieces.append(text[at : token.start])
+        if token.name in COMMENTS:
+            word = " "
+        elif token.name in _LITERALS and before.lower() not in _NUMBERED:
+            word = "?"
+        pieces.append(word)
+        at, before = token.end + 1, word
+    pieces.append(text[at:])
+    return " ".join("".join(pieces).split())
 
 
 def shown(text: str) -> str:
