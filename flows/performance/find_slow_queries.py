@@ -30,7 +30,7 @@ class Source(enum.StrEnum):
     LOG = "log"
 
 
-@remediation(guide="Performance Issues / Slow Database Queries / Diagnosis")
+@remediation(guide="Performance Issues / Slow Database Queries / Optimize Queries")
 def find_slow_queries(
     target: TargetName,
     watch_seconds: Annotated[int, Field(ge=0, le=3600)] = 0,
