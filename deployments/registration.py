@@ -38,17 +38,22 @@ from tasks.platforms.targets import PLATFORMS
 # The highest risk that a stage of the remediation has; what a plan says decides, this is a tag.
 RISKS = {
     "add_indexes": Risk.HARMLESS,
+    "apply_migrations": Risk.DESTRUCTIVE,
     "back_up_database": Risk.HARMLESS,
+    "carry_over_rows": Risk.DISRUPTIVE,
     "check_integrity": Risk.HARMLESS,
     "clean_up_backups": Risk.DESTRUCTIVE,
     "drop_kept_databases": Risk.DESTRUCTIVE,
     "explain_queries": Risk.HARMLESS,
+    "find_slow_queries": Risk.HARMLESS,
+    "initialise_database": Risk.DESTRUCTIVE,
     "reap_remediations": Risk.HARMLESS,
     "rebuild_indexes": Risk.HARMLESS,
     "recover_remediation": Risk.DESTRUCTIVE,
     "repair_database_credentials": Risk.DISRUPTIVE,
     "restore_from_backup": Risk.DISRUPTIVE,
     "rotate_database_password": Risk.DISRUPTIVE,
+    "start_database": Risk.DISRUPTIVE,
     "undo_remediation": Risk.DESTRUCTIVE,
     "vacuum_database": Risk.HARMLESS,
 }

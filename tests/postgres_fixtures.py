@@ -211,6 +211,11 @@ class PlannerSystem:
         """Refuse: there are none."""
         raise PreconditionFailed(expected="secrets.", found="none.", todo="None.")
 
+    @property
+    def server(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="a server.", found="none.", todo="None.")
+
     def fingerprint(self) -> str:
         """Give something."""
         return self.name

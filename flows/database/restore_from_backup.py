@@ -13,7 +13,12 @@ from tasks.database.cutover import SwapDatabases
 from tasks.database.differences import TableDifference
 from tasks.database.limits import RowsLost
 from tasks.database.proof import RestoredDatabaseIsLive
-from tasks.database.restore_cutover import describe_differences, look_at_copy, plan_swap
+from tasks.database.restore_cutover import (
+    Ready,
+    describe_differences,
+    look_at_copy,
+    plan_swap,
+)
 from tasks.database.restore_plan import (
     describe,
     forecast,
@@ -161,8 +166,18 @@ def cut_over(
             lost=_loss(ready.differences, refused=writes is Writes.REFUSE),
             undo_until=ready.kept_until,
         ),
-        notes=ready.notes,
+        notes=(*ready.notes, *_offer(ready, target)),
     )
+
+
+def _offer(ready: Ready, target: str) -> tuple[str, ...]:
+    """Offer what carries the lost rows over afterwards."""
+    lost = sum(one.lost for one in ready.differences)
+    if not lost:
+        return ()
+    note = f"{counted(lost, 'row')} written after the backup stay in the old database; what fits "
+    note += f"of them is carried over by: remedy run carry-over-rows --target {target}"
+    return (note,)
 
 
 def _loss(differences: tuple[TableDifference, ...], *, refused: bool) -> str:

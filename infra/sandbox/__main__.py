@@ -17,6 +17,9 @@ VERBS: dict[str, Callable[[Sandbox, argparse.Namespace], object]] = {
     "up": lambda sandbox, _: sandbox.up(),
     "down": lambda sandbox, _: sandbox.down(),
     "destroy": lambda sandbox, _: sandbox.destroy(),
+    "initialise": lambda sandbox, _: sandbox.cluster.initialise(),
+    "start": lambda sandbox, given: sandbox.services()[given.service].start(),
+    "stop": lambda sandbox, given: sandbox.services()[given.service].stop(),
     "restart": lambda sandbox, given: sandbox.restart(given.service),
     "status": lambda sandbox, _: sandbox.status(),
     "target": lambda sandbox, _: sandbox.target_settings(),
@@ -33,7 +36,7 @@ def main() -> None:
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("--home", type=Path, required=True, help="folder of the sandbox")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows to fill in (seed)")
-    parser.add_argument("--service", choices=SERVICES, help="what to restart")
+    parser.add_argument("--service", choices=SERVICES, help="what to start, stop or restart")
     parser.add_argument("--kind", choices=[kind.value for kind in Damage], help="what to damage")
     given = parser.parse_args()
     try:

@@ -60,6 +60,12 @@ class Cluster(DatabaseServer):
             service=partial(Service, run=run, logs=logs),
         )
 
+    def initialise(self) -> None:
+        """Make the server where there is none, start it, and make what `prepare` makes."""
+        self.make()
+        self.start()
+        self.prepare()
+
     def prepare(self) -> None:
         """Make the roles and the database; what is there already is set as it shall be."""
         owner = sql.Identifier(self.settings.application_user)

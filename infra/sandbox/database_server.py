@@ -70,7 +70,7 @@ class DatabaseServer:
         Raises:
             PreconditionFailed: initdb fails, or its user cannot reach the folder.
         """
-        if self.data.exists():
+        if self.data.exists() and any(self.data.iterdir()):
             return
         parent = self.data.parent
         parent.mkdir(parents=True, exist_ok=True, mode=0o711)

@@ -25,6 +25,7 @@ def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, A
         Plain values, for `SandboxTarget(**fields)`.
     """
     settings = sandbox.settings
+    database = sandbox.cluster.service.name
     user, password = settings.superuser, settings.superuser_password
     if limited:
         user, password = settings.maintenance_user, settings.maintenance_password
@@ -38,16 +39,17 @@ def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, A
         "maintenance_database": "postgres",
         "programs": str(sandbox.cluster.programs),
         "data_directory": str(sandbox.cluster.data),
+        "server_log": str(sandbox.cluster.service.log),
+        "server_start_command": [*_command(sandbox, "start"), "--service", database],
+        "server_stop_command": [*_command(sandbox, "stop"), "--service", database],
+        "server_initialise_command": _command(sandbox, "initialise"),
         "url": sandbox.url,
         "proxy_control_url": sandbox.control_url,
         "application_directory": str(APPLICATION),
         "application_programs": str(Path(sys.executable).parent),
         "environment_file": str(sandbox.dotenv),
         "replicas": {name: f"http://{HOST}:{port}" for name, port in sandbox.upstreams.items()},
-        "restart_command": [
-            *(sys.executable, "-m", "infra.sandbox", "restart", "--home", str(sandbox.home)),
-            *("--service", "{replica}"),
-        ],
+        "restart_command": [*_command(sandbox, "restart"), "--service", "{replica}"],
         "secrets_directory": str(sandbox.secrets),
         "backups_directory": str(sandbox.backups),
         "cache_host": HOST,
@@ -57,3 +59,7 @@ def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, A
         "probe_secret": settings.accounts[PROBE],
         "migrations": MigrationSettings(show_database=["python", "-m", "app.db.show"]).model_dump(),
     }
+
+
+def _command(sandbox: "Sandbox", verb: str) -> list[str]:
+    return [sys.executable, "-m", "infra.sandbox", verb, "--home", str(sandbox.home)]

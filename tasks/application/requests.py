@@ -15,7 +15,17 @@ class TooManyRequests(Exception):
 
 
 class NotAnswered(Exception):
-    """A request was not answered as a working system answers it."""
+    """A request was not answered as a working system answers it.
+
+    Args:
+        told: What was asked, and what was answered instead.
+        status: The status of the answer, 0 where there was none.
+    """
+
+    def __init__(self, told: str, status: int = 0) -> None:
+        """Keep it."""
+        super().__init__(told)
+        self.status = status
 
 
 class ProbeClient:
@@ -65,7 +75,8 @@ class ProbeClient:
         if answer.status_code != request.status:
             text = " ".join(answer.text.split())[:200]
             raise NotAnswered(
-                f"{shown}: {answer.status_code} instead of {request.status}, {text!r}"
+                f"{shown}: {answer.status_code} instead of {request.status}, {text!r}",
+                answer.status_code,
             )
         if request.capture or request.expect:
             self._read(shown, request, answer)

@@ -9,6 +9,7 @@ from tasks.database.catalogue import elsewhere, find_database, name_of
 from tasks.database.left_behind import allow_connections, allowing, describe_left_behind
 from tasks.database.limits import ROWS_LOST
 from tasks.database.marks import Mark, comment_on, horizon_text, mark_text
+from tasks.database.opening import open_for
 from tasks.database.sequences import raise_sequences, read_sequences
 from tasks.database.swapping import rename, swap
 from tasks.database.written import count_written, loss_of
@@ -85,6 +86,8 @@ class SwapDatabases(Change):
         seen = f"OID {self.live_oid} is {old or 'gone'}, OID {self.side_oid} is {new or 'gone'}"
         if old == self.live and new in {self.side, self.undone}:
             return Observed(Standing.BEFORE, seen)
+        if kept is not None and (by := open_for(kept.comment)):
+            return Observed(Standing.OTHER, f"{seen}, which is open for remediation {by}")
         if old == self.kept and new == self.live:
             if kept is not None and kept.allows_connections:
                 return Observed(Standing.HALF, f"{seen}, which is open")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from tasks.database.hypothetical import UNFORETOLD, foretell, read_index
-from tasks.database.literals import without_literals
+from tasks.database.normal_text import without_literals
 from tasks.database.plan_columns import Wanted, find_wanted
 from tasks.database.plan_nodes import PlanNode
 from tasks.database.query_plans import QueryPlan, explain

@@ -1,5 +1,6 @@
 """Load a backup into a side database, and see that every row came over."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from pydantic import Field
@@ -33,6 +34,7 @@ class LoadBackup(Change):
         load_as: Role to load as, where the maintenance user is a superuser; else ''.
         tables: Rows by 'schema.table' that have to be there afterwards.
         jobs: Parallel jobs for archives.
+        taken: When the backup was taken, UTC; None where nobody recorded it.
     """
 
     kind: ClassVar[str] = "database.load_backup"
@@ -51,6 +53,7 @@ class LoadBackup(Change):
     load_as: str = ""
     tables: dict[str, int] = Field(default_factory=dict)
     jobs: int = 2
+    taken: datetime | None = None
 
     @property
     def title(self) -> str:

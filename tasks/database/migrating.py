@@ -1,22 +1,19 @@
 """Bring the copy to the schema that the running application expects, by its own migrations."""
 
-import secrets
 from typing import ClassVar
-
-from psycopg import sql
 
 from tasks.database.catalogue import elsewhere, find_database
 from tasks.database.marks import Mark, read_mark, write_mark
+from tasks.database.migration_output import what_it_said
+from tasks.database.migration_role import powerless_role, remove_role, role_exists, role_of
 from tasks.database.migration_settings import environment_of, insist_on, settings_of
-from tasks.database.ownership import give_all_to
 from tasks.database.revision import read_revision
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
-from tasks.platforms.protocols import Connection, Database
+from tasks.platforms.protocols import Database
 
 _DONE = {"migrated", "frozen", "kept", "undone"}
-_TAIL = 1500
 
 
 class MigrateSideDatabase(Change):
@@ -61,13 +58,13 @@ class MigrateSideDatabase(Change):
         system = targets.load(work.target)
         with system.database.connect(elsewhere(system.database)) as session:
             facts = find_database(session, self.side)
-            there = _role_exists(session, self._role(work))
+            there = role_exists(session, role_of(work.remediation))
         if facts is None:  # it goes with the copy
             standing = Standing.HALF if there else Standing.BEFORE
             return Observed(standing, f"there is no {self.side}, {'a' if there else 'no'} role")
         mark = read_mark(facts.comment)
         if there:
-            return Observed(Standing.HALF, f"the role {self._role(work)} is still there")
+            return Observed(Standing.HALF, f"the role {role_of(work.remediation)} is still there")
         if mark and mark.state in _DONE:
             return Observed(Standing.AFTER, f"{self.side} is {mark.state}")
         return Observed(Standing.BEFORE, f"{self.side} is {mark.state if mark else 'not ours'}")
@@ -76,24 +73,20 @@ class MigrateSideDatabase(Change):
         """Migrate as a role made for it, prove where it lands first, give the copy back."""
         system = targets.load(work.target)
         database, settings = system.database, settings_of(system)
-        password = secrets.token_urlsafe(24)
-        role = self._role(work)
-        try:
-            self._prepare(database, role, password)
+        role = role_of(work.remediation)
+        with powerless_role(database, self.side, self.live, self.owner, role) as password:
             environment = environment_of(database, settings, self.side, role, password)
             insist_on(system, settings, environment, self.side)
             command = [part.replace("{revision}", self.after) for part in settings.upgrade]
             done = system.application.run(command, environment)
-            output = f"{done.output[-_TAIL:]}{done.errors[-_TAIL:]}".strip()
             if done.status != 0:
+                said = what_it_said(done, (password,), system.application.settings())
                 raise PreconditionFailed(
                     expected=f"{' '.join(command)} to bring {self.side} to {self.after}.",
-                    found=f"status {done.status}: {output}",
+                    found=f"status {done.status}: {said}",
                     state="The live database is untouched; the copy goes with the undo.",
                     todo="Choose a backup of the present schema, or correct the migration.",
                 )
-        finally:
-            self._clear(database, role)
         self._compare(database, settings.version_table)
         with database.connect(elsewhere(database)) as session:
             write_mark(
@@ -107,7 +100,7 @@ class MigrateSideDatabase(Change):
     def revert(self, work: Work) -> None:
         """Remove the role; the copy itself goes with its own revert."""
         database = targets.load(work.target).database
-        self._clear(database, self._role(work))
+        remove_role(database, self.side, self.owner, role_of(work.remediation))
         with database.connect(elsewhere(database)) as session:
             facts = find_database(session, self.side)
             mark = read_mark(facts.comment) if facts else None
@@ -119,65 +112,6 @@ class MigrateSideDatabase(Change):
                 write_mark(
                     session, self.side, Mark(work.remediation, "loaded"), "its undo is under way"
                 )
-
-    @staticmethod
-    def _role(work: Work) -> str:
-        return f"remedy_{work.remediation}"
-
-    def _prepare(self, database: Database, role: str, password: str) -> None:
-        self._clear(database, role)
-        with database.connect(elsewhere(database)) as session:
-            # Hashed here: the password itself reaches neither the server's log nor its views.
-            verifier = session.pgconn.encrypt_password(
-                password.encode(), role.encode(), b"scram-sha-256"
-            ).decode()
-            session.execute(
-                sql.SQL("CREATE ROLE {} LOGIN NOINHERIT CONNECTION LIMIT 5 PASSWORD {}").format(
-                    sql.Identifier(role), verifier
-                )
-            )
-            session.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
-            session.execute(
-                sql.SQL("GRANT ALL ON DATABASE {} TO {}").format(
-                    sql.Identifier(self.side), sql.Identifier(role)
-                )
-            )
-        with database.connect(self.side) as session:
-            give_all_to(session, self.owner, role)
-        with database.connect(self.live) as session:
-            row = session.execute(
-                """SELECT count(*) AS n FROM pg_class WHERE relkind IN ('r', 'p', 'S', 'v', 'm')
-                   AND relnamespace <> 'pg_catalog'::regnamespace
-                   AND relnamespace <> 'information_schema'::regnamespace
-                   AND (has_table_privilege(%(role)s, oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
-                        OR pg_has_role(%(role)s, relowner, 'MEMBER'))""",
-                {"role": role},
-            ).fetchone()
-        if row and row["n"]:
-            raise PreconditionFailed(
-                expected=f"a role without any right to write in {self.live}.",
-                found=f"everybody (PUBLIC) may write to {row['n']} of its relations.",
-                state="The live database is untouched.",
-                todo=f"REVOKE those rights from PUBLIC in {self.live}, then run again.",
-            )
-
-    def _clear(self, database: Database, role: str) -> None:
-        with database.connect(elsewhere(database)) as session:
-            if not _role_exists(session, role):
-                return
-            if find_database(session, self.side):
-                session.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
-                    (role,),
-                )
-                with database.connect(self.side) as inside:
-                    give_all_to(inside, role, self.owner)
-                session.execute(
-                    sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(
-                        sql.Identifier(self.side), sql.Identifier(role)
-                    )
-                )
-            session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
     def _compare(self, database: Database, table: str) -> None:
         with database.connect(self.side) as session:
@@ -191,8 +125,3 @@ class MigrateSideDatabase(Change):
                 state=f"This remediation's role had no right to write to {self.live}.",
                 todo="Find out who migrated meanwhile, then run again.",
             )
-
-
-def _role_exists(session: Connection, role: str) -> bool:
-    row = session.execute("SELECT 1 AS one FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
-    return row is not None

@@ -17,18 +17,28 @@ def require_migration(system: System, rights: Rights, backup: str, live: str) ->
     Raises:
         PreconditionFailed: A right or a setting is missing.
     """
-    settings = settings_of(system)
-    missing = []
-    if not rights.may_create_roles:
-        missing.append(f"CREATEROLE for {rights.user}, to run them without any right in live")
-    if not settings.show_database:
-        missing.append("`migrations.show_database` in the target, to prove where they land")
+    missing = missing_for_migration(system, rights)
     if missing:
         raise PreconditionFailed(
             expected=f"to bring the backup's schema {backup} to live's {live} by migrations.",
             found=f"missing: {'; '.join(missing)}.",
             todo="Give what is missing, or choose a backup of the present schema.",
         )
+
+
+def missing_for_migration(system: System, rights: Rights) -> list[str]:
+    """Name what is missing to migrate a copy as a role without any right in live.
+
+    Args:
+        system: The target.
+        rights: What the maintenance user may do.
+    """
+    missing = []
+    if not rights.may_create_roles:
+        missing.append(f"CREATEROLE for {rights.user}, to run them without any right in live")
+    if not settings_of(system).show_database:
+        missing.append("`migrations.show_database` in the target, to prove where they land")
+    return missing
 
 
 def settings_of(system: System) -> MigrationSettings:

@@ -8,7 +8,7 @@ from tasks.database.index_candidates import Candidate
 from tasks.database.index_catalogue import Heap, estimate_size, list_heaps
 from tasks.database.index_gathering import Gathered, gather
 from tasks.database.limits import DISK_RESERVE
-from tasks.database.literals import without_literals
+from tasks.database.normal_text import without_literals
 from tasks.database.plan_problems import FEW_PAGES
 from tasks.database.query_statistics import Statements, list_statements
 from tasks.database.unused_indexes import find_unused_indexes, measured_since

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.database.literals import without_literals
+from tasks.database.normal_text import without_literals
 
 SEQUENTIAL = "Seq Scan"
 _CONDITIONS = (

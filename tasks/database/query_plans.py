@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from pydantic import BaseModel, ConfigDict
 
-from tasks.database.literals import without_literals
+from tasks.database.normal_text import without_literals
 from tasks.database.plan_nodes import PlanNode, TableSize
 from tasks.database.plan_problems import find_problems
 from tasks.guardrails.errors import BadInput, RemediationError

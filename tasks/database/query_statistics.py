@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 
 from pglast.parser import ParseError, normalize, scan
-from psycopg import sql
 
-from tasks.guardrails.errors import PreconditionFailed
+from tasks.database.normal_text import COMMENTS, first_word
+from tasks.database.queries import Counted
+from tasks.database.statements import count_statements, inspect_statistics
 from tasks.platforms.protocols import Connection
 
-_EXTENSION = "pg_stat_statements"
+_READS = {"SELECT", "WITH"}
 _MOST = 100
 _LONGEST = 10_000  # characters of a query
-_TOPLEVEL_SINCE = 140000
 _TEXTS = {"SCONST", "USCONST", "BCONST", "XCONST"}
-_COMMENTS = {"SQL_COMMENT", "C_COMMENT"}
 
 
 @dataclass(frozen=True)
@@ -52,60 +51,38 @@ def list_statements(session: Connection) -> Statements:
     Args:
         session: A session in the database.
     """
-    row = session.execute(
-        """SELECT n.nspname AS schema, current_user AS "user",
-             pg_has_role('pg_read_all_stats', 'USAGE') AS all
-           FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-           WHERE e.extname = %s""",
-        (_EXTENSION,),
-    ).fetchone()
-    if row is None:
+    statistics = inspect_statistics(session)
+    if not statistics.usable:
+        what = "not installed in the database" if statistics.preloaded else "not preloaded"
+        closed = statistics.preloaded and statistics.schema_name
         return Statements(
             (),
-            "The queries that took the most time are not known: pg_stat_statements is not "
-            "installed in the database. Candidates come from foreign keys only.",
-            "As a superuser: put pg_stat_statements into shared_preload_libraries, restart the "
-            "server, and CREATE EXTENSION pg_stat_statements in the database.",
+            "The queries that took the most time are not known: pg_stat_statements is "
+            f"{'closed to the maintenance user' if closed else what}. Candidates come from "
+            "foreign keys only.",
+            "find_slow_queries says what to run, and installs it where it may.",
         )
-    try:
-        found = _read(session, row["schema"])
-    except PreconditionFailed as error:
-        return Statements(
-            (),
-            f"The queries that took the most time are not known: {error.found} Candidates come "
-            "from foreign keys only.",
-            error.todo,
-        )
-    if row["all"]:
+    found = _sums(count_statements(session, statistics))
+    if statistics.sees_all:
         return Statements(found)
     return Statements(
         found,
         "The queries of other users are hidden from the maintenance user.",
-        f'As a superuser: GRANT pg_read_all_stats TO "{row["user"]}"',
+        f'As a superuser: GRANT pg_read_all_stats TO "{statistics.user}"',
     )
 
 
-def _read(session: Connection, schema: str) -> tuple[Statement, ...]:
-    top = "s.toplevel" if session.info.server_version >= _TOPLEVEL_SINCE else "true"
-    rows = session.execute(
-        sql.SQL(
-            """SELECT s.query, sum(s.calls)::bigint AS calls, sum(s.total_exec_time) AS spent
-               FROM {view} s
-               WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-                 AND {top} AND s.query ~* '^[[:space:](]*(select|with)[[:space:](]'
-                 AND length(s.query) <= {longest}
-               GROUP BY s.query ORDER BY 3 DESC LIMIT {most}"""
-        ).format(
-            view=sql.Identifier(schema, _EXTENSION),
-            top=sql.SQL(top),
-            longest=_LONGEST,
-            most=_MOST,
-        )
-    ).fetchall()
+def _sums(counted: Counted) -> tuple[Statement, ...]:
+    """Sum up by text, whoever sent it; give the slowest that can be planned."""
+    sums: dict[str, tuple[int, float]] = {}
+    for key, (milliseconds, calls, *_) in counted.counts.items():
+        text = counted.texts[key]
+        if first_word(text) in _READS and len(text) <= _LONGEST:
+            before = sums.get(text, (0, 0.0))
+            sums[text] = (before[0] + int(calls), before[1] + milliseconds)
+    slowest = sorted(sums, key=lambda text: sums[text][1], reverse=True)[:_MOST]
     return tuple(
-        Statement(query, int(row["calls"]), float(row["spent"]))
-        for row in rows
-        if (query := parameterised(row["query"]))
+        Statement(query, *sums[text]) for text in slowest if (query := parameterised(text))
     )
 
 
@@ -127,6 +104,6 @@ def parameterised(query: str) -> str:
     except (ParseError, ValueError):
         return ""
     for token in reversed(tokens):
-        if token.name in _COMMENTS:
+        if token.name in COMMENTS:
             text = f"{text[: token.start]} {text[token.end + 1 :]}"
     return "" if any(token.name in _TEXTS for token in tokens) else text.strip()

@@ -130,7 +130,23 @@ def look(request: Request) -> Found:
         TargetBusy: Another restore is under way.
     """
     live = inspect_live(request.target, request.remediation, leave_attached=request.leave_attached)
-    choice = find_sound_backup(request.target, request.backup, live)
+    return weigh(request, live, find_sound_backup(request.target, request.backup, live))
+
+
+def weigh(request: Request, live: Live, choice: Choice) -> Found:
+    """Find out whether a copy of a backup can be made beside live, and what it costs.
+
+    Args:
+        request: What was asked for.
+        live: The live database.
+        choice: The backup.
+
+    Returns:
+        What was found.
+
+    Raises:
+        PreconditionFailed: It cannot be made; names what stands in its way.
+    """
     backup = choice.chosen
     system = targets.load(request.target)
     database = system.database

@@ -64,13 +64,32 @@ def describe(found: Found) -> tuple[Finding, ...]:
 
 def plan_copy(request: Request, found: Found) -> tuple[Change, ...]:
     """Plan the changes that make the copy."""
-    live, backup = found.facts, found.chosen
+    live = found.facts
     side = side_name(request, found)
     own = next((v for role, n, v in live.settings.settings if n == READ_ONLY and not role), "")
     changes: list[Change] = []
     if request.refuse_writes:
         changes.append(SetReadOnly(live=live.facts.name, live_oid=live.facts.oid, before=own))
-    changes += [
+    return (
+        *changes,
+        *plan_loading(side, found),
+        FreezeCopy(side=side),
+        CopyDatabaseSettings(side=side, live=live.facts.name, wanted=live.settings),
+    )
+
+
+def plan_loading(side: str, found: Found) -> tuple[Change, ...]:
+    """Plan a copy of the backup, brought to live's schema where the backup's is older.
+
+    Args:
+        side: Name of the copy.
+        found: The backup, live, and what else was found.
+
+    Returns:
+        The changes in order.
+    """
+    live, backup = found.facts, found.chosen
+    changes: list[Change] = [
         CreateSideDatabase(
             name=side,
             live=live.facts.name,
@@ -90,6 +109,7 @@ def plan_copy(request: Request, found: Found) -> tuple[Change, ...]:
                 live.facts.shape.owner if live.rights.superuser and found.loads_as_owner else ""
             ),
             tables=backup.tables,
+            taken=backup.taken,
         ),
     ]
     if found.is_older:
@@ -102,11 +122,7 @@ def plan_copy(request: Request, found: Found) -> tuple[Change, ...]:
                 after=live.revision,
             )
         )
-    return (
-        *changes,
-        FreezeCopy(side=side),
-        CopyDatabaseSettings(side=side, live=live.facts.name, wanted=live.settings),
-    )
+    return tuple(changes)
 
 
 def plan_proof(request: Request, found: Found) -> tuple[Check, ...]:

@@ -1,13 +1,8 @@
 """Which revision the application's schema has in a database, and which comes before which."""
 
-import re
-
-from psycopg import sql
-
+from tasks.database.history import read_history
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.platforms.protocols import Connection, System
-
-_STEP = re.compile(r"^(?P<older>[\w, <>]+?) -> (?P<newer>\w+)", re.MULTILINE)
 
 
 def read_revision(session: Connection, table: str) -> str:
@@ -21,22 +16,10 @@ def read_revision(session: Connection, table: str) -> str:
         The revision; '' where there is none or it cannot be read.
     """
     try:
-        row = session.execute(
-            """SELECT n.nspname AS schema FROM pg_class c
-               JOIN pg_namespace n ON n.oid = c.relnamespace
-               WHERE c.relname = %s AND c.relkind = 'r' ORDER BY n.nspname <> 'public' LIMIT 1""",
-            (table,),
-        ).fetchone()
-        if row is None:
-            return ""
-        found = session.execute(
-            sql.SQL("SELECT version_num AS revision FROM {} LIMIT 1").format(
-                sql.Identifier(row["schema"], table)
-            )
-        ).fetchone()
+        found = read_revisions(session, table)
     except RemediationError:
         return ""
-    return str(found["revision"]) if found else ""
+    return found[0] if found else ""
 
 
 def is_older(system: System, backup: str, live: str) -> bool:
@@ -58,22 +41,52 @@ def is_older(system: System, backup: str, live: str) -> bool:
     """
     if not backup or not live or backup == live or system.migrations is None:
         return False
-    command = system.migrations.history
-    told = system.application.run(command, {})
-    steps = [
-        (older.strip(), step["newer"])
-        for step in _STEP.finditer(told.output)
-        for older in step["older"].split(",")
-    ]
-    known = {revision for step in steps for revision in step}
-    if told.status != 0 or backup not in known:
+    history = read_history(system)
+    if backup not in history.by_name:
         raise PreconditionFailed(
             expected=f"the application to know the backup's schema revision {backup}.",
-            found=f"`{' '.join(command)}` ended with status {told.status} and names "
-            f"{len(known)} revisions, {backup} not among them. {told.errors[-300:]}".rstrip(),
+            found=f"`{' '.join(system.migrations.history)}` names {len(history.revisions)} "
+            f"revisions, {backup} not among them.",
             todo="Choose a backup that this version of the application can read.",
         )
-    reached = {backup}
-    while more := {newer for older, newer in steps if older in reached} - reached:
-        reached |= more
-    return live in reached
+    return history.is_before(backup, live)
+
+
+def read_revisions(session: Connection, table: str) -> tuple[str, ...] | None:
+    """Read every revision that a database says it is at; several where its history branches.
+
+    Args:
+        session: A session in the database.
+        table: Name of the table that holds them, in whatever schema.
+
+    Returns:
+        The revisions in order, none where the table is empty; None where there is no such table.
+
+    Raises:
+        PreconditionFailed: The table cannot be read.
+        Transient: The server does not answer.
+    """
+    name = find_version_table(session, table)
+    if not name:
+        return None
+    query = f"SELECT version_num AS revision FROM {name} ORDER BY 1"  # noqa: S608 - quoted by the server
+    return tuple(str(row["revision"]) for row in session.execute(query.encode()).fetchall())
+
+
+def find_version_table(session: Connection, table: str) -> str:
+    """Find the table that holds the revision.
+
+    Args:
+        session: A session in the database.
+        table: Its name, in whatever schema.
+
+    Returns:
+        Its name with its schema, quoted; '' where there is none.
+    """
+    row = session.execute(
+        """SELECT format('%%I.%%I', n.nspname, c.relname) AS name FROM pg_class c
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE c.relname = %s AND c.relkind = 'r' ORDER BY n.nspname <> 'public' LIMIT 1""",
+        (table,),
+    ).fetchone()
+    return str(row["name"]) if row else ""

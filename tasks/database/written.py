@@ -33,6 +33,12 @@ class Written:
     gone: int
 
 
+def swap_transaction(comment: str) -> int:
+    """Read the transaction of the swap from a kept database's comment, a number of 32 bits."""
+    found = _XID.search(comment)
+    return int(found[1]) if found else 3  # unknown: every row counts, and a person is asked
+
+
 def probe_marker(remediation: str) -> str:
     """Give the word that everything written by our own probe carries."""
     return f"remedy-{remediation}"
@@ -57,8 +63,7 @@ def count_written(
     Returns:
         The tables that changed.
     """
-    found = _XID.search(comment)
-    xid = found[1] if found else "3"  # unknown: every row counts, and a person is asked
+    xid = str(swap_transaction(comment))
     words = [re.compile(re.escape(probe_marker(remediation)))]
     if probe:  # as a whole value only, not as part of somebody's text
         words.append(re.compile(rf'(?<=[(,"]){re.escape(probe.username)}(?=[),"])'))

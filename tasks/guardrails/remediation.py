@@ -50,6 +50,31 @@ def remediation_id() -> str:
     return _planning.get()
 
 
+def seen_so_far(kind: str) -> tuple[str, ...]:
+    """Give what was seen of the changes of a kind when they were done, for a later stage's plan.
+
+    Args:
+        kind: The kind of change.
+
+    Returns:
+        What each `observe` said, in the order in which they were done, as the ledger has it.
+
+    Raises:
+        LookupError: Nothing is being planned.
+    """
+    case = Case.read(Ledger(), remediation_id())
+    kinds = {
+        (record.digest, index): change.kind
+        for record in case.stages
+        for index, change in enumerate(record.stage.changes)
+    }
+    return tuple(
+        str(entry.facts["seen"])
+        for entry in case.of_kind("done")
+        if kinds.get((entry.facts["digest"], entry.facts["index"])) == kind
+    )
+
+
 @contextmanager
 def planning_for(remediation: str) -> Iterator[None]:
     """Say which remediation is being planned while the block runs."""

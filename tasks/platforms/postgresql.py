@@ -113,6 +113,7 @@ class PostgreSQL:
         maintenance_database: Where commands run that name the one under care.
         programs: Folder of the client programs; searched for where not given.
         data_path: The server's data directory where it is on this machine, to measure disk.
+        log_path: Its log where it writes one to a file of this machine.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - an address has that many parts
@@ -126,11 +127,13 @@ class PostgreSQL:
         maintenance_database: str = "postgres",
         programs: Path | None = None,
         data_path: Path | None = None,
+        log_path: Path | None = None,
     ) -> None:
         """Keep the address; connects to nothing."""
         self.target, self.host, self.port, self.name = target, host, port, name
         self.user, self.maintenance_database = user, maintenance_database
         self._password, self._programs, self._data_path = password, programs, data_path
+        self._log_path = log_path
         self._major = 0
 
     def __repr__(self) -> str:
@@ -278,6 +281,31 @@ class PostgreSQL:
         if self._data_path is None or not self._data_path.exists():
             return None
         return shutil.disk_usage(self._data_path).free
+
+    def identity(self) -> dict[str, str]:
+        """Ask the server who it is.
+
+        Returns:
+            Its system identifier and the number of its version.
+
+        Raises:
+            Transient: It does not answer.
+            PreconditionFailed: It answers and refuses.
+        """
+        with self.connect(self.maintenance_database) as session:
+            row = session.execute(
+                "SELECT system_identifier::text, current_setting('server_version_num') AS version"
+                " FROM pg_control_system()"
+            ).fetchone()
+        found = row or {}
+        return {
+            "system_identifier": str(found.get("system_identifier")),
+            "server_version_num": str(found.get("version")),
+        }
+
+    def log_file(self) -> Path | None:
+        """Give the server's log where it is a file of this machine; None elsewhere."""
+        return self._log_path
 
     def end_older(self, token: int) -> list[str]:
         """End our sessions of older fencing tokens on this server, and wait until they are gone.

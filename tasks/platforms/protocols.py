@@ -10,7 +10,9 @@ from typing import Any, Literal, Protocol
 import psycopg
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.guardrails.systems import SystemFacts
 from tasks.platforms.applications import Application
+from tasks.platforms.servers import Server
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -102,6 +104,9 @@ class Database(Protocol):
 
     def free_bytes(self) -> int | None:
         """Measure the free bytes where the server keeps its data; None where unknowable."""
+
+    def log_file(self) -> Path | None:
+        """Give the server's log where it is a file of this machine; None elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -199,14 +204,16 @@ class MigrationSettings(BaseModel):
     version_table: str = Field(default="alembic_version", description="Table of the revision.")
 
 
-class System(Protocol):
+class System(SystemFacts, Protocol):
     """A target with its capabilities; one that it lacks raises PreconditionFailed."""
-
-    name: str
 
     @property
     def database(self) -> Database:
         """The database under care."""
+
+    @property
+    def server(self) -> Server:
+        """The server that the database is on: its process and its data folder."""
 
     @property
     def application(self) -> Application:
@@ -235,12 +242,3 @@ class System(Protocol):
     @property
     def migrations(self) -> MigrationSettings | None:
         """How the application migrates its schema, if it does."""
-
-    def fingerprint(self) -> str:
-        """Hash what the target resolves to, without secrets' values."""
-
-    def identity(self) -> dict[str, str]:
-        """Ask the system who it is (PostgreSQL system_identifier, database OID, ...)."""
-
-    def end_older(self, token: int) -> list[str]:
-        """End what sessions with a fencing token below `token` still run, wait until gone."""

@@ -18,6 +18,10 @@ _QUERIES = {
     "settings": "SELECT coalesce(d.datname, '') || ' ' || coalesce(r.rolname, '') || ' ' || "
     "s.setconfig::text FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase "
     "LEFT JOIN pg_roles r ON r.oid = s.setrole",
+    "configuration": "SELECT lower(name) || ' ' || setting || ' ' || applied "
+    "FROM pg_file_settings WHERE sourcefile LIKE '%/postgresql.auto.conf'",
+    "in force": "SELECT name || ' ' || setting FROM pg_settings "
+    "WHERE source = 'configuration file'",
     "sessions": "SELECT application_name || ' ' || state FROM pg_stat_activity "
     "WHERE application_name LIKE 'remedy:%'",
     "prepared": "SELECT gid FROM pg_prepared_xacts",

@@ -10,6 +10,8 @@ from psycopg import sql
 from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.damage import Damage, damage
+from infra.sandbox.migrations import BEFORE_HEAD, migrate
+from infra.sandbox.services import Sandbox
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene
@@ -62,6 +64,34 @@ def kept(scene: "Scene") -> dict[str, Any]:
     return {}
 
 
+def restored_and_written(scene: "Scene") -> dict[str, Any]:
+    """Write and change rows after a backup, and restore it: they are in the kept database only."""
+    if not scene.backups():
+        scene.carry_out(back_up_database)
+        scene.keep_backups()
+    write_later(scene.sandbox)
+    return {"remediation": scene.carry_out(restore_from_backup)}
+
+
+def write_later(sandbox: Sandbox) -> None:
+    """Write what a user writes after a backup: a program with a project, and another name."""
+    with sandbox.connect() as session:
+        session.execute(
+            "INSERT INTO programs (id, name, created_at, updated_at)"
+            " SELECT md5('later' || n)::uuid, 'Later ' || n, now(), now()"
+            " FROM generate_series(1, 5) n"
+        )
+        session.execute(
+            "INSERT INTO projects (id, program_id, name, budget, created_at, updated_at)"
+            " SELECT md5('later' || n)::uuid, md5('later' || n)::uuid, 'Later ' || n, n,"
+            " now(), now() FROM generate_series(1, 5) n"
+        )
+        session.execute(
+            "UPDATE workers SET name = 'Later', version = version + 1, updated_at = now()"
+            " WHERE external_id = 'W1'"
+        )
+
+
 def dead_rows(scene: "Scene") -> dict[str, Any]:
     """Write every row of a table anew, and have nobody tidy up behind it."""
     with scene.sandbox.connect() as session:
@@ -91,6 +121,23 @@ def another_password(scene: "Scene") -> dict[str, Any]:
     return {"side": "application"}
 
 
+def server_killed(scene: "Scene") -> dict[str, Any]:
+    """Kill the database's server, as the kernel does where memory is out."""
+    scene.sandbox.kill("postgresql")
+    return {}
+
+
+def database_gone(scene: "Scene") -> dict[str, Any]:
+    """Have the server without the application's database."""
+    with scene.sandbox.connect("postgres") as session:
+        session.execute(
+            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(
+                sql.Identifier(scene.sandbox.settings.database)
+            )
+        )
+    return {}
+
+
 def index_lost(scene: "Scene") -> dict[str, Any]:
     """Let a table grow, and drop the index of one of its foreign keys."""
     columns = "project_id, worker_id, actual_date, hours, cost, created_at, updated_at"
@@ -110,16 +157,38 @@ def query_to_explain(scene: "Scene") -> dict[str, Any]:
     return {"query": "DELETE FROM actuals WHERE hours = $1"}
 
 
+def slow_statements(scene: "Scene") -> dict[str, Any]:
+    """Have slow statements logged for a moment."""
+    assert scene
+    return {"source": "log", "watch_seconds": 1, "slower_than_ms": 50}
+
+
+def schema_behind(scene: "Scene") -> dict[str, Any]:
+    """Bring the schema back to the revision before the application's, and back that up."""
+    migrate(scene.sandbox, BEFORE_HEAD)
+    if not scene.backups():
+        scene.carry_out(back_up_database)
+        scene.keep_backups()
+    return {}
+
+
 # Their scenarios keep users out: the load has to be in before.
-NOBODY_LOGS_IN = {"repair_database_credentials"}
+NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
+# What they did stays when they are undone, and nothing that stood before it comes back.
+STAYS = {"apply_migrations"}
 SCENARIOS: dict[str, Scenario] = {
     "add_indexes": index_lost,
+    "apply_migrations": schema_behind,
+    "carry_over_rows": restored_and_written,
     "clean_up_backups": old_backups,
     "drop_kept_databases": kept,
     "explain_queries": query_to_explain,
+    "find_slow_queries": slow_statements,
+    "initialise_database": database_gone,
     "rebuild_indexes": index_out_of_order,
     "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,
-    "vacuum_database": dead_rows,
+    "start_database": server_killed,
     "undo_remediation": restored,
+    "vacuum_database": dead_rows,
 }

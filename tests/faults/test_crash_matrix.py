@@ -18,6 +18,7 @@ from infra.sandbox.services import Sandbox
 from tasks.guardrails.remediation import Remediation
 from tests.faults.matrix import Reference, problems_of, reference
 from tests.faults.sampling import sample
+from tests.faults.scenarios import STAYS
 from tests.faults.scene import Scene
 from tests.prefect_fixtures import Runs
 
@@ -35,7 +36,7 @@ def _pairs() -> Iterator[tuple[str, str]]:
     for name, flow in REMEDIATIONS.items():
         yield name, "forward"
         reverts = {kind.reverts for kind in kinds_of_change(flow)}
-        if reverts and "impossible" not in reverts:
+        if reverts and "impossible" not in reverts and name not in STAYS:
             yield name, "backward"
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.database.hypothetical import read_index
-from tasks.database.literals import without_literals
+from tasks.database.normal_text import without_literals
 from tasks.database.query_statistics import parameterised
 from tasks.guardrails.errors import BadInput
 

@@ -60,7 +60,7 @@ class LocalApplication:
         self._directory, self._programs, self._environment = directory, programs, environment
         self._file = SettingsFile(settings_file) if settings_file else None
         self._replicas = LocalReplicas(
-            replicas or {}, control_url, restart_command, lambda command: self._execute(command, {})
+            replicas or {}, control_url, restart_command, lambda command: self.execute(command, {})
         )
         self.replicas: Callable[[], list[Replica]] = self._replicas.list
         self.drain, self.admit = self._replicas.drain, self._replicas.admit
@@ -141,9 +141,15 @@ class LocalApplication:
                 found=f"no {self._directory}.",
                 todo="Correct `application_directory` of the target.",
             )
-        return self._execute(command, {**self.settings(), **environment})
+        return self.execute(command, {**self.settings(), **environment})
 
-    def _execute(self, command: Sequence[str], environment: Mapping[str, str]) -> Completed:
+    def execute(self, command: Sequence[str], environment: Mapping[str, str]) -> Completed:
+        """Run a command on this machine that ends with us, and wait for its end.
+
+        Args:
+            command: Program and arguments; the program is looked for among the application's.
+            environment: All of its settings.
+        """
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         path = os.pathsep.join([str(self._programs), os.environ.get("PATH", os.defpath)])
         done = subprocess.run(

@@ -10,12 +10,14 @@ from prefect.blocks.core import Block
 from prefect.types import SecretDict
 from pydantic import Field, SecretStr
 
+from tasks.guardrails.errors import Transient
 from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.protocols import MigrationSettings, ProbeAccount
 from tasks.platforms.sandbox.application import LocalApplication
 from tasks.platforms.sandbox.backups import LocalBackups
 from tasks.platforms.sandbox.cache import RedisCache
 from tasks.platforms.sandbox.secrets import LocalSecrets
+from tasks.platforms.sandbox.server import LocalServer
 
 SECRET = {"maintenance_password", "application_secrets", "cache_password", "probe_secret"}
 
@@ -45,7 +47,23 @@ class SandboxTarget(Block):
         default=None, description="Folder of pg_dump, psql, ...; searched for if empty."
     )
     data_directory: Path | None = Field(
-        default=None, description="The server's data directory, to measure free disk."
+        default=None,
+        description="The server's data directory: to measure free disk, and to start the server.",
+    )
+    server_log: Path | None = Field(
+        default=None, description="The server's log, where that is a file of this machine."
+    )
+    server_start_command: list[str] = Field(
+        default_factory=list,
+        description="Command that starts the server; need not wait until it accepts connections.",
+    )
+    server_stop_command: list[str] = Field(
+        default_factory=list, description="Command that stops the server in order."
+    )
+    server_initialise_command: list[str] = Field(
+        default_factory=list,
+        description="Command that makes data folder, roles and an empty database where there are "
+        "none, and starts the server.",
     )
     url: str = Field(description="URL at which users reach the application.")
     proxy_control_url: str = Field(description="URL of the proxy's control API.")
@@ -125,6 +143,7 @@ class SandboxTarget(Block):
             maintenance_database=self.maintenance_database,
             programs=self.programs,
             data_path=self.data_directory,
+            log_path=self.server_log,
         )
 
     @cached_property
@@ -140,6 +159,23 @@ class SandboxTarget(Block):
             settings_file=self.environment_file,
             replicas=self.replicas,
             restart_command=self.restart_command,
+        )
+
+    @cached_property
+    def server(self) -> LocalServer:
+        """The server that the database is on."""
+        return LocalServer(
+            data=self.data_directory,
+            log=self.server_log,
+            host=self.host,
+            port=self.port,
+            programs=self.programs,
+            commands={
+                "start": self.server_start_command,
+                "stop": self.server_stop_command,
+                "initialise": self.server_initialise_command,
+            },
+            execute=lambda command: self.application.execute(command, {}),
         )
 
     @cached_property
@@ -181,23 +217,20 @@ class SandboxTarget(Block):
 
         Returns:
             Its system identifier and version, and the name of the database. Not the database's
-            OID: a cut-over gives the name to another database, and is no other system.
+            OID: a cut-over gives the name to another database, and is no other system. Where
+            it accepts no connections, what its control file says.
 
         Raises:
-            Transient: It does not answer.
+            Transient: It does not answer, and its control file is not on this machine.
             PreconditionFailed: It answers and refuses.
         """
-        with self.database.connect(self.maintenance_database) as session:
-            row = session.execute(
-                "SELECT system_identifier::text, current_setting('server_version_num') AS version"
-                " FROM pg_control_system()"
-            ).fetchone()
-        found = row or {}
-        return {
-            "system_identifier": str(found.get("system_identifier")),
-            "server_version_num": str(found.get("version")),
-            "database": self.database_name,
-        }
+        try:
+            known = self.database.identity()
+        except Transient:
+            if self.data_directory is None:
+                raise
+            known = self.server.identity()
+        return {**known, "database": self.database_name}
 
     def end_older(self, token: int) -> list[str]:
         """End our sessions of older fencing tokens on the server, and wait until they are gone.
@@ -208,4 +241,9 @@ class SandboxTarget(Block):
         Returns:
             A sentence for each session ended.
         """
-        return self.database.end_older(token)
+        try:
+            return self.database.end_older(token)
+        except Transient:
+            if not self.server.is_without_sessions():
+                raise
+            return []

@@ -1,0 +1,49 @@
+"""Start a database's server, when it is known why it does not run."""
+
+from tasks.application.answers import ApplicationAnswers, find_unproved
+from tasks.application.serves import ApplicationServes
+from tasks.database.server_faults import find_server_faults
+from tasks.database.server_start import StartServer
+from tasks.guardrails.plan import Effects, Plan, Risk
+from tasks.guardrails.remediation import remediation
+from tasks.platforms.targets import TargetName
+
+
+@remediation(guide="Database Issues / Cannot Connect to Database / Database Not Running")
+def start_database(target: TargetName) -> Plan:
+    """Find out why a database's server does not run, start it, and wait until users are served.
+
+    The guide starts it and asks pg_isready once. Here its processes, postmaster.pid, control
+    file, configuration, port, disk and log are looked at first: a start that cannot end well is
+    not tried, and what is not certain is told and left to a person.
+
+    Args:
+        target: Name of the target, as `remedy target list` shows it.
+
+    Changes:
+        The server is started. A postmaster.pid whose number another program has by now is set
+        aside, if no process works in the data folder; a data folder that others may enter is
+        closed to them. Never pg_resetwal, and nothing is deleted.
+
+    Undo:
+        The server goes on running. Who may enter the data folder is as before.
+    """
+    found = find_server_faults(target)
+    only_starts = all(isinstance(one, StartServer) for one in found.changes)
+    return Plan(
+        name="start",
+        title="Start the database's server"
+        if found.changes
+        else "Say why the server accepts no connections",
+        # One that crashed is wanted; one that was shut down may be meant to be.
+        risk=Risk.HARMLESS if only_starts and not found.in_order else Risk.DISRUPTIVE,
+        findings=found.findings,
+        changes=found.changes,
+        checks=(ApplicationAnswers(),),
+        watches=(ApplicationServes(),),
+        effects=Effects(
+            outage="none beyond the present one",
+            duration="seconds, and as long as recovery takes",
+        ),
+        notes=find_unproved(target),
+    )

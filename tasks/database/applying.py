@@ -1,0 +1,213 @@
+"""Apply one revision to the live database, with the patience of 0.3 s for each of its locks."""
+
+import random
+import time
+from datetime import datetime
+from typing import Any, ClassVar
+
+from tasks.database.lock_watch import BY_VERSION_TABLE, LockWatch
+from tasks.database.migration_locks import (
+    LOCK_TIMEOUT,
+    options,
+    prove_lock_timeout,
+    server_version,
+)
+from tasks.database.migration_output import failed_for_a_lock, what_it_said
+from tasks.database.migration_settings import settings_of
+from tasks.database.reporting import Reporter
+from tasks.database.revision import find_version_table, read_revision, read_revisions
+from tasks.database.schema_objects import describe_changes, read_objects
+from tasks.guardrails.errors import PreconditionFailed, Transient
+from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
+from tasks.platforms import targets
+from tasks.platforms.applications import Completed
+from tasks.platforms.protocols import Database, System
+
+_PATIENCE_SECONDS = 300.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0
+
+
+class ApplyRevision(Change):
+    """Bring the live database from one revision to the next, by the application's Alembic.
+
+    Args:
+        live: Name of the live database.
+        before: The revision before.
+        after: The revision.
+        in_transaction: Whether it is one transaction, so that a failure leaves nothing.
+        cut_after: Seconds that others may wait for it at a stretch; then it is ended.
+        statement_seconds: How long one of its statements may take.
+    """
+
+    kind: ClassVar[str] = "database.apply_revision"
+    permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner", "application:run")
+    # What is applied stays, whatever fails after it: each revision is a schema of its own, and
+    # a downgrade may lose what was written since. It is never done by an undo.
+    reverts: ClassVar[Reverts] = "pointless"
+
+    live: str
+    before: str
+    after: str
+    in_transaction: bool = True
+    cut_after: float
+    statement_seconds: float
+
+    @property
+    def title(self) -> str:
+        """What the change does."""
+        return f"apply revision {self.after} to {self.live}"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What it touches."""
+        return (f"schema of {self.live}",)
+
+    @property
+    def before_and_after(self) -> tuple[str, str]:
+        """Both states in words."""
+        return f"schema revision {self.before}", f"schema revision {self.after}"
+
+    def observe(self, work: Work) -> Observed:
+        """Read the revision that the live database says it is at."""
+        system = targets.load(work.target)
+        with system.database.connect(self.live) as session:
+            found = read_revisions(session, settings_of(system).version_table) or ()
+        standing = Standing.OTHER
+        if found == (self.after,):
+            standing = Standing.AFTER
+        elif found == (self.before,):
+            # One that is no single transaction may have left part of it when it was killed.
+            torn = work.begun_at is not None and not self.in_transaction
+            standing = Standing.HALF if torn else Standing.BEFORE
+        return Observed(standing, f"{self.live} is at {', '.join(found) or 'no revision'}")
+
+    def apply(self, work: Work) -> str:
+        """Try until it gets its locks; where it fails, prove that nothing of it is left."""
+        system = targets.load(work.target)
+        with system.database.connect(self.live) as session:
+            schema = read_objects(session)
+        reporter = Reporter(work)
+        give_up = time.monotonic() + _PATIENCE_SECONDS
+        pause = _FIRST_PAUSE_SECONDS
+        attempt, proved = 0, not self.in_transaction
+        while True:
+            attempt += 1
+            try:
+                if not proved:
+                    self._prove(system)
+                    proved = True
+                done, watch = self._try(system)
+                if done.status == 0:
+                    many = f"at attempt {attempt}" if attempt > 1 else "at once"
+                    held = [one.sentence for one in watch.held if one.stalls]
+                    unseen = f"; not watched to its end: {watch.failure}" if watch.failure else ""
+                    return (
+                        f"{many}; {'; '.join(held) or 'no lock seen that users wait for'}{unseen}"
+                    )
+                self._insist_on_rollback(system, schema, done, watch)
+                why = watch.in_the_way or "a lock that it did not get"
+            except Transient as error:
+                why = error.found
+            if time.monotonic() > give_up:
+                raise self._no_lock(attempt, why)
+            left = max(0.0, 1 - (give_up - time.monotonic()) / _PATIENCE_SECONDS)
+            reporter.tell(min(0.99, left), f"attempt {attempt} gave way: {why}")
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def revert(self, work: Work) -> str:
+        """Take nothing back; say what stays."""
+        return f"{self.observe(work).detail}; what was applied stays, a downgrade is no undo"
+
+    def _environment(self, system: System) -> dict[str, str]:
+        # What is CONCURRENTLY waits for old transactions, and is left invalid by a timeout.
+        patience = LOCK_TIMEOUT if self.in_transaction else "0"
+        given = system.application.settings().get("PGOPTIONS", "")
+        version = server_version(system.database)
+        seconds = self.statement_seconds if self.in_transaction else 0.0
+        return {
+            "PGAPPNAME": system.database.environment()["PGAPPNAME"],
+            "PGOPTIONS": options(version, seconds, given, patience),
+        }
+
+    def _prove(self, system: System) -> None:
+        """Prove where it lands and that it gives up on a lock, while nothing is at stake."""
+        settings = settings_of(system)
+        with system.database.connect(self.live) as session:
+            table = find_version_table(session, settings.version_table)
+        environment = self._environment(system)
+        prove_lock_timeout(system, settings, self.live, table, self.before, environment)
+
+    def _try(self, system: System) -> tuple[Completed, LockWatch]:
+        settings = settings_of(system)
+        command = [part.replace("{revision}", self.after) for part in settings.upgrade]
+        with system.database.connect(self.live) as beside:
+            table = find_version_table(beside, settings.version_table)
+            parameters: dict[str, Any] = {
+                "table": table,
+                "since": _now(beside.execute("SELECT clock_timestamp() AS now").fetchone()),
+                "ours": [beside.info.backend_pid],
+            }
+            watch = LockWatch(beside, BY_VERSION_TABLE, parameters, table, self.cut_after)
+            with watch:
+                done = system.application.run(command, self._environment(system))
+        return done, watch
+
+    def _insist_on_rollback(
+        self, system: System, schema: dict[str, str], done: Completed, watch: LockWatch
+    ) -> None:
+        """Return where it failed for a lock only, and left nothing behind."""
+        left = self._left(system.database, schema, settings_of(system).version_table)
+        said = what_it_said(done, (), system.application.settings())
+        if left:
+            raise PreconditionFailed(
+                expected=f"revision {self.after} to be applied, or to leave nothing behind.",
+                found=f"it failed: {said}",
+                state=f"{self.live} is at revision {self.before}, and this is left of it: {left}.",
+                todo=f"Finish it or take it back by hand, as its file says; then run again. "
+                f"An index that is invalid: DROP INDEX CONCURRENTLY. Revision {self.after} runs "
+                "outside of one transaction.",
+            )
+        if watch.cut:
+            raise PreconditionFailed(
+                expected=f"revision {self.after} to make nobody wait longer than "
+                f"{self.cut_after:.1f} s.",
+                found=f"{watch.cut}: it takes longer here than in its rehearsal.",
+                state=self._as_before,
+                todo="Run it again when there is less load, with a longer longest_stall_seconds.",
+            )
+        if not failed_for_a_lock(done):
+            raise PreconditionFailed(
+                expected=f"revision {self.after} to be applied.",
+                found=f"status {done.status}: {said}",
+                state=self._as_before,
+                todo="Correct the revision, and run again: it goes on from there.",
+            )
+
+    @property
+    def _as_before(self) -> str:
+        return (
+            f"{self.live} is at revision {self.before}; its schema was read again and is "
+            "as before this revision. Revisions applied before it stay."
+        )
+
+    def _left(self, database: Database, schema: dict[str, str], table: str) -> str:
+        with database.connect(self.live) as session:
+            left = describe_changes(schema, read_objects(session))
+            revision = read_revision(session, table)
+        moved = "" if revision == self.before else f"revision {revision or 'none'}"
+        return "; ".join(part for part in (moved, left) if part)
+
+    def _no_lock(self, attempt: int, why: str) -> PreconditionFailed:
+        return PreconditionFailed(
+            expected=f"revision {self.after} to get its locks within {_PATIENCE_SECONDS:.0f} s.",
+            found=f"{attempt} attempts gave way after {LOCK_TIMEOUT} each; in the way: {why}.",
+            state=self._as_before,
+            todo="Let that transaction end, or end it (pg_terminate_backend), then run again.",
+        )
+
+
+def _now(row: dict[str, Any] | None) -> datetime:
+    now = row["now"] if row else None
+    assert isinstance(now, datetime)  # noqa: S101 - for mypy
+    return now

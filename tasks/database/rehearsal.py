@@ -1,0 +1,218 @@
+"""What apply_migrations finds, and the stage in which it rehearses what is pending."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tasks.database.choosing import NEWEST
+from tasks.database.lint import Warned, find_linter, lint
+from tasks.database.live import Live, inspect_live
+from tasks.database.marks import name_beside
+from tasks.database.migration_locks import server_version
+from tasks.database.migration_settings import missing_for_migration
+from tasks.database.pending import Pending, Script
+from tasks.database.rehearsing import DropRehearsal, RehearseRevision
+from tasks.database.restore import Found, Request, find_sound_backup, weigh
+from tasks.database.restore_plan import plan_loading
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.plan import Change, Finding
+from tasks.guardrails.probe import probe
+from tasks.guardrails.words import counted
+from tasks.platforms import targets
+
+_BACKUP = "remedy run back_up_database"
+_STATEMENTS = 60
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Whether the pending revisions can be rehearsed.
+
+    Args:
+        found: The backup and what a copy of it costs; None where there is none to use.
+        findings: Why not.
+    """
+
+    found: Found | None = None
+    findings: tuple[Finding, ...] = field(default=())
+
+
+def describe_standing(pending: Pending) -> tuple[Finding, ...]:
+    """Say where live stands, and what is pending."""
+    at = "no such table" if pending.current is None else ", ".join(pending.current) or "nothing"
+    heads = pending.history.heads
+    rows = tuple((one.name, one.message) for one in pending.revisions)
+    return (
+        Finding(
+            what=f"{pending.live} is at revision {at}; the application's head is "
+            f"{', '.join(heads)}; {counted(len(rows), 'revision')} pending.",
+            how="the version table, and the application's `alembic history`",
+            columns=("pending", "message"),
+            rows=rows,
+        ),
+    )
+
+
+def describe_problem(pending: Pending) -> tuple[Finding, ...]:
+    """Say what keeps revisions from being applied one after the other; nothing where nothing."""
+    heads, current = pending.history.heads, pending.current
+    if not current:
+        what = f"{pending.live} does not say which revision its schema has."
+        patch = "Where its schema is known to be a revision's: alembic stamp REVISION"
+    elif len(current) > 1:
+        what = f"{pending.live} is at {len(current)} revisions at once: {', '.join(current)}."
+        patch = f"alembic merge {' '.join(current)}   # then ship it with the application"
+    elif current[0] not in pending.names:
+        what = (
+            f"{pending.live} is at revision {current[0]}, which the application does not know: a "
+            "newer version of it has migrated, or another one."
+        )
+        patch = "Deploy the version of the application that knows it, or restore_from_backup."
+    elif len(heads) > 1:
+        what = f"The application has {len(heads)} heads: {', '.join(heads)}."
+        patch = f"alembic merge {' '.join(heads)}   # then ship it with the application"
+    elif current[0] not in heads and pending.revisions[-1:] != (pending.history.by_name[heads[0]],):
+        what = f"The revisions between {current[0]} and {heads[0]} branch, or depend on others."
+        patch = f"By hand, rehearsed on a copy: alembic upgrade {heads[0]}"
+    else:
+        return ()
+    return (Finding(what=what, how="version table and history, compared", patch=patch),)
+
+
+def describe_scripts(scripts: Mapping[str, Script]) -> tuple[Finding, ...]:
+    """Show the pending revisions as SQL.
+
+    Args:
+        scripts: The revisions as SQL, in order.
+    """
+    rows = [
+        (name, text)
+        for name, script in scripts.items()
+        for text in script.shown or (script.problem or "nothing",)
+    ]
+    more = f"; {len(rows) - _STATEMENTS} more are not shown" if len(rows) > _STATEMENTS else ""
+    torn = [name for name, script in scripts.items() if not script.in_transaction]
+    apart = f" Not one transaction, so may be half applied: {', '.join(torn)}." if torn else ""
+    return (
+        Finding(
+            what=f"What the revisions do, as SQL{more}.{apart}",
+            how="`alembic upgrade A:B --sql`, values of rows left out",
+            columns=("revision", "statement"),
+            rows=tuple(rows[:_STATEMENTS]),
+        ),
+    )
+
+
+@probe
+def find_warnings(target: str, scripts: Mapping[str, Script]) -> tuple[Finding, ...]:
+    """Ask squawk what is wrong with the pending revisions.
+
+    Args:
+        target: Name of the target.
+        scripts: The revisions as SQL, in order.
+
+    Returns:
+        A finding with what it says.
+    """
+    program = find_linter()
+    if program is None:
+        return (Finding(what="They were not linted: there is no squawk.", how="PATH"),)
+    version = server_version(targets.load(target).database)
+    warned: list[Warned] = []
+    unread: list[str] = []
+    for name, script in scripts.items():
+        said = lint(program, name, script, version) if script.statements else ()
+        warned += said or ()
+        unread += [name] if said is None else []
+    return (
+        Finding(
+            what=f"squawk warns of {counted(len(warned), 'statement')}"
+            + (f"; it could not read {', '.join(unread)}." if unread else "."),
+            how="squawk, by the text alone; what was measured counts",
+            columns=("revision", "rule", "what", "advice"),
+            rows=tuple((one.revision, one.rule, one.message, one.advice) for one in warned),
+        ),
+    )
+
+
+def look_for_copy(target: str, remediation: str, pending: Pending) -> Ready:
+    """Find out whether the pending revisions can be rehearsed on a copy of live.
+
+    Args:
+        target: Name of the target.
+        remediation: Id of the remediation.
+        pending: What is pending.
+
+    Returns:
+        The backup to rehearse on, or why there is none.
+
+    Raises:
+        PreconditionFailed: A right or a setting is missing, or something stands in the way.
+    """
+    live = inspect_live(target, remediation, leave_attached=True)
+    _require(target, live)
+    try:
+        choice = find_sound_backup(target, NEWEST, live)
+    except PreconditionFailed as error:
+        return Ready(findings=(_no_backup(error.found),))
+    revision = choice.chosen.revision
+    if revision != pending.at and not pending.history.is_before(revision, pending.at):
+        return Ready(
+            findings=(
+                _no_backup(
+                    f"{choice.chosen.name} is at revision {revision or 'unknown'}, from which no "
+                    f"upgrade leads to {pending.at}."
+                ),
+            )
+        )
+    request = Request(target, remediation, NEWEST, leave_attached=True)
+    return Ready(found=weigh(request, live, choice))
+
+
+def _require(target: str, live: Live) -> None:
+    if missing := missing_for_migration(targets.load(target), live.rights):
+        raise PreconditionFailed(
+            expected="to rehearse the revisions on a copy, by the application's own migrations.",
+            found=f"missing: {'; '.join(missing)}.",
+            todo="Give what is missing, then run again.",
+        )
+
+
+def _no_backup(why: str) -> Finding:
+    return Finding(
+        what=f"They cannot be rehearsed, and are not applied unrehearsed: {why}",
+        how="the target's store of backups",
+        patch=f"{_BACKUP}   # then run this again",
+    )
+
+
+def plan_rehearsal(
+    remediation: str, pending: Pending, scripts: Mapping[str, Script], found: Found
+) -> tuple[Change, ...]:
+    """Plan the copy, each revision on it, and the end of it.
+
+    Args:
+        remediation: Id of the remediation.
+        pending: What is pending.
+        scripts: The revisions as SQL.
+        found: The backup.
+
+    Returns:
+        The changes in order.
+    """
+    live = found.live
+    side = name_beside(live.name, "rehearsal", remediation)
+    changes: list[Change] = list(plan_loading(side, found))
+    at = pending.at
+    for one in pending.revisions:
+        changes.append(
+            RehearseRevision(
+                side=side,
+                live=live.name,
+                owner=live.shape.owner,
+                before=at,
+                after=one.name,
+                in_transaction=scripts[one.name].in_transaction,
+            )
+        )
+        at = one.name
+    return (*changes, DropRehearsal(side=side))

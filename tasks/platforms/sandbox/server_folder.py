@@ -1,0 +1,156 @@
+"""The data folder of a PostgreSQL server, and who works in it.
+
+Sources: PostgreSQL manual 73.1 (what is in a data folder); postmaster.pid as
+src/include/utils/pidfile.h describes it; proc(5).
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.servers import Access, Folder, Holder, PidFile
+
+_FIRST_OF_USERS = 16384  # what initdb makes has smaller numbers
+_STATUS_LINE, _PORT_LINE = 7, 3
+
+
+def find_holders(data: Path) -> tuple[Holder, ...]:
+    """List the processes that work in a data folder: a server's own do, all of them.
+
+    Args:
+        data: The data folder.
+
+    Returns:
+        Those that are seen; see `why_unseen`.
+    """
+    try:
+        place = data.stat()
+    except FileNotFoundError:
+        return ()
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.NoSuchProcess):
+            # By inode: a process in a container has another path to the same folder.
+            cwd = Path(f"/proc/{process.pid}/cwd").stat()
+            if (cwd.st_dev, cwd.st_ino) == (place.st_dev, place.st_ino):
+                stopped = process.status() == psutil.STATUS_STOPPED
+                found.append(Holder(process.pid, process.name(), stopped))
+    return tuple(found)
+
+
+def what_is_in(data: Path) -> Folder:
+    """Say what is in the place of a data folder."""
+    if not data.is_dir():
+        return Folder.MISSING
+    there = {path.name for path in data.iterdir()} - {"lost+found"}
+    if not there:
+        return Folder.EMPTY
+    is_made = "PG_VERSION" in there and (data / "global" / "pg_control").exists()
+    # One without a control file may hold somebody's rows all the same.
+    return Folder.WHOLE if is_made or any(_of_users(data)) else Folder.HALF_MADE
+
+
+def _of_users(data: Path) -> Iterator[Path]:
+    """Give what in a data folder was made after initdb."""
+    for path in (*data.glob("base/*"), *data.glob("base/*/*")):
+        number = path.name.partition(".")[0].partition("_")[0]
+        if number.isdigit() and int(number) >= _FIRST_OF_USERS:
+            yield path
+    yield from data.glob("pg_tblspc/*")
+
+
+def access_of(path: Path) -> Access:
+    """Say who may enter a folder, or read a file."""
+    seen = path.stat()
+    return Access(seen.st_uid, seen.st_gid, stat.S_IMODE(seen.st_mode))
+
+
+def why_unseen(data: Path) -> str:
+    """Say why a process that works in a folder may not be seen."""
+    if not Path("/proc/self/cwd").exists():
+        return "this system does not show in which folder a process works"
+    version = data / "PG_VERSION"
+    owners = {path.stat().st_uid for path in (data, version) if path.exists()}
+    if os.geteuid() == 0 or owners <= {os.geteuid()}:
+        return ""
+    return f"user {os.geteuid()} does not see in which folders other users' processes work"
+
+
+def read_pid_file(data: Path) -> PidFile | None:
+    """Read postmaster.pid; None where there is none."""
+    try:
+        text = (data / "postmaster.pid").read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+    lines = [line.strip() for line in text.splitlines()] + [""] * 8
+    pid = int(lines[0]) if lines[0].lstrip("-").isdigit() else 0
+    pid_is = ""
+    with suppress(psutil.Error, ValueError):
+        pid_is = psutil.Process(abs(pid)).name() if pid else ""
+    return PidFile(text, abs(pid), pid_is, lines[_STATUS_LINE], lines[_PORT_LINE])
+
+
+def insist_on_nobody(data: Path) -> None:
+    """Make sure that no process works in a data folder.
+
+    Raises:
+        PreconditionFailed: One does, or that cannot be seen.
+    """
+    holders, unseen = find_holders(data), why_unseen(data)
+    if holders or unseen:
+        raise PreconditionFailed(
+            expected=f"no process that works in {data}.",
+            found=f"{holders[0] if holders else unseen}.",
+            state="The folder and what is in it are as they were.",
+            todo="End that process first, if it is not the server.",
+        )
+
+
+def set_aside(data: Path, name: str) -> None:
+    """Give a data folder another name beside itself; gone already is fine.
+
+    Args:
+        data: The data folder.
+        name: The other name.
+
+    Raises:
+        PreconditionFailed: A process works in it, or it is where a disk is mounted.
+    """
+    if not data.exists():
+        return
+    insist_on_nobody(data)
+    if data.is_mount():
+        raise PreconditionFailed(
+            expected=f"a data folder {data} that can be given another name.",
+            found="a disk is mounted there.",
+            todo=f"Stop the server, move what is in {data} elsewhere by hand, then run again.",
+        )
+    data.rename(data.with_name(name))
+
+
+def put_back(data: Path, name: str) -> None:
+    """Give a folder that was set aside its name again, unless there is another by now.
+
+    Args:
+        data: The data folder.
+        name: The name that it was given.
+
+    Raises:
+        PreconditionFailed: Something is in its place.
+    """
+    aside = data.with_name(name)
+    if not aside.exists():
+        return
+    if data.exists() and any(data.iterdir()):
+        raise PreconditionFailed(
+            expected=f"nothing at {data}, to put {name} back there.",
+            found="a folder that holds something.",
+            state=f"{name} stays where it is.",
+            todo="Look what each of them holds, and give them their names by hand.",
+        )
+    aside.rename(data)

@@ -1,0 +1,78 @@
+"""What PostgreSQL's own programs say of a data folder whose server does not run.
+
+Sources: PostgreSQL manual, pg_controldata; postgres (-C).
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from tasks.platforms.postgresql import find_programs
+from tasks.platforms.servers import Control
+
+
+class ServerPrograms:
+    """PostgreSQL's programs, asked about a data folder.
+
+    Args:
+        data: The data folder.
+        folder: Folder of the programs; searched for where not given.
+    """
+
+    def __init__(self, data: Path, folder: Path | None) -> None:
+        """Keep where they are."""
+        self._data, self._folder = data, folder
+
+    def _program(self, name: str) -> Path:
+        version = self._data / "PG_VERSION"
+        wanted = version.read_text().strip() if version.exists() else ""
+        folder = self._folder or find_programs(int(wanted) if wanted.isdigit() else None)
+        return folder / name
+
+    def _run(self, name: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [self._program(name), *arguments],
+            env={"LC_ALL": "C", "PATH": os.defpath},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+
+    def misfit(self) -> str:
+        """Say why the programs do not fit the data, '' where they do."""
+        version = self._data / "PG_VERSION"
+        if not version.exists():
+            return ""
+        made_by = version.read_text().strip()
+        shown = self._run("postgres", "--version").stdout.strip()
+        is_of = re.search(r"\) (\d+)", shown)
+        if is_of and is_of[1] == made_by:
+            return ""
+        return f"the data is of version {made_by}, the programs are {shown or 'of none'}"
+
+    def control(self) -> tuple[Control | None, str]:
+        """Read the control file; None where that cannot be, and what is wrong with it."""
+        if not (self._data / "global" / "pg_control").exists():
+            return None, "there is no global/pg_control"
+        done = self._run("pg_controldata", "-D", self._data)
+        said = dict(re.findall(r"^(.+?): +(.*)$", done.stdout, re.MULTILINE))
+        warnings = re.findall(r"WARNING: +(.+)", done.stdout + done.stderr)
+        wrong = warnings[0] if warnings else ""
+        if done.returncode or "Database system identifier" not in said:
+            return None, wrong or (done.stderr.strip().splitlines() or ["it cannot be read"])[-1]
+        control = Control(
+            system_identifier=said["Database system identifier"],
+            state=said.get("Database cluster state", ""),
+            changed=said.get("pg_control last modified", ""),
+        )
+        return control, wrong
+
+    def complaint(self) -> str:
+        """Say what the server has against its configuration, '' for nothing."""
+        # Reads the configuration and ends; -C has to come first for root to be let in.
+        done = self._run("postgres", "-C", "data_directory", "-D", self._data)
+        said = re.findall(r"(?:LOG|FATAL): +(.+)", done.stderr)
+        return "; ".join(said) if done.returncode else ""

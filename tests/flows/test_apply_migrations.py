@@ -1,0 +1,428 @@
+"""apply_migrations on a sandbox under load, whose application ships revisions of all sorts."""
+
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.schemas.objects import State
+
+from flows.application.apply_migrations import apply_migrations
+from flows.database.back_up_database import back_up_database
+from flows.help.undo_remediation import undo_remediation
+from infra.sandbox.load import USER, Load
+from infra.sandbox.migrations import APPLICATION, BEFORE_HEAD, HEAD, migrate
+from infra.sandbox.services import Sandbox
+from tasks.application.answers import ApplicationAnswers
+from tasks.database.applying import ApplyRevision
+from tasks.guardrails.case import Case
+from tasks.guardrails.holders import holders
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import Risk, Standing, Verdict, Work
+from tasks.platforms import targets
+from tasks.platforms.applications import Completed
+from tasks.platforms.sandbox.application import LocalApplication
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests.approving import carry_out
+from tests.prefect_fixtures import Runs
+from tests.snapshots import databases, snapshot
+
+REVISION = '''"""{message}
+
+Revision ID: {name}
+Revises: {before}
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{name}"
+down_revision = "{before}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Do it."""
+{body}
+
+
+def downgrade() -> None:
+    """Never done here."""
+'''
+ADDS_COLUMN = 'op.add_column("projects", sa.Column("{column}", sa.Text()))'
+COPIES = """op.execute("LOCK TABLE actuals IN ACCESS EXCLUSIVE MODE")
+op.execute("CREATE TABLE actuals_copy AS SELECT a.* FROM actuals a, generate_series(1, 60)")
+op.execute("DO $$ BEGIN PERFORM pg_sleep(0.5); END $$")"""
+HOSTILE = 'we, "ird; ta ble'
+QUOTED = '"we, ""ird; ta ble"'
+ONLY_IN_LIVE = """DO $$ BEGIN IF current_database() = 'planner' THEN {does}; END IF; END $$"""
+# Committed before it fails: what is CONCURRENTLY cannot be rolled back.
+TORN = f"""with op.get_context().autocommit_block():
+    op.execute("CREATE INDEX CONCURRENTLY ix_torn ON workers (name)")
+op.execute("{ONLY_IN_LIVE.format(does="RAISE 'only here'")}")"""
+# As live and copy have the same rows: only in live does it hold its lock for long.
+STALLS = f"""op.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")
+op.execute("{ONLY_IN_LIVE.format(does="PERFORM pg_sleep(25)")}")"""
+FAILS_IN_LIVE = f"""op.add_column("projects", sa.Column("half", sa.Text()))
+op.execute("{ONLY_IN_LIVE.format(does="RAISE 'only here'")}")"""
+FAILS = """op.add_column("projects", sa.Column("half", sa.Text()))
+op.execute("INSERT INTO users (username) VALUES ('hunter2-is-a-secret')")"""
+
+
+class Shipped:
+    """The application with revisions of a test's own behind its head.
+
+    Args:
+        sandbox: The sandbox, which runs as ever.
+        folder: Where the copy of the application lies that migrates.
+    """
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        """Copy the application, and have the target migrate by the copy."""
+        self.sandbox, self.folder = sandbox, folder / "application"
+        shutil.copytree(APPLICATION, self.folder)
+        settings = {**sandbox.target_settings(), "application_directory": str(self.folder)}
+        targets.give(SandboxTarget(**settings))
+
+    def ship(self, name: str, before: str, body: str, message: str = "A test's own.") -> str:
+        """Add a revision."""
+        indented = "\n".join(f"    {line}" for line in body.splitlines())
+        text = REVISION.format(name=name, before=before, body=indented, message=message)
+        (self.folder / "alembic" / "versions" / f"{name}.py").write_text(text)
+        return name
+
+    def at(self) -> tuple[str, ...]:
+        """Read what the live database says it is at."""
+        with self.sandbox.connect() as session:
+            return tuple(row[0] for row in session.execute("SELECT * FROM alembic_version"))
+
+    def columns(self, table: str) -> set[str]:
+        """Name the columns of a table of the live database."""
+        with self.sandbox.connect() as session:
+            rows = session.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0",
+                [table],
+            )
+            return {row[0] for row in rows}
+
+
+@pytest.fixture
+def shipped(sandbox: Sandbox, tmp_path: Path) -> Shipped:
+    """Give the sandbox's application, to which revisions can be added."""
+    return Shipped(sandbox, tmp_path)
+
+
+def sandbox_alembic(shipped: Shipped, *arguments: str) -> Completed:
+    """Run Alembic by hand, as the guide does."""
+    application = targets.load(shipped.sandbox.settings.name).application
+    return application.run(["alembic", *arguments], {})
+
+
+def back_up(runs: Runs, sandbox: Sandbox) -> None:
+    """Take a backup by the remediation that does."""
+    _, state = carry_out(runs, sandbox, back_up_database)
+    assert state.name == "Remediated", state.message
+
+
+def apply(runs: Runs, sandbox: Sandbox, **parameters: Any) -> tuple[Case, State[Any]]:  # noqa: ANN401 - any parameter
+    """Apply what is pending, with the approvals that it asks for."""
+    return carry_out(runs, sandbox, apply_migrations, **parameters)
+
+
+def alter_role(sandbox: Sandbox, right: str) -> None:
+    """Give the maintenance user a right, or take it."""
+    with sandbox.connect("postgres") as session:
+        session.autocommit = True
+        session.execute(f"ALTER ROLE {sandbox.settings.maintenance_user} {right}".encode())
+
+
+def left_over(sandbox: Sandbox) -> list[str]:
+    """Name the databases and roles that a rehearsal has left."""
+    with sandbox.connect("postgres") as session:
+        roles = session.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^remedy'").fetchall()
+    return [*(one for one in databases(sandbox) if "rehearsal" in one), *(one for (one,) in roles)]
+
+
+def asked(case: Case) -> list[str]:
+    """Name the stages for which approval was asked, with their risk."""
+    return [f"{one.facts['gate']} {one.facts['risk']}" for one in case.of_kind("gate_opened")]
+
+
+def found(case: Case) -> str:
+    """Give all that the first plan has found, as one text."""
+    findings = case.stages[0].stage.findings
+    return "\n".join(f"{one.what} {one.rows} {one.patch}" for one in findings)
+
+
+@contextmanager
+def under_load(sandbox: Sandbox) -> Iterator[None]:
+    """Put the application under load; not one request may fail."""
+    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    load.start()
+    try:
+        yield
+    finally:
+        seen = load.stop()
+    assert seen.requests > 0
+    assert (seen.failed, seen.missing) == (0, [])
+
+
+def test_pending_revisions_are_rehearsed_and_applied_under_load(
+    runs: Runs, shipped: Shipped
+) -> None:
+    """Two revisions are applied one after the other, and no request fails."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
+    shipped.ship("bb02", "aa01", 'op.create_index("ix_workers_name", "workers", ["name"])')
+    with under_load(sandbox):
+        case, state = apply(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert shipped.at() == ("bb02",)
+    assert "colour" in shipped.columns("projects")
+    assert asked(case) == ["migrate disruptive"]
+    assert left_over(sandbox) == []
+    seen = [one.facts["note"] for one in case.of_kind("done") if "rehearse" in one.facts["title"]]
+    assert len(seen) == 2
+    assert all("s at work; " in note for note in seen)
+    assert "ALTER TABLE projects ADD COLUMN colour TEXT" in found(case)
+    assert "require-concurrent-index-creation" in found(case)
+
+
+def test_an_application_whose_schema_is_behind_answers_again(runs: Runs, shipped: Shipped) -> None:
+    """Reads fail as a column is missing; an older backup is migrated to rehearse on."""
+    sandbox = shipped.sandbox
+    migrate(sandbox, BEFORE_HEAD)
+    assert sandbox_alembic(shipped, "downgrade", "-1").status == 0
+    back_up(runs, sandbox)
+    assert sandbox_alembic(shipped, "upgrade", BEFORE_HEAD).status == 0
+    work = Work(target=sandbox.settings.name, remediation="aaaabbbb22")
+    assert ApplicationAnswers().ask(work).verdict is Verdict.NOT_HELD
+    case, state = apply(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert shipped.at() == (HEAD,)
+    assert ApplicationAnswers().ask(work).verdict is Verdict.HELD
+    kinds = [change.kind for change in case.stages[0].stage.changes]
+    assert kinds.count("database.migrate_side_database") == 1
+    _, undone = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert undone.name == "Remediated", undone.message
+    assert shipped.at() == (HEAD,)  # what was applied stays
+
+
+def test_nothing_is_done_where_nothing_is_pending(runs: Runs, shipped: Shipped) -> None:
+    """A database at the head is left alone, and nothing is rehearsed."""
+    case, state = apply(runs, shipped.sandbox)
+    assert state.name == "Unchanged", state.message
+    assert not case.of_kind("begun")
+
+
+def test_a_long_transaction_stalls_nobody_and_fails_nothing(runs: Runs, shipped: Shipped) -> None:
+    """The revision gives way while the table is held, and is applied when that has ended."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
+    held, ended = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with sandbox.connect() as session:
+            session.execute("BEGIN")
+            session.execute("SELECT count(*) FROM projects")
+            held.set()
+            ended.wait(300)
+            session.rollback()
+
+    holder = threading.Thread(target=hold)
+    tries: list[Sequence[str]] = []
+    run = LocalApplication.run
+
+    def counted_run(
+        application: LocalApplication, command: Sequence[str], environment: Mapping[str, str]
+    ) -> Completed:
+        if command[-1] == "aa01" and "POSTGRES_DB" not in environment:  # else on the copy
+            tries.append(command)
+            if len(tries) == 1:
+                holder.start()
+                held.wait(60)
+            if len(tries) == 4:
+                ended.set()
+        return run(application, command, environment)
+
+    with pytest.MonkeyPatch.context() as patch, under_load(sandbox):
+        patch.setattr(LocalApplication, "run", counted_run)
+        case, state = apply(runs, sandbox)
+    holder.join()
+    assert state.name == "Remediated", state.message
+    assert len(tries) >= 4
+    assert "colour" in shipped.columns("projects")
+    (note,) = [one.facts["note"] for one in case.of_kind("done") if "apply" in one.facts["title"]]
+    assert "at attempt" in note
+
+
+def test_a_revision_that_copies_data_is_known_before(runs: Runs, shipped: Shipped) -> None:
+    """Its measured stall is in the plan, and it and what follows are approved apart."""
+    sandbox = shipped.sandbox
+    with sandbox.connect() as session:
+        session.execute(f"SET ROLE {sandbox.settings.application_user}".encode())
+        session.execute(f"CREATE TABLE {QUOTED} (a int)".encode())
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
+    shipped.ship("bb02", "aa01", COPIES)
+    shipped.ship("cc03", "bb02", f"op.execute('ALTER TABLE {QUOTED} ADD b int')")
+    case, state = apply(runs, sandbox, longest_stall_seconds=0.4)
+    assert state.name == "Remediated", state.message
+    assert shipped.at() == ("cc03",)
+    assert list(dict.fromkeys(asked(case))) == ["migrate disruptive", "migrate_slow destructive"]
+    plain, slow = case.stages[1].stage, case.stages[2].stage
+    assert [one.after for one in plain.changes if isinstance(one, ApplyRevision)] == ["aa01"]
+    assert [one.after for one in slow.changes if isinstance(one, ApplyRevision)] == ["bb02", "cc03"]
+    assert slow.risk is Risk.DESTRUCTIVE
+    assert "public.actuals AccessExclusive" in slow.effects.locks
+    assert HOSTILE.replace('"', '""') in str(slow.findings[0].rows)
+    assert shipped.columns(QUOTED) == {"a", "b"}
+    seconds = float(slow.effects.outage.split()[2])
+    assert seconds >= 0.5
+
+
+def test_a_revision_that_fails_in_its_rehearsal_touches_nothing(
+    runs: Runs, shipped: Shipped
+) -> None:
+    """Live, its databases and roles are as before; what is told holds no row."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, FAILS)
+    before, names = snapshot(sandbox), databases(sandbox)
+    case, state = apply(runs, sandbox)
+    assert state.name == "Undone", state.message
+    assert "NotNullViolation" in (state.message or "")
+    assert "hunter2" not in (state.message or "") + found(case)
+    assert snapshot(sandbox) == before
+    assert databases(sandbox) == names
+    assert left_over(sandbox) == []
+
+
+def test_a_revision_that_fails_in_live_rolls_itself_back(runs: Runs, shipped: Shipped) -> None:
+    """The one before it stays, nothing of it is left, and the lease is free."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
+    shipped.ship("bb02", "aa01", FAILS_IN_LIVE)
+    case, state = apply(runs, sandbox)
+    assert state.name == "Undone", state.message
+    assert "its schema was read again and is as before" in (state.message or "")
+    assert shipped.at() == ("aa01",)
+    assert "colour" in shipped.columns("projects")
+    assert "half" not in shipped.columns("projects")
+    assert left_over(sandbox) == []
+    assert not case.of_kind("stuck")
+    assert not [one for one in holders(Ledger()) if one.is_live or one.stuck]
+
+
+def test_a_maintenance_user_without_all_rights_suffices(runs: Runs, shipped: Shipped) -> None:
+    """It is told which right it lacks; with CREATEROLE, and as no superuser, it is done."""
+    sandbox = shipped.sandbox
+    settings = sandbox.target_settings(limited=True)
+    targets.give(SandboxTarget(**{**settings, "application_directory": str(shipped.folder)}))
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
+    _, state = apply(runs, sandbox)
+    assert state.name == "Refused", state.message
+    assert f"CREATEROLE for {settings['maintenance_user']}" in (state.message or "")
+    try:
+        alter_role(sandbox, "CREATEROLE")
+        _, state = apply(runs, sandbox)
+    finally:
+        alter_role(sandbox, "NOCREATEROLE")
+    assert state.name == "Remediated", state.message
+    assert "colour" in shipped.columns("projects")
+    assert left_over(sandbox) == []
+
+
+def test_who_holds_others_up_for_longer_than_rehearsed_is_ended(
+    runs: Runs, shipped: Shipped
+) -> None:
+    """Users wait two seconds for it and no request fails; nothing of it is left."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, STALLS)
+    with under_load(sandbox):
+        _, state = apply(runs, sandbox)
+    assert state.name == "Undone", state.message
+    assert "it takes longer here than in its rehearsal" in (state.message or "")
+    assert shipped.at() == (HEAD,)
+
+
+def test_what_is_left_of_a_revision_that_is_no_transaction_is_named(
+    runs: Runs, shipped: Shipped
+) -> None:
+    """An index that was built before it failed stays, and the error says so."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, TORN)
+    case, state = apply(runs, sandbox)
+    assert state.name == "Undone", state.message
+    assert "this is left of it: new: index public.ix_torn" in (state.message or "")
+    assert "Not one transaction, so may be half applied: aa01" in found(case)
+    assert shipped.at() == (HEAD,)
+
+
+@pytest.mark.parametrize("kind", ["heads", "unknown", "empty", "backup"])
+def test_what_cannot_be_applied_is_said(runs: Runs, shipped: Shipped, kind: str) -> None:
+    """Several heads, an unknown revision, none, or no backup: advice, and nothing is touched."""
+    sandbox = shipped.sandbox
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
+    told = "remedy run back_up_database"
+    with sandbox.connect() as session:
+        session.autocommit = True
+        if kind == "heads":
+            shipped.ship("bb02", HEAD, ADDS_COLUMN.format(column="shape"))
+            told = "alembic merge aa01 bb02"
+        if kind == "unknown":
+            session.execute("UPDATE alembic_version SET version_num = 'of another; version'")
+            told = "which the application does not know"
+        if kind == "empty":
+            session.execute("DELETE FROM alembic_version")
+            told = "alembic stamp"
+    before, names = snapshot(sandbox), databases(sandbox)
+    case, state = apply(runs, sandbox)
+    assert state.name == "Advised", state.message
+    assert told in found(case)
+    assert snapshot(sandbox) == before
+    assert databases(sandbox) == names
+
+
+def test_a_lock_timeout_without_effect_is_found_in_the_rehearsal(
+    runs: Runs, shipped: Shipped
+) -> None:
+    """An application that sets its own options is refused before live is touched."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
+    session = shipped.folder / "app" / "db" / "session.py"
+    own = '"application_name": "planner-app", "options": "-c lock_timeout=0"'
+    session.write_text(session.read_text().replace('"application_name": "planner-app"', own))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.database.migration_locks._PROOF_SECONDS", 8.0)
+        _, state = apply(runs, sandbox)
+    assert state.name == "Undone", state.message
+    assert "PGOPTIONS has no effect" in (state.message or "")
+    assert shipped.at() == (HEAD,)
+    assert left_over(sandbox) == []
+
+
+def test_what_a_kill_leaves_is_recognised(shipped: Shipped) -> None:
+    """Only a revision that is no single transaction can be half done, once it was begun."""
+    target = shipped.sandbox.settings.name
+    change = ApplyRevision(
+        live="planner", before=HEAD, after="aa01", cut_after=2.0, statement_seconds=60.0
+    )
+    torn = change.model_copy(update={"in_transaction": False})
+    work = Work(target=target, remediation="aaaabbbb22")
+    begun = Work(target=target, remediation="aaaabbbb22", begun_at=datetime.now(UTC))
+    assert change.observe(begun).standing is Standing.BEFORE
+    assert torn.observe(work).standing is Standing.BEFORE
+    assert torn.observe(begun).standing is Standing.HALF

@@ -1,0 +1,502 @@
+"""find_slow_queries on a sandbox under load, with queries that are slow for real."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from prefect.client.schemas.objects import State
+
+from flows.help.undo_remediation import undo_remediation
+from flows.performance.find_slow_queries import find_slow_queries
+from infra.sandbox.load import USER, Load
+from infra.sandbox.services import Sandbox
+from infra.sandbox.settings import HOST
+from tasks.database.log_place import LogPlace
+from tasks.database.query_log import LogSlowStatements, StopLogging
+from tasks.guardrails.case import Case
+from tasks.guardrails.plan import Finding, Standing, Work
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests.approving import carry_out
+from tests.prefect_fixtures import Runs
+from tests.snapshots import snapshot
+
+CANARY = "canary-5d81c2"
+ROWS, LISTED = 200_000, 400
+
+
+@contextmanager
+def application(sandbox: Sandbox) -> "Iterator[psycopg.Connection[tuple[Any, ...]]]":
+    """Connect as the application's role does."""
+    settings = sandbox.settings
+    with psycopg.connect(
+        host=HOST,
+        port=settings.ports["postgresql"],
+        dbname=settings.database,
+        user=settings.application_user,
+        password=settings.application_password,
+        autocommit=True,
+    ) as session:
+        yield session
+
+
+def fill(sandbox: Sandbox) -> None:
+    """Make a table with many rows and no index but its key, and forget what was counted."""
+    with application(sandbox) as session:
+        session.execute("CREATE TABLE owners (id int PRIMARY KEY, name text)")
+        session.execute(
+            'CREATE TABLE "work items" (id int PRIMARY KEY, owner_id int, note text, state text, '
+            "CONSTRAINT owner FOREIGN KEY (owner_id) REFERENCES owners)"
+        )
+        session.execute("INSERT INTO owners SELECT n, 'owner ' || n FROM generate_series(1, 500) n")
+        session.execute(
+            'INSERT INTO "work items" SELECT n, 1 + n %% 500, md5(n::text), md5((n * 7)::text) '
+            "FROM generate_series(1, %s) n",
+            (ROWS,),
+        )
+        session.execute('ANALYZE owners, "work items"')
+    forget(sandbox)
+
+
+def forget(sandbox: Sandbox) -> None:
+    """Have the server count anew."""
+    with sandbox.connect() as session:
+        session.execute("SELECT pg_stat_statements_reset()")
+
+
+def work_slowly(sandbox: Sandbox) -> None:
+    """Do as a careless application does."""
+    with application(sandbox) as session:
+        for _ in range(60):
+            session.execute(f"SELECT id FROM \"work items\" WHERE note = '{CANARY}'")
+        for _ in range(4):
+            session.execute('SELECT * FROM "work items"').fetchall()
+        session.execute("SET work_mem = '64kB'")
+        for _ in range(6):
+            session.execute(
+                f'SELECT * FROM "work items" ORDER BY state, note OFFSET {ROWS - 3}'
+            ).fetchall()
+        session.execute("RESET work_mem")
+        listed = session.execute(
+            f'SELECT id, owner_id FROM "work items" ORDER BY id LIMIT {LISTED}'
+        ).fetchall()
+        for _, owner in listed:
+            session.execute("SELECT name FROM owners WHERE id = %s", (owner,)).fetchone()
+        # Of such a statement the server keeps the literal, before PostgreSQL 16.
+        session.execute(f"COMMENT ON TABLE owners IS '{CANARY}'")
+
+
+def settings_of(sandbox: Sandbox) -> list[tuple[Any, ...]]:
+    """Read every setting of the server, and those of databases and roles."""
+    with sandbox.connect() as session:
+        return [
+            *session.execute(
+                "SELECT name, setting, source, sourcefile FROM pg_settings ORDER BY 1"
+            ),
+            *session.execute("SELECT setconfig::text FROM pg_db_role_setting ORDER BY 1"),
+            *session.execute("SELECT extname FROM pg_extension ORDER BY 1"),
+        ]
+
+
+def use(sandbox: Sandbox, *, limited: bool) -> None:
+    """Have remediations log in as a superuser, or as a role that is none."""
+    targets.give(SandboxTarget(**sandbox.target_settings(limited=limited)))
+
+
+def findings(case: Case) -> tuple[Finding, ...]:
+    """Give what the last stage has found."""
+    return case.stages[-1].stage.findings
+
+
+def of(found: tuple[Finding, ...], text: str) -> Finding:
+    """Give the one finding that is about a query."""
+    (one,) = [finding for finding in found if finding.what.startswith("Q") and text in finding.what]
+    return one
+
+
+def run(runs: Runs, sandbox: Sandbox, **given: object) -> tuple[Case, State[Any]]:
+    """Find slow queries while users work; not one of their requests fails."""
+    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    load.start()
+    try:
+        case, state = carry_out(runs, sandbox, find_slow_queries, **given)
+    finally:
+        seen = load.stop()
+    assert seen.requests > 0
+    assert (seen.failed, seen.missing) == (0, []), seen.answers
+    return case, state
+
+
+def test_slow_queries_are_ranked_and_explained(runs: Runs, sandbox: Sandbox) -> None:
+    """Each is named with what is wrong and what to do; no literal is shown, nothing changed."""
+    use(sandbox, limited=True)
+    fill(sandbox)
+    work_slowly(sandbox)
+    settings, before = settings_of(sandbox), snapshot(sandbox, without_load=True)
+    case, state = run(runs, sandbox)
+    assert state.name == "Advised", state.message
+    found = findings(case)
+
+    scan = of(found, 'SELECT id FROM "work items" WHERE note = $1')
+    assert "60 calls of" in scan.what
+    assert f"({ROWS:,} rows" in scan.what
+    assert "no index serves that" in scan.what
+    assert "add_indexes" in scan.patch
+    assert any("Seq Scan on public.work items" in line for (line,) in scan.rows), scan.rows
+
+    everything = of(found, 'SELECT * FROM "work items".')
+    assert f"Each call gives {ROWS:,} rows, and it has no LIMIT" in everything.what
+    assert "limit(100)" in everything.patch
+
+    sort = of(found, "ORDER BY state, note")
+    assert "does not fit into work_mem: each call writes" in sort.what
+    assert "SET LOCAL work_mem" in sort.patch
+
+    repeated = of(found, "SELECT name FROM owners")
+    assert f"N+1: it was called {LISTED} times for {LISTED} rows in all" in repeated.what
+    assert '1 call of: SELECT id, owner_id FROM "work items"' in repeated.what
+    assert "selectinload" in repeated.patch
+
+    seconds = [float(row[2].replace(",", "")) for row in found[0].rows]
+    ranked = seconds[:10]
+    assert ranked == sorted(ranked, reverse=True)
+    assert found[0].rows[0][0] == "Q1"
+    assert "█" in found[0].rows[0][1]
+    with sandbox.connect() as session:
+        kept = session.execute("SELECT query FROM pg_stat_statements WHERE query LIKE 'COMMENT%'")
+        assert kept.fetchall(), "the statement that keeps its literal was never counted"
+    assert CANARY not in str([entry.facts for entry in case.entries]) + (state.message or "")
+    assert settings_of(sandbox) == settings
+    assert snapshot(sandbox, without_load=True) == before
+
+
+def test_a_window_has_what_came_in_it(runs: Runs, sandbox: Sandbox) -> None:
+    """What was slow before is not told, only what comes while it is watched."""
+    fill(sandbox)
+    work_slowly(sandbox)
+    case, state = run(runs, sandbox, watch_seconds=2)
+    assert state.name in {"Unchanged", "Advised"}, state.message
+    found = findings(case)
+    assert found[0].what.startswith("In 2 seconds: ")
+    assert not [one for one in found if "work items" in one.what]
+    assert [one for one in found if "programs" in one.what], "nothing of the load was seen"
+
+
+def test_a_fast_database_has_nothing_wrong(runs: Runs, sandbox: Sandbox) -> None:
+    """What the application asks is listed, and nothing advised."""
+    forget(sandbox)
+    case, state = carry_out(runs, sandbox, find_slow_queries)
+    assert state.name == "Unchanged", [one for one in findings(case) if one.patch]
+    assert case.of_kind("begun") == []
+
+
+@pytest.mark.parametrize("seconds", [-1, 3601])
+def test_a_window_that_is_too_long_is_refused(runs: Runs, sandbox: Sandbox, seconds: int) -> None:
+    """A parameter beyond its bounds ends the run before anything is looked at."""
+    _, state = runs.start(find_slow_queries, target=sandbox.settings.name, watch_seconds=seconds)
+    assert state is not None
+    assert state.is_failed()
+    assert "watch_seconds: Input should be" in (state.message or "")
+
+
+def drop_extension(sandbox: Sandbox) -> None:
+    """Take pg_stat_statements out of the database; the server goes on counting."""
+    with sandbox.connect() as session:
+        session.execute("DROP EXTENSION pg_stat_statements")
+
+
+def test_the_extension_is_installed_and_goes_with_the_undo(runs: Runs, sandbox: Sandbox) -> None:
+    """Who may install it does, then what was counted is reported; an undo drops it again."""
+    fill(sandbox)
+    drop_extension(sandbox)
+    work_slowly(sandbox)
+    before, original = settings_of(sandbox), snapshot(sandbox, without_load=True)
+    case, state = run(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert "no index serves that" in of(findings(case), "WHERE note = $1").what
+    with sandbox.connect() as session:
+        assert session.execute("SELECT count(*) > 0 FROM pg_stat_statements").fetchone() == (True,)
+    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert ended.name == "Remediated", ended.message
+    assert settings_of(sandbox) == before
+    assert snapshot(sandbox, without_load=True) == original
+
+
+def test_an_undo_leaves_what_is_built_on_the_extension(runs: Runs, sandbox: Sandbox) -> None:
+    """A view on it is not dropped along: the undo says what depends on it."""
+    drop_extension(sandbox)
+    case, state = carry_out(runs, sandbox, find_slow_queries)
+    assert state.name == "Remediated", state.message
+    with sandbox.connect() as session:
+        session.execute("CREATE VIEW watched AS SELECT query FROM pg_stat_statements")
+    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert "Drop what depends on it" in (ended.message or "")
+    with sandbox.connect() as session:
+        assert session.execute("SELECT count(*) FROM watched").fetchone()
+
+
+def test_who_may_not_install_it_is_told_what_to_run(runs: Runs, sandbox: Sandbox) -> None:
+    """A maintenance user that is no superuser changes nothing, and says what one has to do."""
+    use(sandbox, limited=True)
+    drop_extension(sandbox)
+    case, state = run(runs, sandbox)
+    assert state.name == "Advised", state.message
+    (told,) = [one for one in findings(case) if "pg_stat_statements cannot be asked" in one.what]
+    assert "it is not installed in planner" in told.what
+    assert "CREATE EXTENSION pg_stat_statements;" in told.patch
+    with sandbox.connect() as session:
+        session.execute(told.patch)
+    _, state = carry_out(runs, sandbox, find_slow_queries)
+    assert state.name in {"Unchanged", "Advised"}, state.message
+
+
+def test_what_may_not_be_seen_is_said(runs: Runs, sandbox: Sandbox) -> None:
+    """Without pg_read_all_stats the texts of others are hidden: which grant shows them."""
+    use(sandbox, limited=True)
+    fill(sandbox)
+    work_slowly(sandbox)
+    with sandbox.connect() as session:
+        session.execute("REVOKE pg_monitor FROM planner_admin")
+    case, state = carry_out(runs, sandbox, find_slow_queries)
+    assert state.name == "Advised", state.message
+    (told,) = [one for one in findings(case) if "pg_read_all_stats" in one.patch]
+    assert "sees its own statements only" in told.what
+
+
+MAY_LOG = (
+    "GRANT ALTER SYSTEM ON PARAMETER log_min_duration_statement TO planner_admin",
+    "GRANT EXECUTE ON FUNCTION pg_reload_conf() TO planner_admin",
+    "GRANT SELECT ON pg_file_settings TO planner_admin",
+    "GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO planner_admin",
+)
+
+
+@pytest.fixture
+def logged(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """A sandbox whose maintenance user may log slow statements, and has no statistics."""
+    version = sandbox.connect().info.server_version
+    if version < 150000:
+        pytest.skip("before PostgreSQL 15 a superuser only may set it")
+    use(sandbox, limited=True)
+    drop_extension(sandbox)
+    with sandbox.connect() as session:
+        for statement in MAY_LOG:
+            session.execute(statement)
+    try:
+        yield sandbox
+    finally:
+        with sandbox.connect() as session:
+            session.execute("REVOKE ALL ON PARAMETER log_min_duration_statement FROM planner_admin")
+            session.execute("ALTER SYSTEM RESET log_min_duration_statement")
+            session.execute("SELECT pg_reload_conf()")
+
+
+def auto_conf(sandbox: Sandbox) -> str:
+    """Read what ALTER SYSTEM has written."""
+    return (sandbox.cluster.data / "postgresql.auto.conf").read_text()
+
+
+def in_force(sandbox: Sandbox) -> str:
+    """Ask a new session what is logged."""
+    with sandbox.connect() as session:
+        row = session.execute("SHOW log_min_duration_statement").fetchone()
+    return str(row[0]) if row else ""
+
+
+def set_before(sandbox: Sandbox, value: str) -> None:
+    """Set what is logged, as an administrator has done long ago."""
+    with sandbox.connect() as session:
+        session.execute(f"ALTER SYSTEM SET log_min_duration_statement = '{value}'")
+        session.execute("SELECT pg_reload_conf()")
+
+
+def slow_while(sandbox: Sandbox, stop: threading.Event) -> None:
+    """Ask slowly until told to stop, in a session that is open all the time."""
+    with application(sandbox) as session:
+        while not stop.is_set():
+            session.execute(
+                f"SELECT id FROM \"work items\" WHERE note = '{CANARY}' OR id = %s", (5,)
+            )
+            stop.wait(0.1)
+
+
+@contextmanager
+def asking(sandbox: Sandbox) -> Iterator[None]:
+    """Have an application ask slowly while the block runs."""
+    stop = threading.Event()
+    thread = threading.Thread(target=slow_while, args=(sandbox, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("before", ["", "1min"])
+def test_slow_statements_are_logged_for_a_while(runs: Runs, logged: Sandbox, before: str) -> None:
+    """They are found in the log, of sessions that were open as well; the setting is as before."""
+    fill_without_statistics(logged)
+    if before:
+        set_before(logged, before)
+    written, force, original = (
+        auto_conf(logged),
+        in_force(logged),
+        snapshot(logged, without_load=True),
+    )
+    assert ("log_min_duration_statement" in written) is bool(before)
+    with asking(logged):
+        case, state = run(runs, logged, watch_seconds=3, slower_than_ms=1)
+    assert state.name == "Remediated", state.message
+    told = of(findings(case), "WHERE note = $2 OR id = $1")
+    assert "by planner, the slowest" in told.what
+    assert "no index serves that" in told.what
+    assert [entry.facts["note"] for entry in case.of_kind("done")] == ["", "logged for 3 s"]
+    assert CANARY in logged.cluster.service.log.read_text(errors="replace")
+    assert CANARY not in str([entry.facts for entry in case.entries]) + (state.message or "")
+    assert (auto_conf(logged), in_force(logged)) == (written, force)
+    assert snapshot(logged, without_load=True) == original
+
+
+def fill_without_statistics(sandbox: Sandbox) -> None:
+    """Make the tables where pg_stat_statements is not there to forget."""
+    with sandbox.connect() as session:
+        session.execute("CREATE EXTENSION pg_stat_statements")
+    fill(sandbox)
+    drop_extension(sandbox)
+
+
+def changes_of(case_id: str, place: Path) -> tuple[LogSlowStatements, StopLogging, Work]:
+    """Make the changes of a plan, and the work that they are told, as begun."""
+    at = LogPlace(by="file", path=str(place), offset=0, form="stderr", prefix="")
+    return (
+        LogSlowStatements(slower_than_ms=7, before=None, place=at),
+        StopLogging(slower_than_ms=7, before=None, seconds=0),
+        Work(target="sandbox", remediation=case_id, begun_at=datetime.now(UTC)),
+    )
+
+
+def test_what_a_kill_leaves_is_recognised_and_put_back(logged: Sandbox, tmp_path: Path) -> None:
+    """Written and not loaded, on the way there and back: it is seen, gone on with, or undone."""
+    start, stop, work = changes_of("abcdefghij", tmp_path)
+    written = auto_conf(logged)
+    assert start.observe(work).standing is Standing.BEFORE
+    with logged.connect() as session:
+        session.execute("ALTER SYSTEM SET log_min_duration_statement = '7'")
+    assert start.observe(work).standing is Standing.HALF
+    start.revert(work)
+    start.revert(work)
+    assert (auto_conf(logged), in_force(logged)) == (written, "-1")
+    assert start.observe(work).standing is Standing.BEFORE
+
+    start.apply(work)
+    assert in_force(logged) == "7ms"
+    assert start.observe(work).standing is Standing.AFTER
+    assert stop.observe(work).standing is Standing.BEFORE
+    with logged.connect() as session:
+        session.execute("ALTER SYSTEM RESET log_min_duration_statement")
+    assert stop.observe(work).standing is Standing.HALF
+    stop.apply(work)
+    assert stop.observe(work).standing is Standing.AFTER
+    assert (auto_conf(logged), in_force(logged)) == (written, "-1")
+
+    set_before(logged, "9s")
+    assert start.observe(work).standing is Standing.OTHER
+    assert "9s in postgresql.auto.conf" in start.observe(work).detail
+
+
+def test_killed_in_the_window_it_is_put_back(
+    runs: Runs, logged: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the wait fails for good the logging ends with the undo."""
+    written = auto_conf(logged)
+
+    def fail(_self: StopLogging, _work: Work) -> str:
+        assert in_force(logged) == "5ms"
+        raise RuntimeError("the power went")
+
+    monkeypatch.setattr(StopLogging, "apply", fail)
+    _, state = run(runs, logged, watch_seconds=60, slower_than_ms=5, source="log")
+    assert state.name == "Undone", state.message
+    assert (auto_conf(logged), in_force(logged)) == (written, "-1")
+
+
+def test_who_may_not_log_is_told_which_grants(runs: Runs, sandbox: Sandbox) -> None:
+    """Nothing is changed; each right that is missing is named, and with these it may."""
+    use(sandbox, limited=True)
+    case, state = carry_out(runs, sandbox, find_slow_queries, source="log", watch_seconds=1)
+    assert state.name == "Advised", state.message
+    (told,) = [one for one in findings(case) if "may not have slow" in one.what]
+    assert [line.partition(";")[0] for line in told.patch.splitlines()] == [
+        statement.replace(" TO planner_admin", ' TO "planner_admin"') for statement in MAY_LOG
+    ]
+    assert case.of_kind("begun") == []
+
+
+def test_a_log_needs_a_window(runs: Runs, sandbox: Sandbox) -> None:
+    """Without a time for which it is logged it is refused, and nothing is changed."""
+    case, state = carry_out(runs, sandbox, find_slow_queries, source="log")
+    assert state.name == "Refused", state.message
+    assert "watch_seconds above 0" in (state.message or "")
+    assert case.of_kind("begun") == []
+
+
+def test_what_is_logged_already_is_only_read(runs: Runs, sandbox: Sandbox) -> None:
+    """Where the server logs them anyway, its setting is not touched."""
+    fill(sandbox)
+    set_before(sandbox, "1ms")
+    written = auto_conf(sandbox)
+    try:
+        work_slowly(sandbox)
+        case, state = carry_out(runs, sandbox, find_slow_queries, source="log", slower_than_ms=1)
+        assert state.name == "Advised", state.message
+        assert "ms by planner" in of(findings(case), "WHERE note = $1").what
+        assert CANARY not in str([entry.facts for entry in case.entries])
+        assert case.of_kind("begun") == []
+        assert auto_conf(sandbox) == written
+    finally:
+        with sandbox.connect() as session:
+            session.execute("ALTER SYSTEM RESET log_min_duration_statement")
+            session.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def collecting(sandbox: Sandbox, destination: str) -> Iterator[None]:
+    """Have the server collect its log in files of its own while the block runs."""
+    conf = sandbox.cluster.data / "postgresql.conf"
+    before = conf.read_text()
+    conf.write_text(f"{before}\nlogging_collector = on\nlog_destination = '{destination}'\n")
+    sandbox.restart(sandbox.cluster.service.name)
+    try:
+        yield
+    finally:
+        conf.write_text(before)
+        sandbox.restart(sandbox.cluster.service.name)
+
+
+@pytest.mark.parametrize("destination", ["csvlog", "stderr"])
+def test_a_log_that_the_server_collects_is_read_by_it(
+    runs: Runs, logged: Sandbox, destination: str
+) -> None:
+    """Where the maintenance user may not read it, it is said which grant is missing."""
+    fill_without_statistics(logged)
+    given = {"source": "log", "watch_seconds": 2, "slower_than_ms": 1}
+    with collecting(logged, destination):
+        case, state = carry_out(runs, logged, find_slow_queries, **given)
+        assert state.name == "Advised", state.message
+        (told,) = [one for one in findings(case) if "log cannot be read" in one.what]
+        grant = told.patch.partition("as a superuser: ")[2].removesuffix(".")
+        assert "pg_read_binary_file" in grant
+        with logged.connect() as session:
+            session.execute(grant)
+        with asking(logged):
+            case, state = carry_out(runs, logged, find_slow_queries, **given)
+        assert state.name == "Remediated", [one.patch for one in findings(case)]
+        assert "no index serves that" in of(findings(case), "OR id = $1").what
+        assert CANARY not in str([entry.facts for entry in case.entries])
+    assert in_force(logged) == "-1"

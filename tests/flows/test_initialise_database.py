@@ -1,0 +1,216 @@
+"""An application without a database: made where there is certainly no data, refused elsewhere."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from psycopg import sql
+
+from flows.database.initialise_database import initialise_database
+from flows.help.undo_remediation import undo_remediation
+from infra.sandbox.migrations import BEFORE_HEAD, HEAD, migrate
+from infra.sandbox.service_user import hand_over
+from infra.sandbox.services import Sandbox
+from tasks.guardrails.case import Case
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import Risk
+from tests.approving import Approvers, carry_out
+from tests.prefect_fixtures import Runs
+from tests.snapshots import snapshot
+
+
+@pytest.fixture
+def away(sandbox: Sandbox) -> Iterator[Path]:
+    """The data folder of a sandbox under another name, its server stopped; put back afterwards."""
+    data, kept = sandbox.cluster.data, sandbox.cluster.data.with_name("postgresql-kept")
+    sandbox.cluster.service.stop()
+    data.rename(kept)
+    yield data
+    sandbox.cluster.service.stop()
+    for path in sandbox.home.glob("postgresql*"):
+        if path != kept:
+            shutil.rmtree(path)
+    kept.rename(data)
+
+
+def log_in(sandbox: Sandbox) -> tuple[int, str]:
+    """Log in as a user does; gives status and answer."""
+    answer = httpx.post(
+        f"{sandbox.url}/api/v1/auth/login",
+        json={"username": "admin", "password": sandbox.settings.accounts["admin"]},
+        trust_env=False,
+        timeout=30,
+    )
+    return answer.status_code, answer.text
+
+
+NOBODY_YET = (401, '{"detail":"Incorrect username or password"}')
+
+
+def revision(sandbox: Sandbox) -> str:
+    """Read the schema's revision."""
+    with sandbox.connect() as session:
+        row = session.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else ""
+
+
+def databases(sandbox: Sandbox) -> set[str]:
+    """List the databases."""
+    with sandbox.connect("postgres") as session:
+        return {str(name) for (name,) in session.execute("SELECT datname FROM pg_database")}
+
+
+def drop_database(sandbox: Sandbox) -> None:
+    """Have no database for the application."""
+    with sandbox.connect("postgres") as session:
+        name = sql.Identifier(sandbox.settings.database)
+        session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+def empty(sandbox: Sandbox) -> None:
+    """Delete every row."""
+    with sandbox.connect() as session:
+        tables = session.execute(
+            "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables "
+            "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        ).fetchone()
+        assert tables
+        session.execute(f"TRUNCATE {tables[0]} CASCADE")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Give a checksum of each file in a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def half_made(data: Path) -> dict[str, str]:
+    """Leave what an initdb leaves that was cut off; gives its contents."""
+    (data / "base" / "1").mkdir(parents=True)
+    (data / "PG_VERSION").write_text("15\n")
+    (data / "base" / "1" / "1259").write_bytes(b"catalogue")
+    hand_over(data)
+    data.chmod(0o700)
+    return contents(data)
+
+
+def test_a_database_with_rows_is_refused(runs: Runs, sandbox: Sandbox) -> None:
+    """And a restore is pointed to; nothing is touched."""
+    before = snapshot(sandbox)
+    _, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Refused", state.message
+    assert "restore_from_backup" in str(state.message)
+    assert snapshot(sandbox) == before
+
+
+def test_one_row_alone_is_enough_to_refuse(runs: Runs, sandbox: Sandbox) -> None:
+    """In a table that the application does not know, in another schema."""
+    drop_database(sandbox)
+    sandbox.cluster.prepare()
+    with sandbox.connect() as session:
+        session.execute('CREATE SCHEMA "my own"')
+        session.execute('CREATE TABLE "my own"."some ""thing" AS SELECT 1 AS n')
+    _, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Refused", state.message
+    assert 'my own.some "thing' in str(state.message)
+
+
+def test_a_missing_database_is_made_and_migrated(runs: Runs, sandbox: Sandbox) -> None:
+    """The application answers; an undo takes it away again."""
+    drop_database(sandbox)
+    assert log_in(sandbox)[0] == 503
+    case, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Remediated", state.message
+    assert revision(sandbox) == HEAD
+    assert log_in(sandbox) == NOBODY_YET
+
+    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert ended.name == "Remediated", ended.message
+    assert sandbox.settings.database not in databases(sandbox)
+
+
+def test_rows_that_came_since_the_plan_stop_it(runs: Runs, sandbox: Sandbox) -> None:
+    """Somebody restores while the approver thinks: nothing of that is touched."""
+    empty(sandbox)
+    migrate(sandbox, BEFORE_HEAD)
+    run, state = runs.start(initialise_database, target=sandbox.settings.name)
+    assert state is None
+    with sandbox.connect() as session:
+        session.execute("CREATE TABLE restored AS SELECT 1 AS n")
+    before = snapshot(sandbox)
+    state = Approvers(Ledger()).approve_until_it_ends(runs, run)
+    assert state.name in {"Refused", "Undone"}, state.message
+    assert "restored" in str(state.message)
+    assert snapshot(sandbox) == before
+    assert revision(sandbox) == BEFORE_HEAD
+
+
+def test_a_half_migrated_empty_database_is_brought_to_the_end(runs: Runs, sandbox: Sandbox) -> None:
+    """And then there is nothing left to do."""
+    empty(sandbox)
+    migrate(sandbox, BEFORE_HEAD)
+    _, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Remediated", state.message
+    assert revision(sandbox) == HEAD
+    _, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Unchanged", state.message
+
+
+def test_a_stopped_server_with_data_is_refused(runs: Runs, sandbox: Sandbox) -> None:
+    """It is started, not made anew."""
+    data = sandbox.cluster.data
+    sandbox.cluster.service.stop()
+    before = contents(data)
+    _, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Refused", state.message
+    assert "start_database" in str(state.message)
+    assert contents(data) == before
+
+
+def test_a_server_is_made_where_there_is_none(runs: Runs, sandbox: Sandbox, away: Path) -> None:
+    """At the highest risk; it serves the application, and an undo keeps what was made aside."""
+    case, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Remediated", state.message
+    assert case.stages[0].stage.risk is Risk.DESTRUCTIVE
+    assert revision(sandbox) == HEAD
+    assert log_in(sandbox) == NOBODY_YET
+
+    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert ended.name == "Remediated", ended.message
+    assert not away.exists()
+    assert sandbox.cluster.service.process() is None
+    (made,) = away.parent.glob(f"{away.name}.remedy-{case.id}-made-*")
+    assert (made / "PG_VERSION").exists()
+
+
+def test_a_half_made_folder_is_set_aside_and_put_back(
+    runs: Runs, sandbox: Sandbox, away: Path
+) -> None:
+    """Byte for byte."""
+    before = half_made(away)
+    case, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Remediated", state.message
+    assert log_in(sandbox) == NOBODY_YET
+    aside = away.with_name(f"{away.name}.remedy-{case.id}-half-made")
+    assert contents(aside) == before
+
+    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert ended.name == "Remediated", ended.message
+    assert contents(away) == before
+    assert not aside.exists()
+
+
+def test_backups_of_data_that_is_gone_are_told(runs: Runs, sandbox: Sandbox, away: Path) -> None:
+    """Where there was data once, its disk may only not be mounted."""
+    (sandbox.backups / "backup-20260101-020000.sql").write_text("-- a backup\n")
+    run, state = runs.start(initialise_database, target=sandbox.settings.name)
+    assert state is None
+    case = Case.read(Ledger(), runs.id_of(run))
+    assert any("there was data once" in one.what for one in case.stages[0].stage.findings)
+    assert not away.exists()
