@@ -104,8 +104,11 @@ class JudgeIndex(Change):
             return f"{self.name} did not help and is dropped"
         helps, told = self._measure(database)
         text = made.comment.partition(": ")[2].removesuffix("; not judged yet")
-        state, verdict = (_KEPT, "kept") if helps else (_USELESS, "is dropped")
-        comment = mark_text(Mark(work.remediation, state), f"{text}; {verdict}: {told}")
+        # No costs: they differ with each vacuum, and this stays. The record has them.
+        state, verdict = _KEPT, "kept, as the planner uses it"
+        if not helps:
+            state, verdict = _USELESS, "dropped, as it did not help"
+        comment = mark_text(Mark(work.remediation, state), f"{text}; {verdict}")
         write_comment(database, self.schema_name, self.name, comment)
         if not helps:
             self._drop(database, work)

@@ -118,8 +118,9 @@ def test_a_lost_index_is_made_again_and_undone_under_load(runs: Runs, sandbox: S
     valid, definition, comment = after[name]
     assert valid
     assert str(definition).endswith("ON public.actuals USING btree (worker_id)")
-    told = rf"remedy {case.id} kept: added \d{{4}}-\d\d-\d\d for foreign key .*; kept: cost .*"
+    told = rf"remedy {case.id} kept: added \d{{4}}-\d\d-\d\d for foreign key .*; kept, as .*"
     assert re.fullmatch(told, str(comment)), comment
+    assert [one for one in case.of_kind("done") if "is kept: cost" in str(one.facts["note"])]
     assert name in plan_of(sandbox, query)
     assert {one: after[one] for one in before} == before
     assert snapshot(sandbox, without_load=True).rows == original.rows
