@@ -80,8 +80,8 @@ def write_later(sandbox: Sandbox) -> None:
     with sandbox.connect() as session:
         session.execute(
             "INSERT INTO programs (id, name, created_at, updated_at)"
-            " SELECT md5('later' || n)::uuid, 'Later ' || n, timestamp '2025-01-01', timestamp '2025-01-01'"
-            " FROM generate_series(1, 5) n"
+            " SELECT md5('later' || n)::uuid, 'Later ' || n, timestamp '2025-01-01',"
+            " timestamp '2025-01-01' FROM generate_series(1, 5) n"
         )
         session.execute(
             "INSERT INTO projects (id, program_id, name, budget, created_at, updated_at)"
@@ -89,8 +89,8 @@ def write_later(sandbox: Sandbox) -> None:
             " timestamp '2025-01-01', timestamp '2025-01-01' FROM generate_series(1, 5) n"
         )
         session.execute(
-            "UPDATE workers SET name = 'Later', version = version + 1, updated_at = timestamp '2025-01-01'"
-            " WHERE external_id = 'W1'"
+            "UPDATE workers SET name = 'Later', version = version + 1,"
+            " updated_at = timestamp '2025-01-01' WHERE external_id = 'W1'"
         )
 
 
