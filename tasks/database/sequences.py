@@ -47,10 +47,10 @@ def raise_sequences(session: Connection, values: dict[tuple[str, str], int]) -> 
     behind = _behind(session, values)
     for (schema, name), value in behind:
         session.execute(
-            sql.SQL("SELECT setval({}, %s, true)").format(
-                sql.SQL("{}::regclass").format(sql.Identifier(schema, name).as_string(session))
-            ),
-            (value,),
+            # Not as a parameter: a name with a % in it would be read as one.
+            sql.SQL("SELECT setval({}::regclass, {}, true)").format(
+                sql.Identifier(schema, name).as_string(session), value
+            )
         )
     return len(behind)
 

@@ -74,21 +74,24 @@ def restored_and_written(scene: "Scene") -> dict[str, Any]:
 
 
 def write_later(sandbox: Sandbox) -> None:
-    """Write what a user writes after a backup: a program with a project, and another name."""
+    """Write what a user writes after a backup: a program with a project, and another name.
+
+    At a fixed time, later than all that was seeded: each run is compared with another one.
+    """
     with sandbox.connect() as session:
         session.execute(
             "INSERT INTO programs (id, name, created_at, updated_at)"
-            " SELECT md5('later' || n)::uuid, 'Later ' || n, now(), now()"
-            " FROM generate_series(1, 5) n"
+            " SELECT md5('later' || n)::uuid, 'Later ' || n, timestamp '2025-01-01',"
+            " timestamp '2025-01-01' FROM generate_series(1, 5) n"
         )
         session.execute(
             "INSERT INTO projects (id, program_id, name, budget, created_at, updated_at)"
             " SELECT md5('later' || n)::uuid, md5('later' || n)::uuid, 'Later ' || n, n,"
-            " now(), now() FROM generate_series(1, 5) n"
+            " timestamp '2025-01-01', timestamp '2025-01-01' FROM generate_series(1, 5) n"
         )
         session.execute(
-            "UPDATE workers SET name = 'Later', version = version + 1, updated_at = now()"
-            " WHERE external_id = 'W1'"
+            "UPDATE workers SET name = 'Later', version = version + 1,"
+            " updated_at = timestamp '2025-01-01' WHERE external_id = 'W1'"
         )
 
 

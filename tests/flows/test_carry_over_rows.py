@@ -437,3 +437,22 @@ def test_what_a_kill_leaves_is_recognised(
     door.revert(work)
     assert door.observe(work).standing is Standing.BEFORE
     assert doors(sandbox) == closed
+
+
+def test_a_second_time_finds_nothing_more(runs: Runs, sandbox: Sandbox) -> None:
+    """What was carried over is equal now, and neither journal nor revision counts as a row."""
+    back_up(runs, sandbox)
+    write_later(sandbox)
+    with sandbox.connect() as session:
+        session.execute("UPDATE alembic_version SET version_num = 'another'")
+    restored(runs, sandbox)
+    case, state = carry_out(runs, sandbox, carry_over_rows)
+    assert state.name == "Remediated", state.message
+    after, closed = snapshot(sandbox), doors(sandbox)
+    again, state = carry_out(runs, sandbox, carry_over_rows)
+    assert state.name == "Remediated", state.message
+    assert not again.of_kind("decided")
+    assert "Nothing to carry over" in again.stages[1].stage.title
+    assert "alembic_version" not in str(case.stages[1].stage.findings)
+    assert "remedy_" not in str(again.stages[1].stage.findings)
+    assert (snapshot(sandbox), doors(sandbox)) == (after, closed)
