@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import httpx
 import psutil
+import psycopg
 
 from infra.sandbox.services import Sandbox
 
@@ -34,17 +35,17 @@ def inventory(sandbox: Sandbox) -> Inventory:
     """List what lies around.
 
     Args:
-        sandbox: A sandbox that is up.
+        sandbox: A sandbox that is up; its database may be away.
 
     Returns:
         What there is, by its sort; ids of remediations are written as `*` and times as `#`, so
         that two runs leave the same names.
     """
-    found = {sort: list[str]() for sort in (*_QUERIES, "files", "programs")}
-    with sandbox.connect("postgres") as session:
+    found = {sort: list[str]() for sort in (*_QUERIES, "invalid indexes", "files", "programs")}
+    with contextlib.suppress(psycopg.OperationalError), sandbox.connect("postgres") as session:
         for sort, query in _QUERIES.items():
             found[sort] = [str(row[0]) for row in session.execute(query).fetchall()]
-    with sandbox.connect() as session:
+    with contextlib.suppress(psycopg.OperationalError), sandbox.connect() as session:
         invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
         found["invalid indexes"] = [str(row[0]) for row in session.execute(invalid).fetchall()]
     inside = ("backups", "application", "secrets")

@@ -178,7 +178,7 @@ def schema_behind(scene: "Scene") -> dict[str, Any]:
 # Their scenarios keep users out: the load has to be in before.
 NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
 # What they did stays when they are undone, and nothing that stood before it comes back.
-STAYS = {"apply_migrations"}
+STAYS = {"apply_migrations", "start_database"}
 SCENARIOS: dict[str, Scenario] = {
     "add_indexes": index_lost,
     "apply_migrations": schema_behind,
