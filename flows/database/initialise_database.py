@@ -25,8 +25,8 @@ def initialise_database(target: TargetName) -> Plan:
 
     Undo:
         The server that was made is stopped and its folder set aside, the earlier one is put back;
-        a database that was made is dropped, if no row is in it. A schema that was made in an
-        empty database stays.
+        a database that was made is dropped, or kept closed under another name where rows are in
+        it by then. A schema that was made in an empty database stays.
     """
     found = find_first_data(target)
     return Plan(

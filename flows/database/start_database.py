@@ -3,7 +3,6 @@
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
 from tasks.database.server_faults import find_server_faults
-from tasks.database.server_start import StartServer
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation
 from tasks.platforms.targets import TargetName
@@ -26,17 +25,16 @@ def start_database(target: TargetName) -> Plan:
         closed to them. Never pg_resetwal, and nothing is deleted.
 
     Undo:
-        The server goes on running. Who may enter the data folder is as before.
+        Nothing to take back: the server goes on running, and its folder stays closed to others.
     """
     found = find_server_faults(target)
-    only_starts = all(isinstance(one, StartServer) for one in found.changes)
     return Plan(
         name="start",
         title="Start the database's server"
         if found.changes
         else "Say why the server accepts no connections",
-        # One that crashed is wanted; one that was shut down may be meant to be.
-        risk=Risk.HARMLESS if only_starts and not found.in_order else Risk.DISRUPTIVE,
+        # It may be down on purpose: shut down, or fenced off by who made another one the primary.
+        risk=Risk.DISRUPTIVE,
         findings=found.findings,
         changes=found.changes,
         checks=(ApplicationAnswers(),),

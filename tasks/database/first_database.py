@@ -1,21 +1,29 @@
 """An application's database where its server has none, and the schema of one without rows."""
 
-from typing import ClassVar
+import time
+from typing import ClassVar, LiteralString
 
 from psycopg import sql
 
 from tasks.database.catalogue import elsewhere, find_database
 from tasks.database.history import read_history
-from tasks.database.marks import Mark, comment_on, mark_text, read_mark
+from tasks.database.marks import Mark, name_beside, read_mark, write_mark
+from tasks.database.migration_output import what_it_said
 from tasks.database.migration_settings import settings_of
 from tasks.database.revision import read_revision
-from tasks.database.rows_of_users import find_rows, insist_on_no_rows, loss_of
-from tasks.guardrails.errors import PreconditionFailed
+from tasks.database.rows_of_users import (
+    count_rows,
+    find_rows,
+    insist_on_no_rows,
+    loss_of,
+)
+from tasks.database.side_database import drop_database
+from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.plan import Change, Loss, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
-from tasks.platforms.protocols import System
+from tasks.platforms.protocols import Connection, System
 
-_TAIL = 1500
+_ENDED_WITHIN_SECONDS = 20.0
 
 
 class CreateFirstDatabase(Change):
@@ -49,46 +57,99 @@ class CreateFirstDatabase(Change):
         return f"there is no database {self.name}", "it is there and empty"
 
     def observe(self, work: Work) -> Observed:
-        """Look it up."""
+        """Look it up, and what an earlier attempt left under another name."""
         database = targets.load(work.target).database
         with database.connect(elsewhere(database)) as session:
             facts = find_database(session, self.name)
+            draft = find_database(session, self._draft(work))
         if facts is None:
-            return Observed(Standing.BEFORE, f"there is no database {self.name}")
+            standing = Standing.HALF if draft else Standing.BEFORE
+            return Observed(standing, f"there is no database {self.name}")
         mark = read_mark(facts.comment)
         if mark is not None and mark.remediation == work.remediation:
             return Observed(Standing.AFTER, f"{self.name} is there, OID {facts.oid}")
-        if work.begun_at is not None and not facts.comment:  # killed before it was marked
-            return Observed(Standing.HALF, f"{self.name} is there without our mark")
         return Observed(Standing.OTHER, f"{self.name} is there, made by somebody else")
 
-    def apply(self, work: Work) -> None:
-        """Create it, and mark it as ours."""
-        database = targets.load(work.target).database
-        with database.connect(elsewhere(database)) as session:
-            if find_database(session, self.name) is None:
-                session.execute(
-                    sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
-                        sql.Identifier(self.name), sql.Identifier(self.owner)
-                    )
-                )
-            mark = mark_text(Mark(work.remediation, "created"), "the application's database")
-            session.execute(comment_on(self.name, mark))
+    def _draft(self, work: Work) -> str:
+        return name_beside(self.name, "new", work.remediation)
 
-    def revert(self, work: Work) -> None:
-        """Drop it, if no user's row is in it."""
-        system = targets.load(work.target)
-        if self.observe(work).standing not in {Standing.AFTER, Standing.HALF}:
-            return
-        insist_on_no_rows(system)
-        with system.database.connect(elsewhere(system.database)) as session:
+    def apply(self, work: Work) -> None:
+        """Create it under another name, mark it as ours, and give it its name."""
+        database, draft = targets.load(work.target).database, self._draft(work)
+        drop_database(database, draft, work.remediation)
+        with database.connect(elsewhere(database)) as session:
             session.execute(
-                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(self.name))
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
+                    sql.Identifier(draft), sql.Identifier(self.owner)
+                )
             )
+            write_mark(session, draft, Mark(work.remediation, "created"), "the application's")
+            session.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(draft), sql.Identifier(self.name)
+                )
+            )
+
+    def revert(self, work: Work) -> str:
+        """Drop it, with nobody let in meanwhile; one with rows is kept closed, beside."""
+        system = targets.load(work.target)
+        database = system.database
+        drop_database(database, self._draft(work), work.remediation)
+        if self.observe(work).standing is not Standing.AFTER:
+            return "there is nothing of it"
+        with database.connect(elsewhere(database)) as session:
+            self._allow_connections(session, "true")  # a killed attempt has shut it
+            with database.connect(self.name) as inside:
+                self._allow_connections(session, "false")
+                try:
+                    _end_others(session, self.name, inside.info.backend_pid)
+                    rows = count_rows(inside, settings_of(system).version_table)
+                except RemediationError:
+                    self._allow_connections(session, "true")
+                    raise
+            name = sql.Identifier(self.name)
+            if not any(rows.values()):
+                session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+                return f"{self.name} held no row and is dropped"
+            aside = name_beside(self.name, "undone", work.remediation)
+            write_mark(session, self.name, Mark(work.remediation, "undone"), "it holds rows")
+            session.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(name, sql.Identifier(aside))
+            )
+            return f"{self.name} holds rows and is kept, closed, as {aside}"
+
+    def _allow_connections(self, session: Connection, allowed: LiteralString) -> None:
+        session.execute(
+            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS " + allowed).format(
+                sql.Identifier(self.name)
+            )
+        )
 
     def undo_loss(self, work: Work) -> Loss | None:
         """Count the rows that are in it by now."""
         return loss_of(find_rows(targets.load(work.target)))
+
+
+def _end_others(session: Connection, name: str, ours: int) -> None:
+    """End every session in a database that lets nobody in any more, but one.
+
+    Raises:
+        Transient: One did not end.
+    """
+    give_up = time.monotonic() + _ENDED_WITHIN_SECONDS
+    while session.execute(
+        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+           WHERE datname = %s AND pid <> %s AND backend_type = 'client backend'""",
+        (name, ours),
+    ).fetchall():
+        if time.monotonic() > give_up:
+            raise Transient(
+                expected=f"the sessions in {name} to end.",
+                found="one does not.",
+                state=f"{name} is as it was, and lets everybody in.",
+                todo="Stop the application, then try again.",
+            )
+        time.sleep(0.05)
 
 
 class MigrateFirstTime(Change):
@@ -138,14 +199,18 @@ class MigrateFirstTime(Change):
             PreconditionFailed: Rows came meanwhile, or a migration failed.
         """
         system = targets.load(work.target)
-        insist_on_no_rows(system)
+        with system.database.connect() as session:
+            now = read_revision(session, settings_of(system).version_table)
+        if now == self.before:  # else it is ours that was cut off, and may have written rows
+            insist_on_no_rows(system)
         command = [part.replace("{revision}", self.after) for part in settings_of(system).upgrade]
         done = system.application.run(command, {})
         if done.status:
             raise PreconditionFailed(
                 expected=f"`{' '.join(command)}` to bring {self.database} to {self.after}.",
-                found=f"status {done.status}: {done.output[-_TAIL:]}{done.errors[-_TAIL:]}".strip(),
-                state="No user's row is in the database.",
+                found=f"status {done.status}: "
+                f"{what_it_said(done, (), system.application.settings())}",
+                state="No user's row was in the database before it.",
                 todo="Correct the migration or the application's settings, then run again.",
             )
         return f"migrated by the application to {self.after}"

@@ -6,6 +6,7 @@ from tasks.application.login import find_variables
 from tasks.database.catalogue import elsewhere, find_database
 from tasks.database.first_database import CreateFirstDatabase, MigrateFirstTime, newest_revision
 from tasks.database.initialise_server import InitialiseServer, SetFolderAside
+from tasks.database.marks import read_mark
 from tasks.database.migration_settings import settings_of
 from tasks.database.revision import read_revision
 from tasks.database.rows_of_users import insist_on_no_rows
@@ -78,6 +79,7 @@ def _on_server(system: System, newest: str) -> FirstData:
 def _without_database(session: Connection, system: System, newest: str) -> FirstData:
     database = system.database
     owner = system.application.settings().get(find_variables(system).user, "")
+    others = _others(session)
     known = session.execute("SELECT FROM pg_roles WHERE rolname = %s", (owner,)).fetchone()
     if known is None:
         raise PreconditionFailed(
@@ -88,7 +90,13 @@ def _without_database(session: Connection, system: System, newest: str) -> First
     return FirstData(
         (
             Finding(
-                what=f"The server runs and has no database {database.name}.", how="pg_database"
+                what=f"The server runs and has no database {database.name}.",
+                how="pg_database",
+                columns=("database that there is", "MB", "what it says of itself")
+                if others
+                else (),
+                rows=others,
+                patch="Approve only if none of these is it under another name." if others else "",
             ),
             *_backups(system),
         ),
@@ -104,14 +112,38 @@ def _without_database(session: Connection, system: System, newest: str) -> First
     )
 
 
+def _others(session: Connection) -> tuple[tuple[str, str, str], ...]:
+    """List the databases that there are: the one that is missing may have another name.
+
+    Raises:
+        PreconditionFailed: A remediation keeps one: there was data.
+    """
+    rows = session.execute(
+        """SELECT datname AS name, CASE WHEN has_database_privilege(oid, 'CONNECT')
+               THEN (pg_database_size(oid) / 1000000)::text ELSE '?' END AS size,
+             coalesce(shobj_description(oid, 'pg_database'), '') AS comment
+           FROM pg_database WHERE NOT datistemplate AND datname <> current_database()
+           ORDER BY datname"""
+    ).fetchall()
+    if kept := [row["name"] for row in rows if read_mark(row["comment"])]:
+        raise PreconditionFailed(
+            expected="a server on which the application never had a database.",
+            found=f"what remediations made or keep of it: {', '.join(kept)}.",
+            todo="Find out in `remedy runs` which of them it is, and undo or recover that one.",
+        )
+    return tuple((row["name"], row["size"], row["comment"]) for row in rows)
+
+
 def _without_server(system: System, newest: str) -> FirstData:
     look = system.server.look()
     judged = judge(look)
-    if look.holders or look.unseen or look.folder is Folder.WHOLE:
+    if look.holders or look.unseen or look.folder in {Folder.WHOLE, Folder.UNKNOWN}:
         raise PreconditionFailed(
             expected=f"a data folder {look.data} without a database in it, used by nobody.",
-            found=f"the server accepts no connections, and {judged.why}.",
-            todo="Nothing is initialised where there may be data: run start_database.",
+            found=f"the server accepts no connections, and {judged.why}; {look.data} is "
+            f"{look.folder}.",
+            todo="Nothing is initialised where there may be data: run start_database, which says "
+            "what is in the way.",
         )
     aside = (SetFolderAside(data=look.data),) if look.folder is Folder.HALF_MADE else ()
     name = system.database.name

@@ -4,12 +4,14 @@ Source: PostgreSQL manual, initdb; a server's system identifier holds the second
 data folder was made (src/backend/access/transam/xlog.c, BootStrapXLOG).
 """
 
+import math
 import time
 from typing import ClassVar
 
 from tasks.database.catalogue import elsewhere, find_database
 from tasks.database.rows_of_users import find_rows, loss_of
 from tasks.database.server_state import find_refusal
+from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Loss, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.servers import Folder, Look
@@ -118,8 +120,13 @@ class InitialiseServer(Change):
             return Observed(Standing.OTHER, f"{self.data} holds a server that was there before")
         if find_refusal(system.database):
             return Observed(Standing.HALF, "the server was made, and accepts no connections")
-        with system.database.connect(elsewhere(system.database)) as session:
-            there = find_database(session, self.database) is not None
+        try:
+            with system.database.connect(elsewhere(system.database)) as session:
+                there = find_database(session, self.database) is not None
+        except PreconditionFailed as error:  # its roles were not made yet
+            return Observed(
+                Standing.HALF, f"the server was made, and lets us not in: {error.found}"
+            )
         detail = f"the server runs, {'with' if there else 'without'} database {self.database}"
         return Observed(Standing.AFTER if there else Standing.HALF, detail)
 
@@ -157,6 +164,10 @@ class InitialiseServer(Change):
     def undo_loss(self, work: Work) -> Loss | None:
         """Count the rows that are in it by now."""
         system = targets.load(work.target)
-        if find_refusal(system.database):
+        if not find_refusal(system.database):
+            return loss_of(find_rows(system))
+        look = system.server.look()
+        if look.folder is not Folder.WHOLE or not self._is_ours(look):
             return None
-        return loss_of(find_rows(system))
+        told = "The server that was made accepts no connections: what users wrote is not counted."
+        return Loss(math.inf, "rows", told)

@@ -19,11 +19,9 @@ class RowsOfUsers:
 
     Args:
         tables: Rows by table, those without any left out; counted up to 10,000 each.
-        empty: How many tables hold none.
     """
 
     tables: dict[str, int]
-    empty: int
 
     @property
     def count(self) -> int:
@@ -48,16 +46,32 @@ def find_rows(system: System) -> RowsOfUsers:
 
     Raises:
         PreconditionFailed: A table cannot be read: what is in it is not known.
+        Transient: A table is locked.
     """
     version_table = system.migrations.version_table if system.migrations else ""
-    with system.database.connect() as session:
-        found = {
-            f"{schema}.{name}": _count(session, schema, name)
-            for schema, name in _tables(session)
-            if name != version_table
-        }
-    rows = {table: count for table, count in found.items() if count}
-    return RowsOfUsers(rows, len(found) - len(rows))
+    with system.database.connect(lock_timeout="2s", statement_timeout="60s") as session:
+        found = count_rows(session, version_table)
+    return RowsOfUsers({table: count for table, count in found.items() if count})
+
+
+def count_rows(session: Connection, version_table: str) -> dict[str, int]:
+    """Count the rows of a database by table, up to 10,000 each; its large objects, too.
+
+    Args:
+        session: A session in it.
+        version_table: Name of the table of the schema's revision, which is left out.
+
+    Raises:
+        PreconditionFailed: A table cannot be read as a whole: what is in it is not known.
+    """
+    session.execute("SET row_security = off")  # hidden rows are an error, and not none
+    found = {
+        f"{schema}.{name}": _count(session, schema, name)
+        for schema, name in _tables(session)
+        if name != version_table
+    }
+    row = session.execute("SELECT count(*) AS n FROM pg_largeobject_metadata").fetchone()
+    return {**found, "large objects": int(row["n"]) if row else 0}
 
 
 def loss_of(rows: RowsOfUsers) -> Loss | None:

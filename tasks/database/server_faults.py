@@ -22,12 +22,10 @@ class ServerFaults:
     Args:
         findings: What was found, for the plan.
         changes: What is done.
-        in_order: Whether it was shut down in order: somebody may want it so.
     """
 
     findings: tuple[Finding, ...]
     changes: tuple[Change, ...]
-    in_order: bool = False
 
 
 @probe
@@ -62,7 +60,7 @@ def find_server_faults(target: str) -> ServerFaults:
         ),
     )
     changes = () if judged.obstacles else _plan(look, judged)
-    return ServerFaults(findings, changes, in_order=judged.in_order)
+    return ServerFaults(findings, changes)
 
 
 def _runs() -> Finding:

@@ -11,7 +11,6 @@ _BEYOND_RECOVERY = (
     "checkpoint record",
     "incorrect checksum in control file",
     "could not read from control file",
-    "database files are incompatible",
     "invalid data in control file",
 )
 _CAUSES = {
@@ -47,14 +46,12 @@ class Judgement:
         obstacles: What is in the way; where there is something, nothing is done.
         access: Who shall be let into its data folder; None where that is right.
         stale: Whether its postmaster.pid names a process that is not a server.
-        in_order: Whether it was shut down in order: somebody may want it so.
     """
 
     why: str
     obstacles: tuple[Obstacle, ...] = ()
     access: Access | None = None
     stale: bool = False
-    in_order: bool = False
 
 
 def judge(look: Look) -> Judgement:
@@ -71,10 +68,9 @@ def judge(look: Look) -> Judgement:
     state = look.control.state if look.control else ""
     return Judgement(
         why=_CAUSES.get(state, "why it ended is not known"),
-        obstacles=tuple(_in_folder(look)) or tuple(_around(look)),
+        obstacles=tuple(_in_the_way(look)),
         access=_right_access(look),
         stale=look.pid_file is not None and bool(look.pid_file.pid_is),
-        in_order=state.startswith("shut down"),
     )
 
 
@@ -124,6 +120,13 @@ def _in_running(look: Look) -> list[Obstacle]:
     return found
 
 
+def _in_the_way(look: Look) -> list[Obstacle]:
+    """Find what is in the way of a start, what the rest depends on first."""
+    if look.versions:
+        return [Obstacle(f"{look.versions}.", "Install the programs of that version.")]
+    return _in_folder(look) or _around(look)
+
+
 def _in_folder(look: Look) -> list[Obstacle]:
     """Find what makes the data folder one that no server starts on."""
     if look.folder in {Folder.MISSING, Folder.EMPTY}:
@@ -132,6 +135,14 @@ def _in_folder(look: Look) -> list[Obstacle]:
                 f"The data folder {look.data} is {look.folder}.",
                 "Mount its disk if that is not mounted, or correct `data_directory` of the "
                 "target. If there never was a database here: initialise_database.",
+            )
+        ]
+    if look.folder is Folder.UNKNOWN:
+        return [
+            Obstacle(
+                f"{look.data} is no data folder, and holds something.",
+                "Correct `data_directory` of the target: it is where PG_VERSION lies, mostly a "
+                "folder below.",
             )
         ]
     if look.folder is Folder.HALF_MADE:
@@ -167,9 +178,12 @@ def _around(look: Look) -> list[Obstacle]:
                 "Run the worker as the server's user, or as root.",
             )
         )
-    if look.versions:
+    if look.manager:
         found.append(
-            Obstacle(f"{look.versions}.".capitalize(), "Install the programs of that version.")
+            Obstacle(
+                f"{look.manager} starts and stops this server.",
+                f"Ask {look.manager} why it does not: another server may be the primary by now.",
+            )
         )
     if look.configuration:
         found.append(

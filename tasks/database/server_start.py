@@ -1,18 +1,17 @@
 """Start the server of a database: what is in the way first, then the server itself."""
 
 import time
-from collections.abc import Sequence
 from typing import ClassVar
 
 from tasks.database.server_judgement import judge
-from tasks.database.server_state import find_refusal, find_standby
-from tasks.guardrails.errors import PreconditionFailed
+from tasks.database.server_patience import Patience, did_not_come_up
+from tasks.database.server_state import Recovery, find_recovery, find_refusal
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
+from tasks.platforms.protocols import Database
 from tasks.platforms.servers import Access
 
 _LOOK_SECONDS = 0.25
-_GONE_SECONDS = 5.0
 
 
 class SetFolderAccess(Change):
@@ -26,7 +25,8 @@ class SetFolderAccess(Change):
 
     kind: ClassVar[str] = "database.set_folder_access"
     permissions: ClassVar[tuple[str, ...]] = ("host:chown", "host:chmod")
-    reverts: ClassVar[Reverts] = "exact"
+    # A running server needs to enter its folder, and one that is closed to others harms nobody.
+    reverts: ClassVar[Reverts] = "pointless"
 
     data: str
     before: tuple[int, int, int]
@@ -63,10 +63,6 @@ class SetFolderAccess(Change):
     def apply(self, work: Work) -> None:
         """Set owner and mode."""
         targets.load(work.target).server.set_access(Access(*self.after))
-
-    def revert(self, work: Work) -> None:
-        """Set them as they were; a server that runs goes on."""
-        targets.load(work.target).server.set_access(Access(*self.before))
 
 
 class SetPidFileAside(Change):
@@ -117,7 +113,7 @@ class SetPidFileAside(Change):
 
     def apply(self, work: Work) -> str:
         """Rename it, if still no process works in the folder."""
-        targets.load(work.target).server.set_pid_file_aside(self._aside(work))
+        targets.load(work.target).server.set_pid_file_aside(self._aside(work), self.text)
         return f"it is {self._aside(work)} now"
 
     def revert(self, work: Work) -> None:
@@ -164,11 +160,8 @@ class StartServer(Change):
     def observe(self, work: Work) -> Observed:
         """Connect; where that fails, look for its processes."""
         system = targets.load(work.target)
-        refusal = find_refusal(system.database)
-        if not refusal:
-            if not self.is_standby and find_standby(system.database):
-                return Observed(Standing.UNDERWAY, "it accepts connections and still recovers")
-            return Observed(Standing.AFTER, "it accepts connections")
+        if not find_refusal(system.database):
+            return self._observe_recovery(system.database)
         look = system.server.look()
         control = look.control
         if control and control.system_identifier != self.system_identifier:
@@ -179,6 +172,20 @@ class StartServer(Change):
             return Observed(Standing.OTHER, obstacles[0].what)
         return Observed(Standing.UNDERWAY, f"{look.holders[0]} is coming up")
 
+    def _seen(self, database: Database) -> Observed:
+        """Connect; where that fails it is coming up, as far as is seen from here."""
+        if refusal := find_refusal(database):
+            return Observed(Standing.UNDERWAY, refusal)
+        return self._observe_recovery(database)
+
+    def _observe_recovery(self, database: Database) -> Observed:
+        found = Recovery.DONE if self.is_standby else find_recovery(database)
+        if found is Recovery.PAUSED:
+            return Observed(Standing.OTHER, "its recovery is paused: somebody has to resume it")
+        if found is Recovery.UNDERWAY:
+            return Observed(Standing.UNDERWAY, "it accepts connections and still recovers")
+        return Observed(Standing.AFTER, "it accepts connections")
+
     def apply(self, work: Work) -> str:
         """Start it, and wait; where it ends instead, say what it said.
 
@@ -187,29 +194,17 @@ class StartServer(Change):
         """
         system = targets.load(work.target)
         server, began = system.server, time.monotonic()
-        position, seen_at = server.log_position(), began
+        position = server.log_position()
         server.start()
-        while find_refusal(system.database) or (
-            not self.is_standby and find_standby(system.database)
-        ):
+        patience = Patience(server)
+        while (seen := self._seen(system.database)).standing is not Standing.AFTER:
+            if seen.standing is Standing.OTHER:
+                raise did_not_come_up([seen.detail])
             said = server.logged_since(position)
-            if server.holders():
-                seen_at = time.monotonic()
-            elif time.monotonic() - seen_at > _GONE_SECONDS:
-                raise _did_not_come_up(said)
+            patience.insist(said)
             if said:
                 work.progress(0.5, said[-1])
             time.sleep(_LOOK_SECONDS)
         took = f"it accepts connections after {time.monotonic() - began:.1f} s"
         redo = [line for line in server.logged_since(position) if "redo done" in line]
         return "; ".join([took, *redo])
-
-
-def _did_not_come_up(said: Sequence[str]) -> PreconditionFailed:
-    words = [line for line in said if not line.startswith("LOG")]
-    return PreconditionFailed(
-        expected="the server to come up.",
-        found=f"it ended. {' '.join(words[-4:] or said[-2:]) or 'Its log says nothing.'}",
-        state="It does not run; its data folder is as it was but for what it wrote itself.",
-        todo="Mend what it names, then run again. Never run pg_resetwal.",
-    )

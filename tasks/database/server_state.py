@@ -1,11 +1,13 @@
 """Whether a database's server accepts connections, and what is seen of it from outside."""
 
+import enum
+
 from tasks.database.catalogue import elsewhere
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.protocols import Database
 from tasks.platforms.servers import Look
 
-_NOT_YET = ("starting up", "shutting down", "recovery mode", "not yet accepting")
+_NOT_YET = "the database system is"
 
 
 def find_refusal(database: Database) -> str:
@@ -20,15 +22,23 @@ def find_refusal(database: Database) -> str:
     try:
         database.connect(elsewhere(database)).close()
     except Transient as error:
-        answered = "FATAL:" in error.found and not any(one in error.found for one in _NOT_YET)
+        answered = "FATAL:" in error.found and _NOT_YET not in error.found
         return "" if answered else error.found
     except PreconditionFailed:
         return ""  # it answers, and refuses
     return ""
 
 
-def find_standby(database: Database) -> bool:
-    """Say whether a server that accepts connections is in recovery: nobody writes there.
+class Recovery(enum.StrEnum):
+    """Whether a server that accepts connections is still in recovery: nobody writes there."""
+
+    DONE = "done"
+    UNDERWAY = "underway"
+    PAUSED = "paused"
+
+
+def find_recovery(database: Database) -> Recovery:
+    """Say whether a server that accepts connections is still in recovery.
 
     Args:
         database: The database.
@@ -37,8 +47,13 @@ def find_standby(database: Database) -> bool:
         RemediationError: It lets us not in.
     """
     with database.connect(elsewhere(database)) as session:
-        row = session.execute("SELECT pg_is_in_recovery() AS it").fetchone()
-    return bool(row and row["it"])
+        row = session.execute(
+            "SELECT pg_is_in_recovery() AS on, "
+            "CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END AS paused"
+        ).fetchone()
+    if not row or not row["on"]:
+        return Recovery.DONE
+    return Recovery.PAUSED if row["paused"] else Recovery.UNDERWAY
 
 
 def describe(look: Look) -> tuple[tuple[str, str], ...]:

@@ -36,7 +36,8 @@ _CHECK_INTERVAL_SINCE = 140000
 # Class or whole code: connection, resources (not a full disk), rollback, lock, cancel, shutdown.
 _PASSING = ("08", "532", "533", "534", "40", "55P03", "55006", "57014", "57P")
 _NO_CHECKPOINT = "checkpoint request failed"
-_PASSING_ANSWERS = ("starting up", "shutting down", "recovery mode", "connection slots", "too many")
+# Starting up, shutting down, in recovery, not yet accepting connections.
+_PASSING_ANSWERS = ("the database system is", "connection slots", "too many")
 
 
 def told(error: psycopg.Error, server: str) -> RemediationError:

@@ -12,6 +12,7 @@ class Folder(enum.StrEnum):
     MISSING = "missing"
     EMPTY = "empty"
     HALF_MADE = "half-made"
+    UNKNOWN = "no data folder, and holds something"
     WHOLE = "whole"
 
 
@@ -105,6 +106,7 @@ class Look:
         configuration: What the server says against its configuration, '' for nothing.
         elsewhere: At which other address it listens than the target says, '' where not.
         is_standby: Whether its configuration makes it a standby: it stays in recovery.
+        manager: What else starts and stops it (Patroni), '' for nothing known.
         port_holder: Who else listens at the server's port, '' for nobody.
         free_bytes: Bytes free in the folder's file system, None where unknown.
         last_words: What the server has logged last as FATAL or PANIC, with hints.
@@ -123,6 +125,7 @@ class Look:
     configuration: str
     elsewhere: str
     is_standby: bool
+    manager: str
     port_holder: str
     free_bytes: int | None
     last_words: tuple[str, ...]
@@ -187,8 +190,8 @@ class Server(Protocol):
             PreconditionFailed: We may not.
         """
 
-    def set_pid_file_aside(self, name: str) -> None:
-        """Give postmaster.pid another name in the folder; gone already is fine.
+    def set_pid_file_aside(self, name: str, text: str) -> None:
+        """Give a postmaster.pid that says `text` another name in the folder; gone is fine.
 
         Raises:
             PreconditionFailed: A process works in the folder, or that cannot be seen.

@@ -206,6 +206,54 @@ def test_a_half_made_folder_is_set_aside_and_put_back(
     assert not aside.exists()
 
 
+def test_a_folder_with_something_else_in_it_is_refused(
+    runs: Runs, sandbox: Sandbox, away: Path
+) -> None:
+    """It may be one level above the data, or hold a backup."""
+    half_made(away)
+    (away / "base.tar").write_bytes(b"rows")
+    before = contents(away)
+    _, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Refused", state.message
+    assert "holds something" in str(state.message)
+    assert contents(away) == before
+
+
+def test_a_database_that_a_remediation_keeps_is_no_missing_one(
+    runs: Runs, sandbox: Sandbox
+) -> None:
+    """It was only renamed: there is data."""
+    with sandbox.connect("postgres") as session:
+        name = sql.Identifier(sandbox.settings.database)
+        session.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            [sandbox.settings.database],
+        )
+        session.execute(sql.SQL("ALTER DATABASE {} RENAME TO planner_aside").format(name))
+        session.execute("COMMENT ON DATABASE planner_aside IS 'remedy abcdefghij kept: by a swap'")
+    _, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Refused", state.message
+    assert "planner_aside" in str(state.message)
+
+
+def test_rows_that_came_since_are_kept_by_an_undo(runs: Runs, sandbox: Sandbox) -> None:
+    """The question says how many there are; whoever approves loses none of them."""
+    drop_database(sandbox)
+    case, state = carry_out(runs, sandbox, initialise_database)
+    assert state.name == "Remediated", state.message
+    with sandbox.connect() as session:
+        session.execute("CREATE TABLE written AS SELECT 1 AS n")
+    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert ended.name == "Remediated", ended.message
+    (aside,) = [name for name in databases(sandbox) if name.endswith(f"_undone_{case.id}")]
+    assert sandbox.settings.database not in databases(sandbox)
+    with sandbox.connect("postgres") as session:
+        allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true")
+        session.execute(allow.format(sql.Identifier(aside)))
+    with sandbox.connect(aside) as session:
+        assert session.execute("SELECT n FROM written").fetchall() == [(1,)]
+
+
 def test_backups_of_data_that_is_gone_are_told(runs: Runs, sandbox: Sandbox, away: Path) -> None:
     """Where there was data once, its disk may only not be mounted."""
     (sandbox.backups / "backup-20260101-020000.sql").write_text("-- a backup\n")

@@ -143,27 +143,45 @@ class LocalApplication:
             )
         return self.execute(command, {**self.settings(), **environment})
 
-    def execute(self, command: Sequence[str], environment: Mapping[str, str]) -> Completed:
+    def execute(
+        self, command: Sequence[str], environment: Mapping[str, str], seconds: float | None = None
+    ) -> Completed:
         """Run a command on this machine that ends with us, and wait for its end.
 
         Args:
             command: Program and arguments; the program is looked for among the application's.
             environment: All of its settings.
+            seconds: How long it may take, for one that starts what goes on after it: what that
+                says goes nowhere, as else its output would hold us. Without it there is no bound.
+
+        Raises:
+            PreconditionFailed: It took longer, and was ended.
         """
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         path = os.pathsep.join([str(self._programs), os.environ.get("PATH", os.defpath)])
-        done = subprocess.run(
-            [sys.executable, "-S", "-E", "-c", DIE_WITH_PARENT, str(os.getpid()), *command],
-            cwd=self._directory,
-            env={**inherited, "PATH": path, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        outputs = subprocess.PIPE if seconds is None else subprocess.DEVNULL
+        try:
+            done = subprocess.run(
+                [sys.executable, "-S", "-E", "-c", DIE_WITH_PARENT, str(os.getpid()), *command],
+                cwd=self._directory,
+                env={**inherited, "PATH": path, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=outputs,
+                stderr=outputs,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise PreconditionFailed(
+                expected=f"`{command[0]} ...` to end within {seconds:.0f} s.",
+                found="it did not, and was ended.",
+                state="What it did until then stands.",
+                todo="Run it by hand, and look why it does not end.",
+            ) from error
         status = done.returncode if done.returncode >= 0 else 128 - done.returncode
-        return Completed(status, done.stdout, done.stderr)
+        return Completed(status, done.stdout or "", done.stderr or "")
 
     @contextmanager
     def pause(self, seconds: float) -> Iterator[bool]:

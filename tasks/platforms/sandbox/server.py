@@ -21,9 +21,11 @@ from tasks.platforms.sandbox.server_folder import (
     insist_on_nobody,
     put_back,
     read_pid_file,
+    set_access,
     set_aside,
     what_is_in,
     why_unseen,
+    written_at,
 )
 from tasks.platforms.sandbox.server_log import ServerLog
 from tasks.platforms.sandbox.server_programs import ServerPrograms
@@ -77,11 +79,7 @@ class LocalServer:
         return ServerPrograms(self._data, self._folder_of_programs)
 
     def look(self) -> Look:
-        """Look at its process, its data folder and the end of its log; changes nothing.
-
-        Raises:
-            PreconditionFailed: The target names no data folder, or we may not look into it.
-        """
+        """Look at its process, its data folder and the end of its log; changes nothing."""
         data = self._data
         try:
             folder = what_is_in(data)
@@ -101,7 +99,7 @@ class LocalServer:
             if (data / "PG_VERSION").exists()
             else None,
             holders=holders,
-            unseen=why_unseen(data),
+            unseen=self._unseen(),
             pid_file=pid_file,
             control=control,
             damage=damage,
@@ -109,9 +107,10 @@ class LocalServer:
             configuration=self._programs.complaint() if folder is Folder.WHOLE else "",
             elsewhere=self._elsewhere(pid_file) if holders else "",
             is_standby=(data / "standby.signal").exists(),
+            manager="Patroni" if (data / "patroni.dynamic.json").exists() else "",
             port_holder="" if holders else self._port_holder(),
             free_bytes=shutil.disk_usage(data).free if data.exists() else None,
-            last_words=tuple(self._log.last_words()),
+            last_words=tuple(self._log.last_words(written_at(data / "global" / "pg_control"))),
         )
 
     def holders(self) -> tuple[Holder, ...]:
@@ -124,11 +123,19 @@ class LocalServer:
         return {"system_identifier": control.system_identifier} if control and not damage else {}
 
     def is_without_sessions(self) -> bool:
-        """Say whether it certainly has no session: nothing runs, or it is not open yet."""
-        if self._given_data is None or why_unseen(self._data):
+        """Say whether it certainly has no session: nobody listens, or it is not open yet."""
+        if self._given_data is None or self._unseen():
             return False
+        if not self.holders():
+            return not self._port_holder()
         pid_file = read_pid_file(self._data)
-        return not self.holders() or (pid_file is not None and pid_file.status == "starting")
+        return pid_file is not None and pid_file.status == "starting"
+
+    def _unseen(self) -> str:
+        here = {one.address for all_of in psutil.net_if_addrs().values() for one in all_of}
+        if self._host not in {"localhost", *here} and not self._host.startswith("127."):
+            return f"the server's address {self._host} is not one of this machine"
+        return why_unseen(self._data)
 
     def start(self) -> None:
         """Have it started, unless it runs; does not wait until it accepts connections."""
@@ -171,29 +178,23 @@ class LocalServer:
             PreconditionFailed: We may not.
         """
         insist_on_fence()
-        try:
-            now = access_of(self._data)
-            if (now.user, now.group) != (access.user, access.group):
-                os.chown(self._data, access.user, access.group)
-            self._data.chmod(access.mode)
-        except PermissionError as error:
-            raise PreconditionFailed(
-                expected=f"to give {self._data} to {access}.",
-                found=f"user {os.geteuid()} may not.",
-                todo="Run the worker as root, or set it by hand.",
-            ) from error
+        set_access(self._data, access)
 
-    def set_pid_file_aside(self, name: str) -> None:
-        """Give postmaster.pid another name in the folder; gone already is fine.
+    def set_pid_file_aside(self, name: str, text: str) -> None:
+        """Give a postmaster.pid that says `text` another name in the folder; gone is fine.
 
         Args:
             name: The other name.
+            text: What it has to say: a server that was started meanwhile has a new one.
 
         Raises:
             PreconditionFailed: A process works in the folder, or that cannot be seen.
         """
         insist_on_fence()
         insist_on_nobody(self._data)
+        now = read_pid_file(self._data)
+        if now is None or now.text != text:
+            return
         with suppress(FileNotFoundError):
             (self._data / "postmaster.pid").rename(self._data / name)
 

@@ -17,6 +17,14 @@ from tasks.platforms.servers import Access, Folder, Holder, PidFile
 
 _FIRST_OF_USERS = 16384  # what initdb makes has smaller numbers
 _STATUS_LINE, _PORT_LINE = 7, 3
+# What initdb makes, and a server adds: anything else in a folder may be somebody's.
+_MADE_BY_INITDB = {
+    *("PG_VERSION", "base", "global", "pg_commit_ts", "pg_dynshmem", "pg_logical", "pg_multixact"),
+    *("pg_notify", "pg_replslot", "pg_serial", "pg_snapshots", "pg_stat", "pg_stat_tmp"),
+    *("pg_subtrans", "pg_tblspc", "pg_twophase", "pg_wal", "pg_xact", "postgresql.conf"),
+    *("postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", "postmaster.pid"),
+    *("postmaster.opts", "current_logfiles", "log"),
+}
 
 
 def find_holders(data: Path) -> tuple[Holder, ...]:
@@ -52,7 +60,9 @@ def what_is_in(data: Path) -> Folder:
         return Folder.EMPTY
     is_made = "PG_VERSION" in there and (data / "global" / "pg_control").exists()
     # One without a control file may hold somebody's rows all the same.
-    return Folder.WHOLE if is_made or any(_of_users(data)) else Folder.HALF_MADE
+    if is_made or any(_of_users(data)):
+        return Folder.WHOLE
+    return Folder.HALF_MADE if there <= _MADE_BY_INITDB else Folder.UNKNOWN
 
 
 def _of_users(data: Path) -> Iterator[Path]:
@@ -70,15 +80,53 @@ def access_of(path: Path) -> Access:
     return Access(seen.st_uid, seen.st_gid, stat.S_IMODE(seen.st_mode))
 
 
+def written_at(path: Path) -> float:
+    """Say when a file was written last, as Unix time; 0 where there is none."""
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
+def set_access(data: Path, access: Access) -> None:
+    """Set who may enter a folder; what is in it stays as it is.
+
+    Args:
+        data: The folder.
+        access: Owner, group and mode.
+
+    Raises:
+        PreconditionFailed: We may not.
+    """
+    try:
+        now = access_of(data)
+        if (now.user, now.group) != (access.user, access.group):
+            os.chown(data, access.user, access.group)
+        data.chmod(access.mode)
+    except PermissionError as error:
+        raise PreconditionFailed(
+            expected=f"to give {data} to {access}.",
+            found=f"user {os.geteuid()} may not.",
+            todo="Run the worker as root, or set it by hand.",
+        ) from error
+
+
 def why_unseen(data: Path) -> str:
-    """Say why a process that works in a folder may not be seen."""
+    """Say why a process that works in a folder may not be seen, '' where all are.
+
+    Args:
+        data: The data folder; a server on it runs as the owner of the folder and its files.
+    """
     if not Path("/proc/self/cwd").exists():
         return "this system does not show in which folder a process works"
     version = data / "PG_VERSION"
     owners = {path.stat().st_uid for path in (data, version) if path.exists()}
-    if os.geteuid() == 0 or owners <= {os.geteuid()}:
-        return ""
-    return f"user {os.geteuid()} does not see in which folders other users' processes work"
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+            if process.uids().effective not in owners:
+                continue
+            try:
+                Path(f"/proc/{process.pid}/cwd").stat()
+            except PermissionError:  # also for root, in a container without SYS_PTRACE
+                return f"user {os.geteuid()} does not see in which folder process {process.pid} is"
+    return ""
 
 
 def read_pid_file(data: Path) -> PidFile | None:

@@ -62,8 +62,14 @@ class ServerLog:
             follows = bool(line)
         return said
 
-    def last_words(self) -> list[str]:
-        """Give what it said last as FATAL or PANIC since it was started last, with hints."""
+    def last_words(self, since: float) -> list[str]:
+        """Give what it said last as FATAL or PANIC since it was started last, with hints.
+
+        Args:
+            since: Unix time; a log that was written last before it speaks of other data.
+        """
+        if self._path is None or not self._path.exists() or self._path.stat().st_mtime < since:
+            return []
         said = self.since(max(0, self.position() - _TAIL))
         starts = [i for i, line in enumerate(said) if "starting PostgreSQL" in line]
         last = said[starts[-1] :] if starts else said

@@ -8,8 +8,11 @@ import re
 import subprocess
 from pathlib import Path
 
+from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.postgresql import find_programs
 from tasks.platforms.servers import Control
+
+_LONGEST_SECONDS = 30.0
 
 
 class ServerPrograms:
@@ -31,15 +34,23 @@ class ServerPrograms:
         return folder / name
 
     def _run(self, name: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [self._program(name), *arguments],
-            env={"LC_ALL": "C", "PATH": os.defpath},
-            cwd="/",
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        try:
+            return subprocess.run(
+                [self._program(name), *arguments],
+                env={"LC_ALL": "C", "PATH": os.defpath},
+                cwd="/",
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=_LONGEST_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise PreconditionFailed(
+                expected=f"{name} to read {self._data}.",
+                found=f"no answer within {_LONGEST_SECONDS:.0f} s.",
+                todo="Look whether the disk answers.",
+            ) from error
 
     def misfit(self) -> str:
         """Say why the programs do not fit the data, '' where they do."""
@@ -51,7 +62,7 @@ class ServerPrograms:
         is_of = re.search(r"\) (\d+)", shown)
         if is_of and is_of[1] == made_by:
             return ""
-        return f"the data is of version {made_by}, the programs are {shown or 'of none'}"
+        return f"The data is of version {made_by}, the programs are {shown or 'of none'}"
 
     def control(self) -> tuple[Control | None, str]:
         """Read the control file; None where that cannot be, and what is wrong with it."""
@@ -59,8 +70,15 @@ class ServerPrograms:
             return None, "there is no global/pg_control"
         done = self._run("pg_controldata", "-D", self._data)
         said = dict(re.findall(r"^(.+?): +(.*)$", done.stdout, re.MULTILINE))
-        warnings = re.findall(r"WARNING: +(.+)", done.stdout + done.stderr)
+        warnings = re.findall(r"(?i)warning: +(.+)", done.stdout + done.stderr)
         wrong = warnings[0] if warnings else ""
+        if "Permission denied" in done.stderr:
+            raise PreconditionFailed(
+                expected=f"to read the control file in {self._data}.",
+                found=done.stderr.strip().splitlines()[-1],
+                todo="Run the worker as the server's user, or as root; or give the file back to "
+                "the server's user.",
+            )
         if done.returncode or "Database system identifier" not in said:
             return None, wrong or (done.stderr.strip().splitlines() or ["it cannot be read"])[-1]
         control = Control(

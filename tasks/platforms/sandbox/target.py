@@ -19,6 +19,7 @@ from tasks.platforms.sandbox.cache import RedisCache
 from tasks.platforms.sandbox.secrets import LocalSecrets
 from tasks.platforms.sandbox.server import LocalServer
 
+_SERVER_SECONDS = 600.0  # initdb and a first start among them
 SECRET = {"maintenance_password", "application_secrets", "cache_password", "probe_secret"}
 
 
@@ -55,7 +56,7 @@ class SandboxTarget(Block):
     )
     server_start_command: list[str] = Field(
         default_factory=list,
-        description="Command that starts the server; need not wait until it accepts connections.",
+        description="Command that has a supervisor start the server: systemctl start ...",
     )
     server_stop_command: list[str] = Field(
         default_factory=list, description="Command that stops the server in order."
@@ -175,7 +176,7 @@ class SandboxTarget(Block):
                 "stop": self.server_stop_command,
                 "initialise": self.server_initialise_command,
             },
-            execute=lambda command: self.application.execute(command, {}),
+            execute=lambda command: self.application.execute(command, {}, _SERVER_SECONDS),
         )
 
     @cached_property
