@@ -56,7 +56,7 @@ def did_not_come_up(said: Sequence[str]) -> PreconditionFailed:
     words = [line for line in said if not line.startswith("LOG")]
     return PreconditionFailed(
         expected="the server to come up.",
-        found=f"it ended. {' '.join(words[-4:] or said[-2:]) or 'Its log says nothing.'}",
+        found=f"it did not. {' '.join(words[-4:] or said[-2:]) or 'Its log says nothing.'}",
         state="It does not run; its data folder is as it was but for what it wrote itself.",
         todo="Mend what it names, then run again. Never run pg_resetwal.",
     )

@@ -3,6 +3,7 @@
 import time
 from typing import ClassVar
 
+from tasks.database.reporting import Reporter
 from tasks.database.server_judgement import judge
 from tasks.database.server_patience import Patience, did_not_come_up
 from tasks.database.server_state import Recovery, find_recovery, find_refusal
@@ -196,14 +197,14 @@ class StartServer(Change):
         server, began = system.server, time.monotonic()
         position = server.log_position()
         server.start()
-        patience = Patience(server)
+        patience, reporter = Patience(server), Reporter(work)
         while (seen := self._seen(system.database)).standing is not Standing.AFTER:
             if seen.standing is Standing.OTHER:
                 raise did_not_come_up([seen.detail])
             said = server.logged_since(position)
             patience.insist(said)
             if said:
-                work.progress(0.5, said[-1])
+                reporter.tell(0.5, said[-1])
             time.sleep(_LOOK_SECONDS)
         took = f"it accepts connections after {time.monotonic() - began:.1f} s"
         redo = [line for line in server.logged_since(position) if "redo done" in line]
