@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -17,6 +19,7 @@ from tasks.database.create_index import CreateIndex, find_made, name_of_index, w
 from tasks.database.index_catalogue import find_covering
 from tasks.database.judge_index import JudgeIndex, Measured
 from tasks.guardrails.case import Case
+from tasks.guardrails.errors import WorldMoved
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
@@ -345,6 +348,45 @@ def test_an_index_that_somebody_else_made_meanwhile_is_enough(sandbox: Sandbox) 
     assert judged.observe(work).standing is Standing.AFTER
     made.revert(work)
     assert indexes(sandbox) == before
+
+
+def test_one_that_somebody_else_made_after_ours_was_begun(sandbox: Sandbox) -> None:
+    """Ours is built beside it: it is no reason to undo everything else; an undo leaves theirs."""
+    made, _, work = wanted(sandbox)
+    begun = replace(work, begun_at=datetime.now(UTC))
+    as_owner(sandbox, f"CREATE INDEX {LOST} ON actuals (worker_id)")
+    before = indexes(sandbox)
+    assert made.observe(begun).standing is Standing.BEFORE
+    made.apply(begun)
+    assert made.observe(begun).standing is Standing.AFTER
+    assert set(indexes(sandbox)) == {*before, made.name}
+    made.revert(begun)
+    assert indexes(sandbox) == before
+
+
+def test_a_table_that_went_after_it_was_begun(sandbox: Sandbox) -> None:
+    """An undo ends where there is no index; building it again says that the table is gone."""
+    as_owner(sandbox, "CREATE TABLE passing (a int)")
+    with sandbox.connect() as session:
+        row = session.execute("SELECT 'passing'::regclass::oid::int").fetchone()
+    assert row
+    made = CreateIndex(
+        schema_name="public",
+        name=name_of_index("passing", ("a",), ID, 1),
+        table="passing",
+        table_oid=row[0],
+        equal=("a",),
+        why="a test",
+    )
+    work = Work(target="sandbox", remediation=ID)
+    begun = replace(work, begun_at=datetime.now(UTC))
+    made.apply(begun)
+    as_owner(sandbox, "DROP TABLE passing")
+    assert made.observe(work).standing is Standing.OTHER
+    made.revert(begun)
+    assert made.observe(begun).standing is Standing.BEFORE
+    with pytest.raises(WorldMoved, match="it is gone, or another table has its name"):
+        made.apply(begun)
 
 
 def test_the_name_of_something_else_is_left_alone(sandbox: Sandbox) -> None:
