@@ -15,7 +15,7 @@ from tasks.database.log_place import LogPlace
 from tasks.database.log_setting import SETTING, LogSetting, inspect_log_setting
 from tasks.database.reporting import Reporter
 from tasks.guardrails import faults
-from tasks.guardrails.errors import Transient
+from tasks.guardrails.errors import Transient, WorldMoved
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Database
@@ -168,9 +168,23 @@ class StopLogging(_OfLogging):
         return self._stand(work, self.before)
 
     def apply(self, work: Work) -> str:
-        """Wait for what is left of the time, then put it back."""
+        """Wait for what is left of the time, then put it back.
+
+        Raises:
+            WorldMoved: Somebody has written another value meanwhile: that one stays.
+        """
         database = targets.load(work.target).database
         note = self._wait(database, work)
+        now = _inspect(database)
+        if now.written not in {self.before, self._logging}:
+            raise WorldMoved(
+                expected=f"{SETTING} as this remediation wrote it ({self._logging}), or as it was "
+                f"before ({_named(self.before)}).",
+                found=f"somebody has written another value meanwhile: {_words(now)}.",
+                state="That value stands, and is left as it is.",
+                todo="Find out whose value it is. Before this remediation it was "
+                f"{_named(self.before)} in postgresql.auto.conf.",
+            )
         self._set(database, self.before)
         return note
 

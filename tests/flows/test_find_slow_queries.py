@@ -19,6 +19,7 @@ from infra.sandbox.settings import HOST
 from tasks.database.log_place import LogPlace
 from tasks.database.query_log import LogSlowStatements, StopLogging
 from tasks.guardrails.case import Case
+from tasks.guardrails.errors import WorldMoved
 from tasks.guardrails.plan import Finding, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
@@ -408,6 +409,16 @@ def test_what_a_kill_leaves_is_recognised_and_put_back(logged: Sandbox, tmp_path
     set_before(logged, "9s")
     assert start.observe(work).standing is Standing.OTHER
     assert "9s in postgresql.auto.conf" in start.observe(work).detail
+
+
+def test_a_value_that_somebody_wrote_in_the_window_stays(logged: Sandbox, tmp_path: Path) -> None:
+    """It is neither ours nor the one before: it is told and not overwritten."""
+    start, stop, work = changes_of("abcdefghij", tmp_path)
+    start.apply(work)
+    set_before(logged, "9s")
+    with pytest.raises(WorldMoved, match=r"9s in postgresql\.auto\.conf"):
+        stop.apply(work)
+    assert in_force(logged) == "9s"
 
 
 def test_killed_in_the_window_it_is_put_back(
