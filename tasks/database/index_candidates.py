@@ -130,6 +130,8 @@ def _ask_hypopg(session: Connection, one: Candidate) -> None:
         try:
             foretold = foretell(session, measured.query, one.statement)
         except RemediationError:  # it is seen when the index is built
+            if session.closed:
+                raise
             return
         if foretold is None:
             return

@@ -98,6 +98,8 @@ def _of_key(
     try:
         measured = Measured(query=query, cost=explain(session, query).total_cost)
     except RemediationError:  # it is not ours to read, or locked
+        if session.closed:
+            raise
         return None
     columns = order_columns(session, heap, key.columns)
     return Candidate(heap, columns, (), [f"foreign key {key.name}"], [measured], [runs])
@@ -111,6 +113,8 @@ def _of_queries(
         try:
             plan = explain(session, one.query)
         except RemediationError:  # a table that is gone, another search_path, a lock
+            if session.closed:
+                raise
             found.unplanned += 1
             continue
         for wanted in find_wanted(plan):
@@ -135,5 +139,7 @@ def _columns(
         if equal or ranged:
             explain(session, query.as_string())
     except RemediationError:
+        if session.closed:
+            raise
         return (), ()
     return equal, ranged
