@@ -234,7 +234,7 @@ class CreateIndex(Change):
         drop_concurrently(database, self.schema_name, self.name, work)
 
     def _size(self, database: Database) -> str:
-        with database.connect() as session:
+        with database.connect(lock_timeout="1s", statement_timeout="30s") as session:
             row = session.execute(
                 """SELECT pg_relation_size(c.oid) AS size FROM pg_class c
                    JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -9,7 +9,7 @@ from pglast import ast, parse_sql
 from pglast.parser import ParseError
 from psycopg import sql
 
-from tasks.database.query_plans import QueryPlan, explain
+from tasks.database.query_plans import TIMEOUTS, QueryPlan, explain
 from tasks.guardrails.errors import BadInput, PreconditionFailed
 from tasks.platforms.protocols import Connection
 
@@ -53,17 +53,21 @@ def foretell(session: Connection, statement: str, index: str) -> Foretold | None
 
     Raises:
         BadInput: The query or the index cannot be planned.
+        Transient: The table is locked.
     """
     schema = find_hypopg(session)
     if not schema:
         return None
     try:
-        row = session.execute(
-            sql.SQL("SELECT indexname AS name FROM {}(%s)").format(
-                sql.Identifier(schema, "hypopg_create_index")
-            ),
-            (index,),
-        ).fetchone()
+        with session.transaction():  # hypopg keeps it beyond that
+            for setting, value in TIMEOUTS.items():
+                session.execute("SELECT set_config(%s, %s, true)", (setting, value))
+            row = session.execute(
+                sql.SQL("SELECT indexname AS name FROM {}(%s)").format(
+                    sql.Identifier(schema, "hypopg_create_index")
+                ),
+                (index,),
+            ).fetchone()
     except PreconditionFailed as error:  # a table or column that is not there, mostly
         raise _unusable(error.found.rstrip(".")) from error
     try:

@@ -66,9 +66,11 @@ def find_missing_indexes(
 
     Raises:
         BadInput: A table of that name is not there.
+        Transient: A table is locked.
     """
     database = targets.load(target).database
-    with database.connect() as session:
+    # The size of a table waits for who has locked it.
+    with database.connect(lock_timeout="1s", statement_timeout="30s") as session:
         every = list_heaps(session)
         heaps = _chosen(every, tables)
         statements = list_statements(session)

@@ -18,7 +18,7 @@ from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection
 
 # An outage of ours is worse than no plan: planning is short, and waits for nobody.
-_TIMEOUTS = {"statement_timeout": "10s", "lock_timeout": "1s"}
+TIMEOUTS = {"statement_timeout": "10s", "lock_timeout": "1s"}
 _NAME = "remedy_plan"
 _GENERIC_PLAN_SINCE = 160000
 _MISSING_RIGHT = "42501"
@@ -149,7 +149,7 @@ def _prepared(session: Connection, statement: str) -> Iterator[int]:
     try:
         with session.transaction(force_rollback=True):
             session.execute("SET TRANSACTION READ ONLY")
-            for setting, value in {**_TIMEOUTS, "plan_cache_mode": "force_generic_plan"}.items():
+            for setting, value in {**TIMEOUTS, "plan_cache_mode": "force_generic_plan"}.items():
                 session.execute("SELECT set_config(%s, %s, true)", (setting, value))
             # Binary results come by the extended protocol, which takes one statement only.
             session.execute(f"PREPARE {_NAME} AS {statement}".encode(), binary=True)

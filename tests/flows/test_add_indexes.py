@@ -18,8 +18,9 @@ from infra.sandbox.settings import HOST
 from tasks.database.create_index import CreateIndex, find_made, name_of_index, write_comment
 from tasks.database.index_catalogue import find_covering
 from tasks.database.judge_index import JudgeIndex, Measured
+from tasks.database.missing_indexes import find_missing_indexes
 from tasks.guardrails.case import Case
-from tasks.guardrails.errors import WorldMoved
+from tasks.guardrails.errors import Transient, WorldMoved
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
@@ -236,6 +237,14 @@ def test_a_table_that_is_not_there(runs: Runs, sandbox: Sandbox) -> None:
     assert state.name == "Refused", state.message
     assert "'projcts': no such table" in (state.message or "")
     assert indexes(sandbox) == before
+
+
+def test_a_locked_table_is_not_waited_for(sandbox: Sandbox) -> None:
+    """Its size waits for the lock: a second, and it may be tried again."""
+    with sandbox.connect() as holder, holder.transaction():
+        holder.execute("LOCK TABLE projects")
+        with pytest.raises(Transient, match="lock timeout"):
+            find_missing_indexes("sandbox", 3, None, ID)
 
 
 def test_a_table_of_somebody_else_is_advised(runs: Runs, sandbox: Sandbox) -> None:
