@@ -9,6 +9,7 @@ from pglast import ast, parse_sql
 from pglast.parser import ParseError
 from psycopg import sql
 
+from tasks.database.plan_errors import say_without_values
 from tasks.database.query_plans import TIMEOUTS, QueryPlan, explain
 from tasks.guardrails.errors import BadInput, PreconditionFailed
 from tasks.platforms.protocols import Connection
@@ -69,7 +70,7 @@ def foretell(session: Connection, statement: str, index: str) -> Foretold | None
                 (index,),
             ).fetchone()
     except PreconditionFailed as error:  # a table or column that is not there, mostly
-        raise _unusable(error.found.rstrip(".")) from error
+        raise _unusable(say_without_values(error, index) or "it cannot be used") from None
     try:
         plan = explain(session, statement)
     finally:
@@ -93,8 +94,8 @@ def read_index(text: str) -> str:
     statement = text if begins else f"CREATE INDEX ON {text}"
     try:
         parsed = parse_sql(statement)
-    except ParseError as error:
-        raise _unusable(str(error.args[0])) from error
+    except ParseError:  # what it says quotes the text, which may hold values
+        raise _unusable("no SQL that can be read") from None
     if len(parsed) != 1 or not isinstance(parsed[0].stmt, ast.IndexStmt):
         raise _unusable(f"{len(parsed)} statements, or one of another kind")
     return statement
