@@ -9,6 +9,7 @@ from tasks.database.log_setting import (
     SETTING,
     find_missing_rights,
     find_obstacles,
+    find_unreadable,
     inspect_log_setting,
 )
 from tasks.database.query_log import LogSlowStatements, StopLogging
@@ -55,6 +56,8 @@ def find_log(target: str, watch_seconds: int, slower_than_ms: int) -> Log:
         place, why = find_place(database, session)
         if place is None:
             return Log(None, (_unreadable(why),))
+        if reasons := find_unreadable(session):
+            return Log(None, (_without_texts(reasons),))
         row = session.execute(
             "SELECT setting::float AS in_force FROM pg_settings WHERE name = %s", (SETTING,)
         ).fetchone()
@@ -89,6 +92,15 @@ def _unreadable(why: str) -> Finding:
     )
 
 
+def _without_texts(reasons: list[str]) -> Finding:
+    return Finding(
+        what=f"Slow statements cannot be read from the server's log: {'; '.join(reasons)}.",
+        how="log_statement, log_min_messages, lc_messages",
+        patch="Change that first, as a superuser by ALTER SYSTEM and SELECT pg_reload_conf(), "
+        "then run again.",
+    )
+
+
 def _not_allowed(missing: list[str], name: str) -> Finding:
     return Finding(
         what="The maintenance user may not have slow statements logged.",
@@ -112,8 +124,8 @@ def _not_reached(session: Connection, database: Database) -> tuple[Finding, ...]
            FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole,
              unnest(s.setconfig) c
            WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = %s))
-             AND lower(split_part(c, '=', 1)) = %s ORDER BY 1""",
-        (database.name, SETTING),
+             AND lower(split_part(c, '=', 1)) = ANY (%s) ORDER BY 1, 2""",
+        (database.name, [SETTING, "log_statement"]),
     ).fetchall()
     return tuple(
         Finding(

@@ -17,6 +17,7 @@ from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
 from tasks.database.log_place import LogPlace
+from tasks.database.log_setting import find_unreadable
 from tasks.database.query_log import LogSlowStatements, StopLogging
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import WorldMoved
@@ -474,6 +475,45 @@ def test_what_is_logged_already_is_only_read(runs: Runs, sandbox: Sandbox) -> No
         with sandbox.connect() as session:
             session.execute("ALTER SYSTEM RESET log_min_duration_statement")
             session.execute("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("log_statement", "all", "their durations without their texts"),
+        ("log_statement", "mod", "their durations without their texts"),
+        ("log_min_messages", "fatal", "no durations are logged at all"),
+    ],
+)
+def test_a_log_without_texts_is_told_before(
+    runs: Runs, logged: Sandbox, name: str, value: str, reason: str
+) -> None:
+    """Nothing would be found after the wait: it is said which setting is why, and nothing set."""
+    with logged.connect() as session:
+        session.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
+        session.execute("SELECT pg_reload_conf()")
+    written = auto_conf(logged)
+    try:
+        case, state = carry_out(
+            runs, logged, find_slow_queries, source="log", watch_seconds=1, slower_than_ms=1
+        )
+        assert state.name == "Advised", state.message
+        (told,) = [one for one in findings(case) if f"{name} is {value}" in one.what]
+        assert reason in told.what
+        assert case.of_kind("begun") == []
+        assert auto_conf(logged) == written
+    finally:
+        with logged.connect() as session:
+            session.execute(f"ALTER SYSTEM RESET {name}".encode())
+            session.execute("SELECT pg_reload_conf()")
+
+
+def test_a_log_that_has_texts_is_taken(sandbox: Sandbox) -> None:
+    """A sandbox's log has them, also where DDL is logged before it runs."""
+    use(sandbox, limited=False)
+    for value in ("none", "ddl"):
+        with targets.load("sandbox").database.connect(log_statement=value) as session:
+            assert find_unreadable(session) == []
 
 
 @contextmanager
