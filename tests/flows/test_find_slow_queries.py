@@ -23,6 +23,7 @@ from tasks.guardrails.case import Case
 from tasks.guardrails.errors import WorldMoved
 from tasks.guardrails.plan import Finding, Standing, Work
 from tasks.platforms import targets
+from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
@@ -363,6 +364,27 @@ def test_slow_statements_are_logged_for_a_while(runs: Runs, logged: Sandbox, bef
     assert CANARY not in str([entry.facts for entry in case.entries]) + (state.message or "")
     assert (auto_conf(logged), in_force(logged)) == (written, force)
     assert snapshot(logged, without_load=True) == original
+
+
+def test_a_disk_that_cannot_be_measured(
+    runs: Runs, logged: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said, and not promised to stop early; fast statements are not logged for long."""
+    written = auto_conf(logged)
+    case, _ = carry_out(runs, logged, find_slow_queries, source="log", watch_seconds=1)
+    assert "It stops early" in " ".join(case.stages[0].stage.notes)
+    monkeypatch.setattr(PostgreSQL, "free_bytes", lambda _self: None)
+    given = {"source": "log", "slower_than_ms": 99}
+    case, state = carry_out(runs, logged, find_slow_queries, watch_seconds=301, **given)
+    assert state.name == "Refused", state.message
+    assert "cannot be measured" in (state.message or "")
+    assert case.of_kind("begun") == []
+    case, state = carry_out(runs, logged, find_slow_queries, watch_seconds=1, **given)
+    assert state.name == "Remediated", state.message
+    notes = " ".join(case.stages[0].stage.notes)
+    assert "cannot be measured" in notes
+    assert "It stops early" not in notes
+    assert auto_conf(logged) == written
 
 
 def fill_without_statistics(sandbox: Sandbox) -> None:
