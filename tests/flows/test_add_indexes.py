@@ -16,8 +16,9 @@ from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
 from tasks.database.create_index import CreateIndex, find_made, name_of_index, write_comment
-from tasks.database.index_catalogue import find_covering
+from tasks.database.index_catalogue import find_covering, list_heaps
 from tasks.database.judge_index import JudgeIndex, Measured
+from tasks.database.key_widths import find_long
 from tasks.database.missing_indexes import find_missing_indexes
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import Transient, WorldMoved
@@ -191,6 +192,58 @@ def test_a_slow_query_gets_its_index_and_shows_no_value(runs: Runs, sandbox: San
     _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
     assert ended.name == "Remediated", ended.message
     assert indexes(sandbox) == before
+
+
+def test_what_may_be_too_long_is_advised_and_not_made(runs: Runs, sandbox: Sandbox) -> None:
+    """A later row's text may be beyond what an entry holds: no write may fail for our index."""
+    as_owner(
+        sandbox,
+        "CREATE TABLE parcels (id int PRIMARY KEY, code text, day date)",
+        "INSERT INTO parcels SELECT n, 'code ' || n, date '2024-01-01' + n % 300 "
+        "FROM generate_series(1, 30000) n",
+        "ANALYZE parcels",
+    )
+    as_application(sandbox, "SELECT id FROM parcels WHERE code = 'x'")
+    before = indexes(sandbox)
+    case, state = carry_out(runs, sandbox, add_indexes, tables=["parcels"])
+    assert state.name == "Advised", state.message
+    assert indexes(sandbox) == before
+    (row,) = rows_of(case)
+    assert row[0] == "public.parcels (code)"
+    assert "code may be longer than an index can hold" in row[4]
+    (told,) = [one for one in case.stages[0].stage.findings if "2,700 bytes" in one.what]
+    assert 'CREATE INDEX CONCURRENTLY ON "public"."parcels" ("code")' in told.patch
+    as_owner(
+        sandbox,
+        "INSERT INTO parcels SELECT 0, string_agg(md5(n::text), ''), date '2024-01-01' "
+        "FROM generate_series(1, 300) n",
+    )
+
+    as_application(sandbox, "SELECT id FROM parcels WHERE code = 'x' AND day = '2024-02-01'", 50)
+    case, state = carry_out(runs, sandbox, add_indexes, tables=["parcels"])
+    assert state.name == "Remediated", state.message
+    ((_, made),) = [one for one in indexes(sandbox).items() if one[0] not in before]
+    assert str(made[1]).endswith("ON public.parcels USING btree (day)")
+
+
+def test_which_columns_may_be_too_long(sandbox: Sandbox) -> None:
+    """By type and by what all columns of a key may take together, whatever rows are there."""
+    as_owner(
+        sandbox,
+        "CREATE DOMAIN code AS varchar(40)",
+        "CREATE DOMAIN short_code AS code",
+        "CREATE TABLE widths (a text, b varchar, c varchar(100), d varchar(2000), e bytea, "
+        "f jsonb, g int[], h numeric, i uuid, j inet, k date, l short_code, m char(3), n bit(9), "
+        "o varchar(600), p timestamptz, q varchar(9)[], r daterange)",
+    )
+    with targets.load("sandbox").database.connect() as session:
+        (heap,) = [one for one in list_heaps(session) if one.name == "widths"]
+        for column in "abdefgq":
+            assert find_long(session, heap, (column,)) == (column,)
+        for column in "chijklmnopr":
+            assert find_long(session, heap, (column,)) == ()
+        assert find_long(session, heap, ("o", "c", "i")) == ("o",)
+        assert find_long(session, heap, ("a", "i", "k")) == ("a",)
 
 
 def test_an_index_that_does_not_help_is_dropped_again(runs: Runs, sandbox: Sandbox) -> None:
