@@ -441,6 +441,8 @@ def test_a_value_that_somebody_wrote_in_the_window_stays(logged: Sandbox, tmp_pa
     set_before(logged, "9s")
     with pytest.raises(WorldMoved, match=r"9s in postgresql\.auto\.conf"):
         stop.apply(work)
+    with pytest.raises(WorldMoved, match=r"9s in postgresql\.auto\.conf"):
+        start.revert(work)
     assert "log_min_duration_statement = '9s'" in auto_conf(logged)
 
 
