@@ -50,7 +50,8 @@ def find_slow_queries(
         target: Name of the target, as `remedy target list` shows it.
         watch_seconds: Seconds for which it is watched what comes; 0 for all that was counted
             before. Nothing else is done on the target meanwhile where the log is used.
-        slower_than_ms: Milliseconds; with the log, statements that take less are not seen.
+        slower_than_ms: Milliseconds; with the log, statements that take less are not seen. Where
+            the server's disk cannot be measured, less than 100 is taken for 300 s at most.
         source: "statistics": pg_stat_statements; "log": the server's log; "best": statistics,
             and the log where these cannot be had and watch_seconds is given.
 
@@ -131,7 +132,10 @@ def _plan_log(
         ),
         notes=(
             "The reload loads whatever else was changed in the server's configuration files.",
-            "It stops early where the server's disk fills up.",
+            "It stops early where the server's disk fills up."
+            if log.measured
+            else "How much room the server's disk has cannot be measured from here: look at it "
+            "while statements are logged.",
         ),
         later=(_REPORT,),
     )

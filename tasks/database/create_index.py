@@ -155,11 +155,14 @@ class CreateIndex(Change):
             made = find_made(session, self.schema_name, self.name)
             if made is not None:
                 return self._observed(made, work)
+            # Once begun, neither another index nor a table that is gone is a reason: an undo
+            # has to end at `before`.
+            if work.begun_at is not None:
+                return Observed(Standing.BEFORE, f"there is no index {self.name}")
             if not self._has_table(session):
                 return Observed(Standing.OTHER, f"the table of {self.on} is another one, or gone")
             covering = find_covering(session, self.table_oid, self.equal, self.ranged)
-        # Once begun, what another index serves is no reason: an undo has to end at `before`.
-        if covering and work.begun_at is None:
+        if covering:
             return Observed(Standing.AFTER, f"{covering} serves the same: nothing is to be made")
         return Observed(Standing.BEFORE, f"there is no index {self.name}")
 
@@ -187,21 +190,26 @@ class CreateIndex(Change):
     def apply(self, work: Work) -> str:
         """Clear what an earlier attempt left, build it, and write into its comment whose it is.
 
+        Where somebody has made one meanwhile that serves the same it is built nevertheless: an
+        error would take the remediation's other indexes down, and the judge drops what the
+        planner does not use.
+
         Raises:
             Transient: Others queued behind the build: it was cancelled, and nothing is left.
-            WorldMoved: Somebody has made an index meanwhile that serves the same.
+            WorldMoved: Its table is gone, or another one has its name.
         """
         database = targets.load(work.target).database
         self._clear(database, work, only_invalid=True)
         with database.connect() as session:
             made = find_made(session, self.schema_name, self.name)
-            covering = find_covering(session, self.table_oid, self.equal, self.ranged)
+            has_table = self._has_table(session)
         if made is None:
-            if covering:
+            if not has_table:
                 raise WorldMoved(
-                    expected=f"no index that begins with {self.on}.",
-                    found=f"{covering} was made meanwhile.",
-                    todo="Nothing: it serves the same.",
+                    expected=f"the table of {self.on} as it was when this was planned.",
+                    found="it is gone, or another table has its name.",
+                    state=f"There is no index {self.name}.",
+                    todo="Run add_indexes again: it looks at the tables as they are now.",
                 )
             insist_that_nobody_builds(database, self.schema_name, self.table)
             try:
@@ -226,7 +234,7 @@ class CreateIndex(Change):
         drop_concurrently(database, self.schema_name, self.name, work)
 
     def _size(self, database: Database) -> str:
-        with database.connect() as session:
+        with database.connect(lock_timeout="1s", statement_timeout="30s") as session:
             row = session.execute(
                 """SELECT pg_relation_size(c.oid) AS size FROM pg_class c
                    JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -33,9 +33,12 @@ def explain_query(target: str, query: str, index: str) -> tuple[Finding, ...]:
 
     Raises:
         BadInput: The query is no single statement that can be explained, or the index none.
+        Transient: A table is locked.
     """
     asked = read_index(index) if index else ""
-    with targets.load(target).database.connect() as session:
+    database = targets.load(target).database
+    # The size of a table waits for who has locked it.
+    with database.connect(lock_timeout="1s", statement_timeout="30s") as session:
         plan = explain(session, query)
         wanted = find_wanted(plan)
         ideas = [asked] if asked else [_statement(one) for one in wanted]

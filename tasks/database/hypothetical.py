@@ -9,7 +9,8 @@ from pglast import ast, parse_sql
 from pglast.parser import ParseError
 from psycopg import sql
 
-from tasks.database.query_plans import QueryPlan, explain
+from tasks.database.plan_errors import say_without_values
+from tasks.database.query_plans import TIMEOUTS, QueryPlan, explain
 from tasks.guardrails.errors import BadInput, PreconditionFailed
 from tasks.platforms.protocols import Connection
 
@@ -53,19 +54,23 @@ def foretell(session: Connection, statement: str, index: str) -> Foretold | None
 
     Raises:
         BadInput: The query or the index cannot be planned.
+        Transient: The table is locked.
     """
     schema = find_hypopg(session)
     if not schema:
         return None
     try:
-        row = session.execute(
-            sql.SQL("SELECT indexname AS name FROM {}(%s)").format(
-                sql.Identifier(schema, "hypopg_create_index")
-            ),
-            (index,),
-        ).fetchone()
+        with session.transaction():  # hypopg keeps it beyond that
+            for setting, value in TIMEOUTS.items():
+                session.execute("SELECT set_config(%s, %s, true)", (setting, value))
+            row = session.execute(
+                sql.SQL("SELECT indexname AS name FROM {}(%s)").format(
+                    sql.Identifier(schema, "hypopg_create_index")
+                ),
+                (index,),
+            ).fetchone()
     except PreconditionFailed as error:  # a table or column that is not there, mostly
-        raise _unusable(error.found.rstrip(".")) from error
+        raise _unusable(say_without_values(error, index) or "it cannot be used") from None
     try:
         plan = explain(session, statement)
     finally:
@@ -89,8 +94,8 @@ def read_index(text: str) -> str:
     statement = text if begins else f"CREATE INDEX ON {text}"
     try:
         parsed = parse_sql(statement)
-    except ParseError as error:
-        raise _unusable(str(error.args[0])) from error
+    except ParseError:  # what it says quotes the text, which may hold values
+        raise _unusable("no SQL that can be read") from None
     if len(parsed) != 1 or not isinstance(parsed[0].stmt, ast.IndexStmt):
         raise _unusable(f"{len(parsed)} statements, or one of another kind")
     return statement

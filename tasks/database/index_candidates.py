@@ -1,5 +1,6 @@
 """Which indexes a database might be missing, each with the queries that would use it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -9,9 +10,12 @@ from tasks.database.hypothetical import foretell
 from tasks.database.index_catalogue import Heap
 from tasks.database.judge_index import MOST_COST_LEFT, JudgeIndex, Measured
 from tasks.guardrails.errors import RemediationError
+from tasks.guardrails.plan import Finding
+from tasks.guardrails.words import counted
 from tasks.platforms.protocols import Connection
 
 _MOST_QUERIES = 5
+_SHOWN = 30
 
 
 @dataclass
@@ -27,6 +31,7 @@ class Candidate:
         runs: How often each was run.
         foretold: What hypopg says of the query that gains most; '' where nobody can say.
         against: Why it is not made; '' where it may be.
+        long: Those of its columns that may be too long for an index.
     """
 
     heap: Heap
@@ -37,6 +42,7 @@ class Candidate:
     runs: list[int]
     foretold: str = ""
     against: str = ""
+    long: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -109,6 +115,32 @@ class Candidate:
         return made, judged
 
 
+def describe_long(candidates: Sequence[Candidate]) -> tuple[Finding, ...]:
+    """Say which indexes are for a person to decide on, as their columns may be too long.
+
+    Args:
+        candidates: All candidates, weighed.
+    """
+    refused = [one for one in candidates if one.long and one.heap.ours]
+    if not refused:
+        return ()
+    return (
+        Finding(
+            what=f"{counted(len(refused), 'index', 'indexes')} would be on columns of a type "
+            "whose values may be long: of more than about 2,700 bytes an INSERT or UPDATE would "
+            "fail from then on. Whether one ever comes no statistics can say.",
+            how="pg_attribute, pg_type",
+            columns=("table (columns)", "may be too long"),
+            rows=tuple((one.on, ", ".join(one.long)) for one in refused[:_SHOWN]),
+            patch="Where the application keeps them short: "
+            + "; ".join(
+                one.statement.replace("INDEX ON", "INDEX CONCURRENTLY ON", 1)
+                for one in refused[:_SHOWN]
+            ),
+        ),
+    )
+
+
 def weigh(session: Connection, one: Candidate) -> None:
     """Note what speaks against a candidate, and what hypopg foretells.
 
@@ -120,6 +152,11 @@ def weigh(session: Connection, one: Candidate) -> None:
         one.against = "the maintenance user may not make indexes on the table"
     elif one.heap.building:
         one.against = "somebody builds an index on the table now"
+    elif one.long:
+        one.against = (
+            f"{', '.join(one.long)} may be longer than an index can hold: writes of such a row "
+            "would fail from then on"
+        )
     else:
         _ask_hypopg(session, one)
 
@@ -130,6 +167,8 @@ def _ask_hypopg(session: Connection, one: Candidate) -> None:
         try:
             foretold = foretell(session, measured.query, one.statement)
         except RemediationError:  # it is seen when the index is built
+            if session.closed:
+                raise
             return
         if foretold is None:
             return

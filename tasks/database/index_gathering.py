@@ -18,6 +18,7 @@ from tasks.database.index_catalogue import (
     order_columns,
 )
 from tasks.database.judge_index import Measured
+from tasks.database.key_widths import find_long
 from tasks.database.plan_columns import Wanted, find_wanted
 from tasks.database.plan_problems import FEW_PAGES
 from tasks.database.query_plans import explain
@@ -65,7 +66,8 @@ def gather(session: Connection, heaps: Sequence[Heap], statements: Sequence[Stat
             by_columns[key] = one
     kept = list(by_columns.values())
     for one in sorted(kept, key=lambda each: len(each.columns)):
-        if wider := next((each for each in kept if each.serves(one)), None):
+        # One that is not made takes none down that may be.
+        if wider := next((each for each in kept if each.serves(one) and not each.long), None):
             wider.take(one)
             kept.remove(one)
     found.candidates = sorted(kept, key=lambda each: (-each.weight, each.on))
@@ -98,6 +100,8 @@ def _of_key(
     try:
         measured = Measured(query=query, cost=explain(session, query).total_cost)
     except RemediationError:  # it is not ours to read, or locked
+        if session.closed:
+            raise
         return None
     columns = order_columns(session, heap, key.columns)
     return Candidate(heap, columns, (), [f"foreign key {key.name}"], [measured], [runs])
@@ -111,14 +115,29 @@ def _of_queries(
         try:
             plan = explain(session, one.query)
         except RemediationError:  # a table that is gone, another search_path, a lock
+            if session.closed:
+                raise
             found.unplanned += 1
             continue
         for wanted in find_wanted(plan):
-            heap = by_name.get((wanted.schema_name, wanted.table))
-            columns = _columns(session, heap, wanted) if heap else ((), ())
-            if heap and any(columns) and not find_covering(session, heap.oid, *columns):
+            if heap := by_name.get((wanted.schema_name, wanted.table)):
                 measured = Measured(query=one.query, cost=plan.total_cost)
-                yield Candidate(heap, *columns, [_SLOW], [measured], [one.calls])
+                yield from _of_wanted(session, heap, wanted, measured, one.calls)
+
+
+def _of_wanted(
+    session: Connection, heap: Heap, wanted: Wanted, measured: Measured, runs: int
+) -> Iterator[Candidate]:
+    """Give what would serve a plan; where that may be too long, beside it what is left of it."""
+    equal, ranged = _columns(session, heap, wanted)
+    if not (equal or ranged) or find_covering(session, heap.oid, equal, ranged):
+        return
+    long = find_long(session, heap, (*equal, *ranged))
+    yield Candidate(heap, equal, ranged, [_SLOW], [measured], [runs], long=long)
+    equal = tuple(one for one in equal if one not in long)
+    ranged = tuple(one for one in ranged if one not in long)
+    if long and (equal or ranged) and not find_covering(session, heap.oid, equal, ranged):
+        yield Candidate(heap, equal, ranged, [_SLOW], [measured], [runs])
 
 
 def _columns(
@@ -135,5 +154,7 @@ def _columns(
         if equal or ranged:
             explain(session, query.as_string())
     except RemediationError:
+        if session.closed:
+            raise
         return (), ()
     return equal, ranged

@@ -124,6 +124,8 @@ class JudgeIndex(Change):
                 except Transient:
                     raise
                 except RemediationError:  # what it reads is gone meanwhile
+                    if session.closed:
+                        raise
                     continue
                 used = plan.uses(self.name)
                 share = plan.total_cost / one.cost if used and one.cost else 1.0

@@ -15,17 +15,20 @@ from tasks.database.log_place import Form
 from tasks.database.normal_text import shown, with_parameters
 from tasks.database.queries import Query
 
+# A code stands before it where log_error_verbosity is verbose.
 # Time for which a prepared statement is parsed and bound is logged by itself, and is not this.
 _DURATION = re.compile(
-    r"duration: (\d+(?:\.\d+)?) ms  (?:statement|execute [^:]*): (.*)", re.DOTALL
+    r"(?:00000: )?duration: (\d+(?:\.\d+)?) ms  (?:statement|execute [^:]*): (.*)", re.DOTALL
 )
 _ESCAPE = re.compile(r"%(-?\d*)([A-Za-z%])")
+# Bounded: what a prefix has is short, and one that begins nowhere is not sought without end.
+_ANY = r"[^\t\n]{0,200}?"
 _TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \S+"
 _ESCAPES = {
     "%": "%",
-    "a": r"(?P<application>.*?)",
-    "d": r"(?P<database>.*?)",
-    "u": r"(?P<role>.*?)",
+    "a": rf"(?P<application>{_ANY})",
+    "d": rf"(?P<database>{_ANY})",
+    "u": rf"(?P<role>{_ANY})",
     "m": _TIME,
     "t": _TIME,
     "s": _TIME,
@@ -33,7 +36,6 @@ _ESCAPES = {
     "p": r"\d+",
     "l": r"\d+",
 }
-_ANY = r".*?"
 _USER, _DATABASE, _LEVEL, _MESSAGE, _APPLICATION = 1, 2, 11, 13, 22  # columns of the CSV form
 _LONGEST_FIELD = 64_000_000
 
@@ -78,11 +80,13 @@ def _parse_stderr(text: str, prefix: str) -> Iterator[Logged]:
     begins = re.compile(f"{_pattern(prefix)}(?P<level>[A-Z]+[1-5]?):  (?P<message>.*)")
     entry: re.Match[str] | None = None
     lines: list[str] = []
+    may_shift = not prefix.startswith("\t")
     for line in text.split("\n"):
-        found = begins.match(line)
-        if found is None and line.startswith("\t"):  # the server shifts what goes on
+        # The server shifts what goes on: it begins no entry, whatever a literal in it looks like.
+        if may_shift and line.startswith("\t"):
             lines.append(line[1:])
             continue
+        found = begins.match(line)
         yield from _of_entry(entry, lines)
         entry, lines = found, []
     yield from _of_entry(entry, lines)

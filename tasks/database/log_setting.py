@@ -18,6 +18,10 @@ _PARAMETER_RIGHTS_SINCE = 150000
 _UNITS = {"": 1.0, "us": 0.001, "ms": 1.0, "s": 1e3, "min": 6e4, "h": 3.6e6, "d": 8.64e7}
 _VALUE = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 _NEVER = -1.0
+# With ddl only statements that nobody looks for here lack their texts.
+_BEFORE_THEY_RUN = {"all", "mod"}
+_NO_LOG = {"fatal", "panic"}
+_IN_ENGLISH = "Sets the minimum execution time"  # as pg_settings describes the setting
 # Where what is written in files decides what is in force.
 _FROM_FILES = ("configuration file", "default")
 
@@ -118,6 +122,44 @@ def find_obstacles(session: Connection) -> list[str]:
     ]
     if setting.source not in _FROM_FILES:
         found.append(f"{SETTING} is set by {setting.source}, which goes before what files say")
+    return found
+
+
+def find_unreadable(session: Connection) -> list[str]:
+    """Say why a log does not have statements beside their durations in words that are known.
+
+    Args:
+        session: A session in the database.
+
+    Returns:
+        Sentences; none where it has.
+    """
+    row = session.execute(
+        """SELECT current_setting('log_statement') AS log_statement,
+             current_setting('log_min_messages') AS log_min_messages,
+             current_setting('lc_messages') AS lc_messages,
+             (SELECT short_desc FROM pg_settings WHERE name = %s) AS described""",
+        (SETTING,),
+    ).fetchone()
+    found: list[str] = []
+    if row is None:
+        return found
+    if row["log_statement"] in _BEFORE_THEY_RUN:
+        found.append(
+            f"log_statement is {row['log_statement']}: such statements are logged before they run, "
+            "and their durations without their texts; it has to be none or ddl"
+        )
+    if row["log_min_messages"] in _NO_LOG:
+        found.append(
+            f"log_min_messages is {row['log_min_messages']}: no durations are logged at all; it "
+            "has to be log, error or lower"
+        )
+    # By lc_messages alone nobody knows whether the server has it translated.
+    if not str(row["described"]).startswith(_IN_ENGLISH):
+        found.append(
+            f"the server logs in another language (lc_messages is {row['lc_messages']!r}), and "
+            "only English is read; it has to be C"
+        )
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.database.hypothetical import UNFORETOLD, find_hypopg
-from tasks.database.index_candidates import Candidate
+from tasks.database.index_candidates import Candidate, describe_long
 from tasks.database.index_catalogue import Heap, estimate_size, list_heaps
 from tasks.database.index_gathering import Gathered, gather
 from tasks.database.limits import DISK_RESERVE
@@ -66,9 +66,11 @@ def find_missing_indexes(
 
     Raises:
         BadInput: A table of that name is not there.
+        Transient: A table is locked.
     """
     database = targets.load(target).database
-    with database.connect() as session:
+    # The size of a table waits for who has locked it.
+    with database.connect(lock_timeout="1s", statement_timeout="30s") as session:
         every = list_heaps(session)
         heaps = _chosen(every, tables)
         statements = list_statements(session)
@@ -81,6 +83,7 @@ def find_missing_indexes(
         findings = (
             _candidates(gathered.candidates, foretold=bool(find_hypopg(session))),
             *_evidence(gathered.candidates),
+            *describe_long(gathered.candidates),
             *_unknown(statements, gathered),
             *_left_out(gathered),
             _read_as_a_whole(session, every),

@@ -15,7 +15,7 @@ from tasks.database.log_place import LogPlace
 from tasks.database.log_setting import SETTING, LogSetting, inspect_log_setting
 from tasks.database.reporting import Reporter
 from tasks.guardrails import faults
-from tasks.guardrails.errors import Transient
+from tasks.guardrails.errors import Transient, WorldMoved
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Database
@@ -61,6 +61,23 @@ class _OfLogging(Change):
         if not now.is_loaded and work.begun_at is not None:
             return Observed(Standing.HALF, f"{seen}; what is written is not in force")
         return Observed(Standing.AFTER if now.written == goal else Standing.BEFORE, seen)
+
+    def _insist_on_ours(self, database: Database) -> None:
+        """Make sure that what is written is ours or what was there before, and nobody else's.
+
+        Raises:
+            WorldMoved: Somebody has written another value.
+        """
+        now = _inspect(database)
+        if now.written not in {self.before, self._logging}:
+            raise WorldMoved(
+                expected=f"{SETTING} as this remediation wrote it ({self._logging}), or as it was "
+                f"before ({_named(self.before)}).",
+                found=f"somebody has written another value meanwhile: {_words(now)}.",
+                state="That value stands, and is left as it is.",
+                todo="Find out whose value it is. Before this remediation it was "
+                f"{_named(self.before)} in postgresql.auto.conf.",
+            )
 
     def _set(self, database: Database, value: str | None) -> None:
         """Write a value, have it loaded, and wait until new sessions have it.
@@ -136,8 +153,14 @@ class LogSlowStatements(_OfLogging):
         self._set(targets.load(work.target).database, self._logging)
 
     def revert(self, work: Work) -> None:
-        """Put back exactly what was written before."""
-        self._set(targets.load(work.target).database, self.before)
+        """Put back exactly what was written before.
+
+        Raises:
+            WorldMoved: Somebody has written another value since: that one stays.
+        """
+        database = targets.load(work.target).database
+        self._insist_on_ours(database)
+        self._set(database, self.before)
 
 
 class StopLogging(_OfLogging):
@@ -168,9 +191,14 @@ class StopLogging(_OfLogging):
         return self._stand(work, self.before)
 
     def apply(self, work: Work) -> str:
-        """Wait for what is left of the time, then put it back."""
+        """Wait for what is left of the time, then put it back.
+
+        Raises:
+            WorldMoved: Somebody has written another value meanwhile: that one stays.
+        """
         database = targets.load(work.target).database
         note = self._wait(database, work)
+        self._insist_on_ours(database)
         self._set(database, self.before)
         return note
 

@@ -11,6 +11,7 @@ import psycopg
 from pydantic import BaseModel, ConfigDict
 
 from tasks.database.normal_text import without_literals
+from tasks.database.plan_errors import say_without_values
 from tasks.database.plan_nodes import PlanNode, TableSize
 from tasks.database.plan_problems import find_problems
 from tasks.guardrails.errors import BadInput, RemediationError
@@ -18,12 +19,13 @@ from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection
 
 # An outage of ours is worse than no plan: planning is short, and waits for nobody.
-_TIMEOUTS = {"statement_timeout": "10s", "lock_timeout": "1s"}
+TIMEOUTS = {"statement_timeout": "10s", "lock_timeout": "1s"}
 _NAME = "remedy_plan"
+_PREPARE = f"PREPARE {_NAME} AS "
 _GENERIC_PLAN_SINCE = 160000
 _MISSING_RIGHT = "42501"
-# What the statement itself is at fault for: its values, its text, what it names.
-_FAULTS = ("0A", "21", "22", "42")
+# What the statement itself is at fault for: its values, its text, what it names, its size.
+_FAULTS = ("0A", "21", "22", "3F", "42", "54")
 
 
 class QueryPlan(BaseModel):
@@ -120,10 +122,17 @@ def explain(session: Connection, statement: str) -> QueryPlan:
                 work_mem=_work_mem(session),
             )
     except (RemediationError, psycopg.Error) as error:
-        code = sqlstate(error)
-        if isinstance(error, BadInput) or not code.startswith(_FAULTS) or code == _MISSING_RIGHT:
+        code, said = sqlstate(error), say_without_values(error, statement, len(_PREPARE))
+        if said and code.startswith(_FAULTS) and code != _MISSING_RIGHT:
+            raise _unusable(f"the server says: {said}") from None  # it quotes the statement
+        if not said or not isinstance(error, RemediationError):
             raise
-        raise _unusable(_primary(error)) from error
+        raise type(error)(
+            expected=error.expected,
+            found=f"{said} (SQLSTATE {code}).",
+            state=error.state,
+            todo=error.todo,
+        ) from None
 
 
 def _unusable(why: str) -> BadInput:
@@ -136,12 +145,6 @@ def _unusable(why: str) -> BadInput:
     )
 
 
-def _primary(error: BaseException) -> str:
-    cause = error if isinstance(error, psycopg.Error) else error.__cause__
-    said = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
-    return f"the server says: {said or error}"
-
-
 @contextlib.contextmanager
 def _prepared(session: Connection, statement: str) -> Iterator[int]:
     """Have a statement prepared in a read-only transaction; gives how many parameters it has."""
@@ -149,10 +152,10 @@ def _prepared(session: Connection, statement: str) -> Iterator[int]:
     try:
         with session.transaction(force_rollback=True):
             session.execute("SET TRANSACTION READ ONLY")
-            for setting, value in {**_TIMEOUTS, "plan_cache_mode": "force_generic_plan"}.items():
+            for setting, value in {**TIMEOUTS, "plan_cache_mode": "force_generic_plan"}.items():
                 session.execute("SELECT set_config(%s, %s, true)", (setting, value))
             # Binary results come by the extended protocol, which takes one statement only.
-            session.execute(f"PREPARE {_NAME} AS {statement}".encode(), binary=True)
+            session.execute(f"{_PREPARE}{statement}".encode(), binary=True)
             row = session.execute(
                 "SELECT cardinality(parameter_types) AS many FROM pg_prepared_statements "
                 "WHERE name = %s",

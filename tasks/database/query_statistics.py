@@ -1,5 +1,6 @@
 """The queries of a database that took the most time, as pg_stat_statements has them."""
 
+import itertools
 from dataclasses import dataclass
 
 from pglast.parser import ParseError, normalize, scan
@@ -77,12 +78,20 @@ def _sums(counted: Counted) -> tuple[Statement, ...]:
     sums: dict[str, tuple[int, float]] = {}
     for key, (milliseconds, calls, *_) in counted.counts.items():
         text = counted.texts[key]
-        if first_word(text) in _READS and len(text) <= _LONGEST:
+        if len(text) <= _LONGEST:
             before = sums.get(text, (0, 0.0))
             sums[text] = (before[0] + int(calls), before[1] + milliseconds)
-    slowest = sorted(sums, key=lambda text: sums[text][1], reverse=True)[:_MOST]
+    slowest = sorted(sums, key=lambda text: sums[text][1], reverse=True)
     return tuple(
-        Statement(query, *sums[text]) for text in slowest if (query := parameterised(text))
+        itertools.islice(
+            (
+                Statement(query, *sums[text])
+                for text in slowest
+                # Without comments: many an application begins its queries with one.
+                if first_word(query := parameterised(text)) in _READS
+            ),
+            _MOST,
+        )
     )
 
 

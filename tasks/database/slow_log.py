@@ -9,6 +9,7 @@ from tasks.database.log_setting import (
     SETTING,
     find_missing_rights,
     find_obstacles,
+    find_unreadable,
     inspect_log_setting,
 )
 from tasks.database.query_log import LogSlowStatements, StopLogging
@@ -20,6 +21,8 @@ from tasks.guardrails.words import counted
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection, Database
 
+# Without a look at the disk faster statements are logged for no longer than that.
+_FAST_MS, _SHORT_SECONDS = 100, 300
 _COLLECTED_SECONDS = 1.0  # the collector writes what it got a moment later
 
 
@@ -31,11 +34,13 @@ class Log:
         place: Where it is now; None where it cannot be read.
         findings: What stands in the way, with what to do.
         changes: What has them logged for a while; none where they are logged already.
+        measured: Whether it can be measured how much room the server's disk has.
     """
 
     place: LogPlace | None
     findings: tuple[Finding, ...] = ()
     changes: tuple[LogSlowStatements | StopLogging, ...] = ()
+    measured: bool = False
 
 
 @probe
@@ -48,13 +53,16 @@ def find_log(target: str, watch_seconds: int, slower_than_ms: int) -> Log:
         slower_than_ms: What counts as slow, in milliseconds.
 
     Raises:
-        BadInput: They are not logged yet, and no time is given for which they shall be.
+        BadInput: They are not logged yet, and no time is given for which they shall be; or so
+            much might be logged that it fills a disk which cannot be measured.
     """
     database = targets.load(target).database
     with database.connect() as session:
         place, why = find_place(database, session)
         if place is None:
             return Log(None, (_unreadable(why),))
+        if reasons := find_unreadable(session):
+            return Log(None, (_without_texts(reasons),))
         row = session.execute(
             "SELECT setting::float AS in_force FROM pg_settings WHERE name = %s", (SETTING,)
         ).fetchone()
@@ -71,6 +79,9 @@ def find_log(target: str, watch_seconds: int, slower_than_ms: int) -> Log:
                 found=f"watch_seconds=0, {SETTING}={row['in_force'] if row else '?'}.",
                 todo="Say for how long they shall be logged, as watch_seconds=60.",
             )
+        measured = database.free_bytes() is not None
+        if not measured:
+            _insist_on_little(watch_seconds, slower_than_ms)
         return Log(
             place,
             _not_reached(session, database),
@@ -78,6 +89,19 @@ def find_log(target: str, watch_seconds: int, slower_than_ms: int) -> Log:
                 LogSlowStatements(slower_than_ms=slower_than_ms, before=before, place=place),
                 StopLogging(slower_than_ms=slower_than_ms, before=before, seconds=watch_seconds),
             ),
+            measured,
+        )
+
+
+def _insist_on_little(watch_seconds: int, slower_than_ms: int) -> None:
+    """Refuse to log fast statements for long where nobody sees that the disk fills up."""
+    if slower_than_ms < _FAST_MS and watch_seconds > _SHORT_SECONDS:
+        raise BadInput(
+            expected=f"slower_than_ms of {_FAST_MS} or more, or watch_seconds of {_SHORT_SECONDS} "
+            "or less: the room on the server's disk cannot be measured from here.",
+            found=f"slower_than_ms={slower_than_ms}, watch_seconds={watch_seconds}.",
+            todo="Log less, or for a shorter time. Where the server runs on this machine, its data "
+            "directory can be named in the target: then it is measured.",
         )
 
 
@@ -86,6 +110,15 @@ def _unreadable(why: str) -> Finding:
         what="The server's log cannot be read from here.",
         how="pg_current_logfile, logging_collector, the target",
         patch=f"{why[0].upper()}{why[1:]}.",
+    )
+
+
+def _without_texts(reasons: list[str]) -> Finding:
+    return Finding(
+        what=f"Slow statements cannot be read from the server's log: {'; '.join(reasons)}.",
+        how="log_statement, log_min_messages, lc_messages",
+        patch="Change that first, as a superuser by ALTER SYSTEM and SELECT pg_reload_conf(), "
+        "then run again.",
     )
 
 
@@ -112,8 +145,8 @@ def _not_reached(session: Connection, database: Database) -> tuple[Finding, ...]
            FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole,
              unnest(s.setconfig) c
            WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = %s))
-             AND lower(split_part(c, '=', 1)) = %s ORDER BY 1""",
-        (database.name, SETTING),
+             AND lower(split_part(c, '=', 1)) = ANY (%s) ORDER BY 1, 2""",
+        (database.name, [SETTING, "log_statement"]),
     ).fetchall()
     return tuple(
         Finding(

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -14,9 +16,12 @@ from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
 from tasks.database.create_index import CreateIndex, find_made, name_of_index, write_comment
-from tasks.database.index_catalogue import find_covering
+from tasks.database.index_catalogue import find_covering, list_heaps
 from tasks.database.judge_index import JudgeIndex, Measured
+from tasks.database.key_widths import find_long
+from tasks.database.missing_indexes import find_missing_indexes
 from tasks.guardrails.case import Case
+from tasks.guardrails.errors import Transient, WorldMoved
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
@@ -147,7 +152,7 @@ def test_nothing_is_made_without_need(runs: Runs, sandbox: Sandbox) -> None:
 
 
 def make_odd_table(sandbox: Sandbox) -> sql.Composed:
-    """Make a table with odd names; gives a query of it that reads all of it for one row."""
+    """Make a table with odd names; gives a commented query that reads all of it for one row."""
     table, column = sql.Identifier(ODD_TABLE), sql.Identifier(ODD_COLUMN)
     as_owner(
         sandbox,
@@ -161,8 +166,8 @@ def make_odd_table(sandbox: Sandbox) -> sql.Composed:
         sql.SQL("ANALYZE {}").format(table),
     )
     return sql.SQL(
-        "SELECT * FROM {} /* {} */ WHERE {} = {} AND day >= '2024-03-01' ORDER BY 1"
-    ).format(table, sql.SQL(SECRET), column, sql.Literal(SECRET))
+        "/* {} */ SELECT * FROM {} WHERE {} = {} AND day >= '2024-03-01' ORDER BY 1"
+    ).format(sql.SQL(SECRET), table, column, sql.Literal(SECRET))
 
 
 def test_a_slow_query_gets_its_index_and_shows_no_value(runs: Runs, sandbox: Sandbox) -> None:
@@ -187,6 +192,58 @@ def test_a_slow_query_gets_its_index_and_shows_no_value(runs: Runs, sandbox: San
     _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
     assert ended.name == "Remediated", ended.message
     assert indexes(sandbox) == before
+
+
+def test_what_may_be_too_long_is_advised_and_not_made(runs: Runs, sandbox: Sandbox) -> None:
+    """A later row's text may be beyond what an entry holds: no write may fail for our index."""
+    as_owner(
+        sandbox,
+        "CREATE TABLE parcels (id int PRIMARY KEY, code text, day date)",
+        "INSERT INTO parcels SELECT n, 'code ' || n, date '2024-01-01' + n % 300 "
+        "FROM generate_series(1, 30000) n",
+        "ANALYZE parcels",
+    )
+    as_application(sandbox, "SELECT id FROM parcels WHERE code = 'x'")
+    before = indexes(sandbox)
+    case, state = carry_out(runs, sandbox, add_indexes, tables=["parcels"])
+    assert state.name == "Advised", state.message
+    assert indexes(sandbox) == before
+    (row,) = rows_of(case)
+    assert row[0] == "public.parcels (code)"
+    assert "code may be longer than an index can hold" in row[4]
+    (told,) = [one for one in case.stages[0].stage.findings if "2,700 bytes" in one.what]
+    assert 'CREATE INDEX CONCURRENTLY ON "public"."parcels" ("code")' in told.patch
+    as_owner(
+        sandbox,
+        "INSERT INTO parcels SELECT 0, string_agg(md5(n::text), ''), date '2024-01-01' "
+        "FROM generate_series(1, 300) n",
+    )
+
+    as_application(sandbox, "SELECT id FROM parcels WHERE code = 'x' AND day = '2024-02-01'", 50)
+    case, state = carry_out(runs, sandbox, add_indexes, tables=["parcels"])
+    assert state.name == "Remediated", state.message
+    ((_, made),) = [one for one in indexes(sandbox).items() if one[0] not in before]
+    assert str(made[1]).endswith("ON public.parcels USING btree (day)")
+
+
+def test_which_columns_may_be_too_long(sandbox: Sandbox) -> None:
+    """By type and by what all columns of a key may take together, whatever rows are there."""
+    as_owner(
+        sandbox,
+        "CREATE DOMAIN code AS varchar(40)",
+        "CREATE DOMAIN short_code AS code",
+        "CREATE TABLE widths (a text, b varchar, c varchar(100), d varchar(2000), e bytea, "
+        "f jsonb, g int[], h numeric, i uuid, j inet, k date, l short_code, m char(3), n bit(9), "
+        "o varchar(600), p timestamptz, q varchar(9)[], r daterange)",
+    )
+    with targets.load("sandbox").database.connect() as session:
+        (heap,) = [one for one in list_heaps(session) if one.name == "widths"]
+        for column in "abdefgq":
+            assert find_long(session, heap, (column,)) == (column,)
+        for column in "chijklmnopr":
+            assert find_long(session, heap, (column,)) == ()
+        assert find_long(session, heap, ("o", "c", "i")) == ("o",)
+        assert find_long(session, heap, ("a", "i", "k")) == ("a",)
 
 
 def test_an_index_that_does_not_help_is_dropped_again(runs: Runs, sandbox: Sandbox) -> None:
@@ -233,6 +290,14 @@ def test_a_table_that_is_not_there(runs: Runs, sandbox: Sandbox) -> None:
     assert state.name == "Refused", state.message
     assert "'projcts': no such table" in (state.message or "")
     assert indexes(sandbox) == before
+
+
+def test_a_locked_table_is_not_waited_for(sandbox: Sandbox) -> None:
+    """Its size waits for the lock: a second, and it may be tried again."""
+    with sandbox.connect() as holder, holder.transaction():
+        holder.execute("LOCK TABLE projects")
+        with pytest.raises(Transient, match="lock timeout"):
+            find_missing_indexes("sandbox", 3, None, ID)
 
 
 def test_a_table_of_somebody_else_is_advised(runs: Runs, sandbox: Sandbox) -> None:
@@ -345,6 +410,45 @@ def test_an_index_that_somebody_else_made_meanwhile_is_enough(sandbox: Sandbox) 
     assert judged.observe(work).standing is Standing.AFTER
     made.revert(work)
     assert indexes(sandbox) == before
+
+
+def test_one_that_somebody_else_made_after_ours_was_begun(sandbox: Sandbox) -> None:
+    """Ours is built beside it: it is no reason to undo everything else; an undo leaves theirs."""
+    made, _, work = wanted(sandbox)
+    begun = replace(work, begun_at=datetime.now(UTC))
+    as_owner(sandbox, f"CREATE INDEX {LOST} ON actuals (worker_id)")
+    before = indexes(sandbox)
+    assert made.observe(begun).standing is Standing.BEFORE
+    made.apply(begun)
+    assert made.observe(begun).standing is Standing.AFTER
+    assert set(indexes(sandbox)) == {*before, made.name}
+    made.revert(begun)
+    assert indexes(sandbox) == before
+
+
+def test_a_table_that_went_after_it_was_begun(sandbox: Sandbox) -> None:
+    """An undo ends where there is no index; building it again says that the table is gone."""
+    as_owner(sandbox, "CREATE TABLE passing (a int)")
+    with sandbox.connect() as session:
+        row = session.execute("SELECT 'passing'::regclass::oid::int").fetchone()
+    assert row
+    made = CreateIndex(
+        schema_name="public",
+        name=name_of_index("passing", ("a",), ID, 1),
+        table="passing",
+        table_oid=row[0],
+        equal=("a",),
+        why="a test",
+    )
+    work = Work(target="sandbox", remediation=ID)
+    begun = replace(work, begun_at=datetime.now(UTC))
+    made.apply(begun)
+    as_owner(sandbox, "DROP TABLE passing")
+    assert made.observe(work).standing is Standing.OTHER
+    made.revert(begun)
+    assert made.observe(begun).standing is Standing.BEFORE
+    with pytest.raises(WorldMoved, match="it is gone, or another table has its name"):
+        made.apply(begun)
 
 
 def test_the_name_of_something_else_is_left_alone(sandbox: Sandbox) -> None:

@@ -5,7 +5,7 @@ import pytest
 from flows.performance.explain_queries import explain_queries
 from infra.sandbox.services import Sandbox
 from tasks.database.query_plans import explain
-from tasks.guardrails.errors import BadInput, PreconditionFailed
+from tasks.guardrails.errors import BadInput, PreconditionFailed, RemediationError
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection
 from tasks.platforms.sandbox.target import SandboxTarget
@@ -111,6 +111,8 @@ REFUSED = (
     "SELECT 'a\x00b'",
     "SELECT * FROM no_such_table",
     "SELECT * FROM projects WHERE $1 IS NULL",
+    "SELECT no_such_schema.something(1)",
+    f"SELECT {', '.join(['1'] * 1700)}",
 )
 
 
@@ -132,6 +134,42 @@ def test_a_refused_query_ends_the_run(runs: Runs, sandbox: Sandbox) -> None:
     _, state = carry_out(runs, sandbox, explain_queries, query=query)
     assert state.name == "Refused", state.message
     assert "cannot insert multiple commands" in (state.message or "")
+
+
+QUOTED = (
+    f"SELECT * FROM projects WHERE id = '{SECRET}'",
+    f"SELECT '{SECRET}'::int",
+    f"SELECT '{SECRET}'::regclass",
+    f"SELECT '\"{SECRET}\"'::regclass",
+    f"SELECT '{SECRET}",
+    f"SELECT 1 WHERE '{SECRET}' '{SECRET}'",
+    f"SELECT * FROM no_such_table WHERE a = '{SECRET}'",
+    f"SELECT no_such_schema.something('{SECRET}')",
+    f"SELECT quotes('{SECRET}')",
+    f"SELECT hides('{SECRET}')",
+)
+
+
+def test_an_error_quotes_no_value(sandbox: Sandbox) -> None:
+    """Neither what the server says nor the lines of the statement that it shows get through."""
+    with sandbox.connect() as session:
+        session.execute("SET ROLE planner")
+        for name, raised in (("quotes", "a"), ("hides", "'no row'")):
+            session.execute(
+                f"CREATE FUNCTION {name}(a text) RETURNS int IMMUTABLE LANGUAGE plpgsql AS "
+                f"$$ BEGIN RAISE EXCEPTION '%', {raised}; END $$".encode()
+            )
+    with database() as session:
+        for statement in QUOTED:
+            with pytest.raises(RemediationError) as caught:
+                explain(session, statement)
+            assert SECRET.lower() not in str(caught.value).lower(), statement
+            assert "LINE" not in str(caught.value), statement
+            assert caught.value.__suppress_context__, statement
+        with pytest.raises(BadInput, match=r'relation "no_such_table" does not exist'):
+            explain(session, QUOTED[6])
+        with pytest.raises(BadInput, match=r"syntax error .*at its character 8\)"):
+            explain(session, "SELECT ,")
 
 
 def test_parameters_are_not_taken_for_nulls(sandbox: Sandbox) -> None:

@@ -17,10 +17,13 @@ from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
 from tasks.database.log_place import LogPlace
+from tasks.database.log_setting import find_unreadable
 from tasks.database.query_log import LogSlowStatements, StopLogging
 from tasks.guardrails.case import Case
+from tasks.guardrails.errors import WorldMoved
 from tasks.guardrails.plan import Finding, Standing, Work
 from tasks.platforms import targets
+from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
@@ -363,6 +366,27 @@ def test_slow_statements_are_logged_for_a_while(runs: Runs, logged: Sandbox, bef
     assert snapshot(logged, without_load=True) == original
 
 
+def test_a_disk_that_cannot_be_measured(
+    runs: Runs, logged: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said, and not promised to stop early; fast statements are not logged for long."""
+    written = auto_conf(logged)
+    case, _ = carry_out(runs, logged, find_slow_queries, source="log", watch_seconds=1)
+    assert "It stops early" in " ".join(case.stages[0].stage.notes)
+    monkeypatch.setattr(PostgreSQL, "free_bytes", lambda _self: None)
+    given = {"source": "log", "slower_than_ms": 99}
+    case, state = carry_out(runs, logged, find_slow_queries, watch_seconds=301, **given)
+    assert state.name == "Refused", state.message
+    assert "cannot be measured" in (state.message or "")
+    assert case.of_kind("begun") == []
+    case, state = carry_out(runs, logged, find_slow_queries, watch_seconds=1, **given)
+    assert state.name == "Remediated", state.message
+    notes = " ".join(case.stages[0].stage.notes)
+    assert "cannot be measured" in notes
+    assert "It stops early" not in notes
+    assert auto_conf(logged) == written
+
+
 def fill_without_statistics(sandbox: Sandbox) -> None:
     """Make the tables where pg_stat_statements is not there to forget."""
     with sandbox.connect() as session:
@@ -408,6 +432,18 @@ def test_what_a_kill_leaves_is_recognised_and_put_back(logged: Sandbox, tmp_path
     set_before(logged, "9s")
     assert start.observe(work).standing is Standing.OTHER
     assert "9s in postgresql.auto.conf" in start.observe(work).detail
+
+
+def test_a_value_that_somebody_wrote_in_the_window_stays(logged: Sandbox, tmp_path: Path) -> None:
+    """It is neither ours nor the one before: it is told and not overwritten."""
+    start, stop, work = changes_of("abcdefghij", tmp_path)
+    start.apply(work)
+    set_before(logged, "9s")
+    with pytest.raises(WorldMoved, match=r"9s in postgresql\.auto\.conf"):
+        stop.apply(work)
+    with pytest.raises(WorldMoved, match=r"9s in postgresql\.auto\.conf"):
+        start.revert(work)
+    assert "log_min_duration_statement = '9s'" in auto_conf(logged)
 
 
 def test_killed_in_the_window_it_is_put_back(
@@ -463,6 +499,45 @@ def test_what_is_logged_already_is_only_read(runs: Runs, sandbox: Sandbox) -> No
         with sandbox.connect() as session:
             session.execute("ALTER SYSTEM RESET log_min_duration_statement")
             session.execute("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("log_statement", "all", "their durations without their texts"),
+        ("log_statement", "mod", "their durations without their texts"),
+        ("log_min_messages", "fatal", "no durations are logged at all"),
+    ],
+)
+def test_a_log_without_texts_is_told_before(
+    runs: Runs, logged: Sandbox, name: str, value: str, reason: str
+) -> None:
+    """Nothing would be found after the wait: it is said which setting is why, and nothing set."""
+    with logged.connect() as session:
+        session.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
+        session.execute("SELECT pg_reload_conf()")
+    written = auto_conf(logged)
+    try:
+        case, state = carry_out(
+            runs, logged, find_slow_queries, source="log", watch_seconds=1, slower_than_ms=1
+        )
+        assert state.name == "Advised", state.message
+        (told,) = [one for one in findings(case) if f"{name} is {value}" in one.what]
+        assert reason in told.what
+        assert case.of_kind("begun") == []
+        assert auto_conf(logged) == written
+    finally:
+        with logged.connect() as session:
+            session.execute(f"ALTER SYSTEM RESET {name}".encode())
+            session.execute("SELECT pg_reload_conf()")
+
+
+def test_a_log_that_has_texts_is_taken(sandbox: Sandbox) -> None:
+    """A sandbox's log has them, also where DDL is logged before it runs."""
+    use(sandbox, limited=False)
+    for value in ("none", "ddl"):
+        with targets.load("sandbox").database.connect(log_statement=value) as session:
+            assert find_unreadable(session) == []
 
 
 @contextmanager

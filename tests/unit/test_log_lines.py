@@ -85,6 +85,38 @@ def test_prefixes(prefix: str, before: str) -> None:
     assert found.database == ("planner" if "%d" in prefix else None)
 
 
+@pytest.mark.parametrize("prefix", ["", "%a ", "%m [%p] %u@%d %a "])
+def test_a_literal_that_looks_like_an_entry_is_none(prefix: str) -> None:
+    """What the server has shifted goes on with the entry, whatever stands in it."""
+    before = prefix.replace("%m", "2026-11-26 14:00:00.123 UTC")
+    for name, value in {"%p": "41", "%u": "planner", "%d": "planner", "%a": "api"}.items():
+        before = before.replace(name, value)
+    lie = f"{before}LOG:  duration: 9.5 ms  statement: SELECT 2"
+    text = f"{before}LOG:  duration: 1.5 ms  statement: SELECT '\n\t{lie}\n\t'\n"
+    assert list(parse(text, "stderr", prefix)) == [
+        Logged(
+            f"SELECT '\n{lie}\n'",
+            1.5,
+            "planner" if "%d" in prefix else None,
+            "planner" if "%u" in prefix else None,
+            "api" if "%a" in prefix else None,
+        )
+    ]
+
+
+def test_a_long_line_that_is_no_entry_is_passed_over() -> None:
+    """It is not tried at each of its characters in turn for each piece of the prefix."""
+    noise = "a b " * 100_000
+    text = f"{noise}\n1 2 LOG:  duration: 1.5 ms  statement: SELECT 1\n"
+    assert [one.text for one in parse(text, "stderr", "%a %h ")] == ["SELECT 1"]
+
+
+def test_an_entry_with_its_code_is_found() -> None:
+    """So the server writes it where log_error_verbosity is verbose."""
+    text = "41 LOG:  00000: duration: 1.5 ms  statement: SELECT 1\n41 LOCATION:  exec, x.c:1\n"
+    assert [one.text for one in parse(text, "stderr", "%p ")] == ["SELECT 1"]
+
+
 def test_lines_of_no_session_fit_as_well() -> None:
     """Behind %q a process that is no session writes nothing."""
     text = "41 LOG:  duration: 1.5 ms  statement: SELECT 1\n"
