@@ -134,7 +134,7 @@ def test_the_ui_asks_for_the_password(home: Path) -> None:
         page.goto(f"{ui}/deployments")
         page.locator("input[type=password]").fill(password.read(home))
         page.keyboard.press("Enter")
-        page.get_by_role("link", name="reap-remediations", exact=True).first.wait_for()
+        page.get_by_role("link", name="back-up-database", exact=True).first.wait_for()
 
 
 def test_the_host_is_kept_until_another_is_chosen(home: Path) -> None:
