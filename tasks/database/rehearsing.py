@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 from tasks.database.catalogue import DatabaseFacts, elsewhere, find_database
-from tasks.database.lock_watch import BY_ROLE, LockWatch
+from tasks.database.lock_queries import BY_ROLE
+from tasks.database.lock_watch import LockWatch
 from tasks.database.marks import Mark, read_mark, write_mark
 from tasks.database.measured import Measured, as_text, from_text
 from tasks.database.migration_locks import options, prove_lock_timeout, server_version
