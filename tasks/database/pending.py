@@ -24,7 +24,8 @@ class Script:
 
     Args:
         statements: Its statements without BEGIN, COMMIT, and the version table's own.
-        in_transaction: Whether all of it is one transaction, as far as the SQL says.
+        in_transaction: Whether all of it is one transaction, as far as the SQL says; what
+            cannot be shown is not known to be.
         problem: Why it cannot be shown, '' where it can.
     """
 
@@ -117,11 +118,11 @@ def _script(system: System, before: str, after: str) -> Script:
     done = system.application.run([*command, "--sql"], {})
     if done.status:
         said = what_it_said(done, (), system.application.settings())
-        return Script(problem=f"it cannot be written as SQL: {said}")
+        return Script(in_transaction=False, problem=f"it cannot be written as SQL: {said}")
     try:
         every = pglast.split(done.output)
     except pglast.Error as error:
-        return Script(problem=f"its SQL cannot be read: {error.args[0]}")
+        return Script(in_transaction=False, problem=f"its SQL cannot be read: {error.args[0]}")
     bare = [(one, _first_words(one)) for one in every]
     commits = sum(words.startswith("COMMIT") for _, words in bare)
     own = (f"UPDATE {settings.version_table}", f"INSERT INTO {settings.version_table}")
