@@ -102,9 +102,7 @@ class ApplyRevision(Change):
         while True:
             attempt += 1
             try:
-                if not proved:
-                    self._prove(system)
-                    proved = True
+                proved = proved or self._prove(system)
                 done, watch = self._try(system)
                 if done.status == 0:
                     return self._how_it_went(attempt, watch) + self._tell_invalid(system, invalid)
@@ -146,13 +144,14 @@ class ApplyRevision(Change):
             "PGOPTIONS": options(version, seconds, given, patience),
         }
 
-    def _prove(self, system: System) -> None:
+    def _prove(self, system: System) -> bool:
         """Prove where it lands and that it gives up on a lock, while nothing is at stake."""
         settings = settings_of(system)
         with system.database.connect(self.live) as session:
             table = find_version_table(session, settings.version_table)
         given = self._environment(system, in_transaction=True)  # else it would wait for ever
         prove_lock_timeout(system, settings, self.live, table, self.before, given)
+        return True
 
     def _try(self, system: System) -> tuple[Completed, LockWatch]:
         settings = settings_of(system)
@@ -173,9 +172,9 @@ class ApplyRevision(Change):
                 _PATIENCE_SECONDS,
                 lambda: system.database.connect(self.live),
             )
-            environment = self._environment(system, in_transaction=self.in_transaction)
+            given = self._environment(system, in_transaction=self.in_transaction)
             with watch:
-                done = system.application.run(command, environment)
+                done = system.application.run(command, given)
         return done, watch
 
     def _insist_on_rollback(
