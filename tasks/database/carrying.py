@@ -11,8 +11,9 @@ from tasks.database.carry_journal import drop_journal, take_journal
 from tasks.database.carry_marks import KIND, note_carrying
 from tasks.database.carry_sides import Sessions
 from tasks.database.carry_statements import numbers_in_order, take_former, write_rows
-from tasks.database.carry_trial import find_refused, is_refusal, told_without_values
+from tasks.database.carry_trial import find_refused
 from tasks.database.kept_rows import CHANGED_IN_BOTH, Compared, Later, Left
+from tasks.database.refusals import is_refusal, told_without_values, without_values
 from tasks.database.row_moves import load_rows, remove_misfits, take_out
 from tasks.database.sequences import raise_sequences, read_sequences
 from tasks.guardrails import faults
@@ -51,6 +52,11 @@ def carry(sessions: Sessions, compared: Compared, kept_oid: int, remediation: st
         PreconditionFailed: Live refuses the rows together, and none of them by itself.
         Transient: A lock was not had in time; nothing was changed.
     """
+    with without_values("No row was carried over."):
+        return _carry(sessions, compared, kept_oid, remediation)
+
+
+def _carry(sessions: Sessions, compared: Compared, kept_oid: int, remediation: str) -> Carried:
     tables = {number: one for number, one in enumerate(compared.tables) if one.new or one.changed}
     refused: dict[tuple[int, str], str] = {}
     # Before: rows that were numbered right before the swap are ahead of live's sequences.
@@ -82,7 +88,10 @@ def find_misfits(kept: Connection, live: Connection, compared: Compared) -> tupl
         The rows with the reason.
     """
     tables = {number: one for number, one in enumerate(compared.tables) if one.new or one.changed}
-    with live.transaction(force_rollback=True):
+    with (
+        without_values("Nothing was written to live."),
+        live.transaction(force_rollback=True),
+    ):
         load_rows(kept, live, tables)
         found = remove_misfits(live, {number: one.shape for number, one in tables.items()})
     return _left(found, tables)

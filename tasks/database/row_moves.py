@@ -114,7 +114,11 @@ def load_rows(kept: Connection, live: Connection, tables: Mapping[int, Later]) -
             "SELECT {} FROM ONLY {} AS t WHERE {} IN (SELECT key FROM pg_temp.remedy_wanted)"
         ).format(one.shape.listed("t"), one.shape.table, one.shape.key_of("t"))
         move(kept, query, live, goal, one.shape)
+        live.execute(
+            sql.SQL("CREATE INDEX ON {} ({})").format(goal, one.shape.listed("", one.shape.key))
+        )
         live.execute(sql.SQL("ANALYZE {}").format(goal))
+    live.execute(sql.SQL("ANALYZE {}").format(KEYS))
 
 
 def remove_misfits(live: Connection, tables: Mapping[int, Shape]) -> dict[tuple[int, str], str]:

@@ -258,6 +258,31 @@ def test_a_trigger_that_refuses_a_row_keeps_no_other_out(runs: Runs, sandbox: Sa
     assert "Forbidden" not in notes
 
 
+def test_many_rows_are_not_tried_for_ever(
+    runs: Runs, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they are not found in time users' rows are let go, and nothing is carried over."""
+    back_up(runs, sandbox)
+    with logged_in(sandbox) as client:
+        create(client, "programs", name="Forbidden")
+    restored(runs, sandbox)
+    with sandbox.connect() as session:
+        session.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "RAISE 'no %', NEW.name; END $$"
+        )
+        session.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON programs FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    monkeypatch.setattr("tasks.database.carry_trial._LONGEST_SECONDS", 0.001)
+    before = snapshot(sandbox)
+    case, state = carry_out(runs, sandbox, carry_over_rows)
+    assert state.name == "Undone", state.message
+    assert "too many rows are refused" in (state.message or "")
+    assert snapshot(sandbox) == before
+    assert "Forbidden" not in "".join(str(entry.facts) for entry in case.entries)
+
+
 def test_what_a_user_changed_since_stays_in_an_undo(runs: Runs, sandbox: Sandbox) -> None:
     """It is left as the user wrote it, with what it hangs on, and the undo names it."""
     back_up(runs, sandbox)
