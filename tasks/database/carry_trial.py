@@ -33,7 +33,6 @@ def find_refused(sessions: Sessions, tables: Mapping[int, Later]) -> dict[tuple[
         PreconditionFailed: There are too many of them to be found in time.
     """
     live, shapes = sessions.live, {number: one.shape for number, one in tables.items()}
-    found: dict[tuple[int, str], str] = {}
     with live.transaction(force_rollback=True):
         live.execute("SET CONSTRAINTS ALL IMMEDIATE")
         load_rows(sessions.kept, live, tables)
@@ -41,21 +40,34 @@ def find_refused(sessions: Sessions, tables: Mapping[int, Later]) -> dict[tuple[
         live.execute(
             sql.SQL("SET LOCAL statement_timeout = {}").format(f"{_LONGEST_SECONDS * 1000:.0f}ms")
         )
-        trial = _Trial(sessions)
-        for number in numbers_in_order(live, shapes):
-            take_former(sessions, number, shapes[number])
-            waiting = [
-                key
-                for key in (*tables[number].new, *tables[number].changed)
-                if (number, key) not in misfits
-            ]
-            while waiting:  # one may have to wait for another of its table
-                why = trial.find(number, shapes[number], waiting)
-                left = [key for key in waiting if key in why]
-                if left == waiting:
-                    found |= {(number, key): why[key] for key in left}
-                    break
-                waiting = left
+        try:
+            return _find(sessions, tables, misfits)
+        except RemediationError as error:
+            if sqlstate(error) == _OUT_OF_TIME:
+                raise _too_many() from None
+            raise
+
+
+def _find(
+    sessions: Sessions, tables: Mapping[int, Later], misfits: Mapping[tuple[int, str], str]
+) -> dict[tuple[int, str], str]:
+    found: dict[tuple[int, str], str] = {}
+    trial = _Trial(sessions)
+    shapes = {number: one.shape for number, one in tables.items()}
+    for number in numbers_in_order(sessions.live, shapes):
+        take_former(sessions, number, shapes[number])
+        waiting = [
+            key
+            for key in (*tables[number].new, *tables[number].changed)
+            if (number, key) not in misfits
+        ]
+        while waiting:  # one may have to wait for another of its table
+            why = trial.find(number, shapes[number], waiting)
+            left = [key for key in waiting if key in why]
+            if left == waiting:
+                found |= {(number, key): why[key] for key in left}
+                break
+            waiting = left
     return found
 
 
@@ -90,8 +102,6 @@ class _Trial:
             with self._live.transaction():
                 self._live.execute(statement)
         except RemediationError as error:
-            if sqlstate(error) == _OUT_OF_TIME:
-                raise _too_many() from None
             if not is_refusal(error):
                 raise
             return f"live refuses it ({reason_of(error)})"
