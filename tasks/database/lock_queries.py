@@ -3,10 +3,11 @@
 Source: PostgreSQL manual 54.12 (pg_locks), 28.2.3 (pg_stat_activity).
 """
 
-# The sessions of a role that only the migration has.
+# The sessions of a role that only the migration has. Who may not see a session's start and
+# type (pg_monitor) sees none there.
 BY_ROLE = """
     SELECT pid, backend_start FROM pg_stat_activity
-    WHERE usename = %(role)s AND backend_type = 'client backend'"""
+    WHERE usename = %(role)s AND coalesce(backend_type, 'client backend') = 'client backend'"""
 # Alembic reads its table in the transaction in which it migrates; the application never does.
 BY_VERSION_TABLE = """
     SELECT l.pid, a.backend_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
@@ -17,7 +18,7 @@ BY_VERSION_TABLE = """
 HELD = """
     SELECT l.relation::bigint AS oid, l.mode, l.granted
     FROM unnest(%(pids)s::int[], %(starts)s::timestamptz[]) AS p(pid, start)
-      JOIN pg_stat_activity a ON a.pid = p.pid AND a.backend_start = p.start
+      JOIN pg_stat_activity a ON a.pid = p.pid AND a.backend_start IS NOT DISTINCT FROM p.start
       JOIN pg_locks l ON l.pid = p.pid
     WHERE NOT l.granted OR l.locktype = 'relation'
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
@@ -36,7 +37,7 @@ QUEUED = """
 END = """
     SELECT pg_terminate_backend(a.pid)
     FROM unnest(%(pids)s::int[], %(starts)s::timestamptz[]) AS p(pid, start)
-      JOIN pg_stat_activity a ON a.pid = p.pid AND a.backend_start = p.start"""
+      JOIN pg_stat_activity a ON a.pid = p.pid AND a.backend_start IS NOT DISTINCT FROM p.start"""
 # An index or a TOAST table is its table's: who reads the one needs the other.
 TABLES = """
     SELECT c.oid::bigint AS oid, format('%I.%I', n.nspname, t.relname) AS name

@@ -102,7 +102,7 @@ class LockWatch(threading.Thread):
         tables = session.execute(sql.SQL(TABLES)).fetchall()
         self._tables = {row["oid"]: row["name"] for row in tables if row["name"] != version_table}
         self._ended = threading.Event()
-        self._starts: dict[int, datetime] = {}
+        self._starts: dict[int, datetime | None] = {}
         self._first = self._last = 0.0
         self._stretches: dict[tuple[str, bool], _Stretch] = {}
         self._queued_since = self._waits_since = -1.0
