@@ -68,6 +68,7 @@ ONLY_IN_LIVE = """DO $$ BEGIN IF current_database() = 'planner' THEN {does}; END
 TORN = f"""with op.get_context().autocommit_block():
     op.execute("CREATE INDEX CONCURRENTLY ix_torn ON workers (name)")
 op.execute("{ONLY_IN_LIVE.format(does="RAISE 'only here'")}")"""
+NAMES_ROLE = 'op.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")'
 WAITS_TORN = """with op.get_context().autocommit_block():
     op.execute("CREATE INDEX CONCURRENTLY ix_torn ON workers (name)")"""
 # Commits on its way, and gives up on its lock by itself.
@@ -459,6 +460,18 @@ def test_what_cannot_be_read_as_sql_is_not_taken_for_one_transaction(shipped: Sh
     assert scripts["aa01"].problem
     assert not scripts["aa01"].in_transaction
     assert "Unread, so treated like that: aa01" in describe_scripts(scripts)[0].what
+
+
+def test_a_role_that_the_copy_names_goes_with_it(runs: Runs, shipped: Shipped) -> None:
+    """A default privilege of it keeps it from being dropped before the copy is."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, NAMES_ROLE)
+    shipped.ship("bb02", "aa01", ADDS_COLUMN.format(column="colour"))
+    _, state = apply(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert shipped.at() == ("bb02",)
+    assert left_over(sandbox) == []
 
 
 def test_a_torn_revision_is_tried_once(shipped: Shipped) -> None:
