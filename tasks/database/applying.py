@@ -3,6 +3,7 @@
 import random
 import time
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar
 
 from tasks.database.lock_queries import BY_VERSION_TABLE
@@ -41,6 +42,7 @@ class ApplyRevision(Change):
         before: The revision before.
         after: The revision.
         in_transaction: Whether it is one transaction, so that a failure leaves nothing.
+        script: The sha256 of its statements as rehearsed, '' where unknown.
         cut_after: Seconds that others may wait for it at a stretch; then it is ended.
         statement_seconds: How long one of its statements may take.
     """
@@ -55,6 +57,7 @@ class ApplyRevision(Change):
     before: str
     after: str
     in_transaction: bool = True
+    script: str = ""
     cut_after: float
     statement_seconds: float
 
@@ -119,9 +122,9 @@ class ApplyRevision(Change):
 
     def _how_it_went(self, attempt: int, watch: LockWatch) -> str:
         many = f"at attempt {attempt}" if attempt > 1 else "at once"
-        held = [one.sentence for one in watch.held if one.stalls]
+        held = "; ".join(one.sentence for one in watch.held if one.stalls)
         unseen = f"; not watched to its end: {watch.failure}" if watch.failure else ""
-        return f"{many}; {'; '.join(held) or 'no lock seen that users wait for'}{unseen}"
+        return f"{many}; {held or 'no lock seen that users wait for'}{unseen}"
 
     def _tell_invalid(self, system: System, before: frozenset[str]) -> str:
         if self.in_transaction:
@@ -163,15 +166,9 @@ class ApplyRevision(Change):
                 "since": _now(beside.execute("SELECT clock_timestamp() AS now").fetchone()),
                 "ours": [beside.info.backend_pid],
             }
-            watch = LockWatch(
-                beside,
-                BY_VERSION_TABLE,
-                parameters,
-                table,
-                self.cut_after,
-                _PATIENCE_SECONDS,
-                lambda: system.database.connect(self.live),
-            )
+            again = partial(system.database.connect, self.live)
+            bounds = (self.cut_after, _PATIENCE_SECONDS)
+            watch = LockWatch(beside, BY_VERSION_TABLE, parameters, table, *bounds, again)
             given = self._environment(system, in_transaction=self.in_transaction)
             with watch:
                 done = system.application.run(command, given)

@@ -1,5 +1,6 @@
 """Which revisions a database has still to get, and what each would do, as SQL."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +33,13 @@ class Script:
     statements: tuple[str, ...] = ()
     in_transaction: bool = True
     problem: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the statements; '' where it cannot be read."""
+        if self.problem:
+            return ""
+        return hashlib.sha256("\0".join(self.statements).encode()).hexdigest()
 
     @property
     def shown(self) -> tuple[str, ...]:

@@ -214,6 +214,7 @@ def plan_rehearsal(
                 before=at,
                 after=one.name,
                 in_transaction=scripts[one.name].in_transaction,
+                script=scripts[one.name].digest,
             )
         )
         at = one.name

@@ -61,6 +61,7 @@ class RehearseRevision(_OnCopy):
         before: The revision before.
         after: The revision.
         in_transaction: Whether it is one transaction, so that a failure leaves nothing.
+        script: The sha256 of its statements as planned, '' where unknown.
     """
 
     kind: ClassVar[str] = "database.rehearse_revision"
@@ -72,6 +73,7 @@ class RehearseRevision(_OnCopy):
     before: str
     after: str
     in_transaction: bool = True
+    script: str = ""
 
     @property
     def title(self) -> str:
