@@ -481,3 +481,21 @@ def test_a_second_time_finds_nothing_more(runs: Runs, sandbox: Sandbox) -> None:
     assert "alembic_version" not in str(case.stages[1].stage.findings)
     assert "remedy_" not in str(again.stages[1].stage.findings)
     assert (snapshot(sandbox), doors(sandbox)) == (after, closed)
+
+
+def test_what_was_carried_over_and_deleted_since_stays_deleted(
+    runs: Runs, sandbox: Sandbox
+) -> None:
+    """A second time does not bring back what users have deleted after the first."""
+    back_up(runs, sandbox)
+    with logged_in(sandbox) as client:
+        stays, gone = (create(client, "programs", name=name) for name in ("Stays", "Goes"))
+        restored(runs, sandbox)
+        _, state = carry_out(runs, sandbox, carry_over_rows)
+        assert state.name == "Remediated", state.message
+        assert client.delete(f"/programs/{gone['id']}").is_success
+        again, state = carry_out(runs, sandbox, carry_over_rows)
+        assert state.name == "Remediated", state.message
+        answers = [client.get(f"/programs/{one['id']}").status_code for one in (stays, gone)]
+    assert answers == [200, 404]
+    assert listed(again)["public.programs", gone["id"]].startswith("was carried over before")
