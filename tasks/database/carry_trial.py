@@ -7,9 +7,10 @@ from psycopg import sql
 
 from tasks.database.carry_sides import Sessions
 from tasks.database.carry_statements import numbers_in_order, take_former, write_rows
-from tasks.database.kept_rows import Later
+from tasks.database.kept_rows import Later, Uncertain
+from tasks.database.misfits import remove_misfits
 from tasks.database.refusals import is_refusal, reason_of
-from tasks.database.row_moves import load_rows, remove_misfits
+from tasks.database.row_moves import load_rows
 from tasks.database.table_shapes import Shape
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.platforms.postgresql import sqlstate
@@ -19,12 +20,15 @@ _LONGEST_SECONDS = 20.0
 _OUT_OF_TIME = "57014"
 
 
-def find_refused(sessions: Sessions, tables: Mapping[int, Later]) -> dict[tuple[int, str], str]:
+def find_refused(
+    sessions: Sessions, tables: Mapping[int, Later], uncertain: Sequence[Uncertain]
+) -> dict[tuple[int, str], str]:
     """Try the rows, all of it rolled back, and say which live refuses, and why.
 
     Args:
         sessions: The sessions.
         tables: What is later, by number.
+        uncertain: Rows of live to which none of these is to be attached.
 
     Returns:
         The reason by number of the table and key.
@@ -36,7 +40,7 @@ def find_refused(sessions: Sessions, tables: Mapping[int, Later]) -> dict[tuple[
     with live.transaction(force_rollback=True):
         live.execute("SET CONSTRAINTS ALL IMMEDIATE")
         load_rows(sessions.kept, live, tables)
-        misfits = remove_misfits(live, shapes)
+        misfits = remove_misfits(live, shapes, uncertain)
         live.execute(
             sql.SQL("SET LOCAL statement_timeout = {}").format(f"{_LONGEST_SECONDS * 1000:.0f}ms")
         )

@@ -102,6 +102,7 @@ def _compare(
     new: list[str] = []
     changed: list[str] = []
     left: list[Left] = []
+    uncertain: list[str] = []
     carried = read_landed(pair.live, shape, landed, missing) if missing else frozenset()
     for key in missing:
         why = _CARRIED if key in carried else ""
@@ -111,10 +112,17 @@ def _compare(
     for key in sorted(kept.keys() & live.keys()):
         if kept[key]["hash"] != live[key]["hash"]:
             why = _why_not_changed(kept[key], live[key])
+            made = (kept[key]["created"], live[key]["created"])
+            uncertain += [key] if why == CHANGED_IN_BOTH and not _is_one(*made) else []
             changed += [] if why else [key]
             left += [Left(shape.shown, key, why)] if why else []
     gone = sum(not live[key]["newer"] for key in live.keys() - kept.keys())
-    return Later(shape, tuple(new), tuple(changed), tuple(left), gone)
+    return Later(shape, tuple(new), tuple(changed), tuple(left), gone, tuple(uncertain))
+
+
+def _is_one(kept: float | None, live: float | None) -> bool:
+    """Say whether rows of one key were made at one moment, so are one row."""
+    return kept is not None and kept == live
 
 
 def _why_not_new(row: Mapping[str, Any], taken: datetime | None, *, intact: bool) -> str:

@@ -499,3 +499,28 @@ def test_what_was_carried_over_and_deleted_since_stays_deleted(
         answers = [client.get(f"/programs/{one['id']}").status_code for one in (stays, gone)]
     assert answers == [200, 404]
     assert listed(again)["public.programs", gone["id"]].startswith("was carried over before")
+
+
+def test_nothing_is_attached_to_another_row_of_the_same_key(runs: Runs, sandbox: Sandbox) -> None:
+    """Where live has given a key again since, what pointed at the former row is left."""
+    with sandbox.connect() as session:
+        session.execute(
+            f"""SET ROLE {sandbox.settings.application_user};
+            CREATE TABLE parents (id int PRIMARY KEY, name text);
+            CREATE TABLE children (id int PRIMARY KEY, parent int REFERENCES parents);
+            INSERT INTO parents VALUES (1, 'in the backup')"""
+        )
+    back_up(runs, sandbox)
+    with sandbox.connect() as session:
+        session.execute("INSERT INTO parents VALUES (2, 'kept')")
+        session.execute("INSERT INTO children VALUES (1, 1), (2, 2)")
+    restored(runs, sandbox)
+    with sandbox.connect() as session:
+        session.execute("INSERT INTO parents VALUES (2, 'of another user')")
+    case, state = carry_out(runs, sandbox, carry_over_rows)
+    assert state.name == "Remediated", state.message
+    with sandbox.connect() as session:
+        assert session.execute("SELECT id, parent FROM children").fetchall() == [(1, 1)]
+    why = listed(case)
+    assert "changed in both" in why["public.parents", "2"]
+    assert "may be another row in live (children_parent_fkey)" in why["public.children", "2"]
