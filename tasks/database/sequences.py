@@ -69,7 +69,7 @@ def raise_sequences(session: Connection, values: dict[tuple[str, str], int]) -> 
 def _read(session: Connection) -> list[dict[str, Any]]:
     return session.execute(
         """SELECT s.schemaname AS schema, s.sequencename AS name, s.last_value AS value,
-             s.increment_by < 0 AS down, has_schema_privilege(n.oid, 'USAGE')
+             s.start_value AS start, s.increment_by < 0 AS down, has_schema_privilege(n.oid, 'USAGE')
                AND has_table_privilege(c.oid, 'UPDATE')
                AND has_table_privilege(c.oid, 'SELECT') AS may_set
            FROM pg_sequences s JOIN pg_namespace n ON n.nspname = s.schemaname
@@ -90,8 +90,12 @@ def _behind_of(
     for row in rows:
         key = (row["schema"], row["name"])
         wanted = values.get(key)
-        own = row["value"]
-        if wanted is not None and (own is None or (wanted < own if row["down"] else wanted > own)):
+        if wanted is None:
+            continue
+        down, own = row["down"], row["value"]
+        if own is None:  # unused: its first number is the start
+            own = row["start"] + (1 if down else -1)
+        if wanted < own if down else wanted > own:
             found.append((key, wanted))
     return found
 
