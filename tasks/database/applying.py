@@ -2,6 +2,7 @@
 
 import random
 import time
+from contextvars import copy_context
 from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
@@ -166,7 +167,8 @@ class ApplyRevision(Change):
                 "since": _now(beside.execute("SELECT clock_timestamp() AS now").fetchone()),
                 "ours": [beside.info.backend_pid],
             }
-            again = partial(system.database.connect, self.live)
+            # In the watch's thread it would not carry the fencing token.
+            again = partial(copy_context().run, system.database.connect, self.live)
             bounds = (self.cut_after, _PATIENCE_SECONDS)
             watch = LockWatch(beside, BY_VERSION_TABLE, parameters, table, *bounds, again)
             given = self._environment(system, in_transaction=self.in_transaction)
@@ -183,7 +185,7 @@ class ApplyRevision(Change):
         if left:
             raise PreconditionFailed(
                 expected=f"revision {self.after} to be applied, or to leave nothing behind.",
-                found=f"it failed: {said}",
+                found=f"it failed: {said}{f'; it was ended: {watch.cut}' if watch.cut else ''}",
                 state=f"{self.live} is at revision {self.before}, and this is left of it: {left}.",
                 todo="Finish it or take it back by hand, as its file says; then stamp, and run "
                 f"again. An index that is invalid: DROP INDEX CONCURRENTLY. Revision {self.after} "

@@ -127,7 +127,8 @@ class LockWatch(threading.Thread):
     def run(self) -> None:
         """Look until the block has ended."""
         try:
-            while not self._ended.wait(self._every):
+            # Outside of one transaction it is to be known by its first moments only.
+            while not self._ended.wait(self._every if self._starts else SAMPLE_SECONDS):
                 self._look()
         except Exception as error:  # noqa: BLE001 - a thread's own would be lost
             found = error.found if isinstance(error, RemediationError) else ""

@@ -69,8 +69,8 @@ def raise_sequences(session: Connection, values: dict[tuple[str, str], int]) -> 
 def _read(session: Connection) -> list[dict[str, Any]]:
     return session.execute(
         """SELECT s.schemaname AS schema, s.sequencename AS name, s.last_value AS value,
-             s.start_value AS start, s.increment_by < 0 AS down, has_schema_privilege(n.oid, 'USAGE')
-               AND has_table_privilege(c.oid, 'UPDATE')
+             s.start_value AS start, s.increment_by < 0 AS down,
+             has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'UPDATE')
                AND has_table_privilege(c.oid, 'SELECT') AS may_set
            FROM pg_sequences s JOIN pg_namespace n ON n.nspname = s.schemaname
              JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.sequencename"""

@@ -69,7 +69,9 @@ TORN = f"""with op.get_context().autocommit_block():
     op.execute("CREATE INDEX CONCURRENTLY ix_torn ON workers (name)")
 op.execute("{ONLY_IN_LIVE.format(does="RAISE 'only here'")}")"""
 NAMES_ROLE = 'op.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")'
-WAITS_TORN = """with op.get_context().autocommit_block():
+# Long enough in its first transaction to be seen.
+WAITS_TORN = """op.execute("DO $$ BEGIN PERFORM pg_sleep(0.3); END $$")
+with op.get_context().autocommit_block():
     op.execute("CREATE INDEX CONCURRENTLY ix_torn ON workers (name)")"""
 # Commits on its way, and gives up on its lock by itself.
 LOCKS_TORN = """with op.get_context().autocommit_block():
@@ -507,4 +509,5 @@ def test_who_waits_too_long_outside_of_a_transaction_is_ended(shipped: Shipped) 
         with pytest.raises(PreconditionFailed) as raised:
             torn_change().apply(Work(target=sandbox.settings.name, remediation="aaaabbbb22"))
         session.rollback()
+    assert "it was ended: it had waited" in raised.value.found
     assert "index public.ix_torn" in raised.value.state
