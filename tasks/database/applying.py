@@ -92,40 +92,35 @@ class ApplyRevision(Change):
         return Observed(standing, f"{self.live} is at {', '.join(found) or 'no revision'}")
 
     def apply(self, work: Work) -> str:
-        """Try until it gets its locks; where it fails, prove that nothing of it is left.
-
-        What is not one transaction is tried once: what it committed would be done twice.
-        """
+        """Try until it gets its locks, or once outside of one transaction; look what is left."""
         system = targets.load(work.target)
         with system.database.connect(self.live) as session:
             schema, invalid = read_objects(session), read_invalid_indexes(session)
         reporter = Reporter(work)
         give_up = time.monotonic() + _PATIENCE_SECONDS
         pause = _FIRST_PAUSE_SECONDS
-        attempt, proved = 0, False
+        attempt, proved, looked = 0, False, False
         while True:
             attempt += 1
             try:
                 proved = proved or self._prove(system)
+                looked = False
                 done, watch = self._try(system)
                 if done.status == 0:
-                    return self._how_it_went(attempt, watch) + self._tell_invalid(system, invalid)
+                    break
                 self._insist_on_rollback(system, schema, done, watch)
+                looked = True
                 why = watch.in_the_way or "a lock that it did not get"
             except Transient as error:
                 why = error.found
             if time.monotonic() > give_up or (proved and not self.in_transaction):
-                raise self._no_lock(attempt, why, begun=proved)
+                raise self._no_lock(attempt, why, begun=proved, looked=looked)
             left = max(0.0, 1 - (give_up - time.monotonic()) / _PATIENCE_SECONDS)
             reporter.tell(min(0.99, left), f"attempt {attempt} gave way: {why}")
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    def _how_it_went(self, attempt: int, watch: LockWatch) -> str:
         many = f"at attempt {attempt}" if attempt > 1 else "at once"
-        held = "; ".join(one.sentence for one in watch.held if one.stalls)
-        unseen = f"; not watched to its end: {watch.failure}" if watch.failure else ""
-        return f"{many}; {held or 'no lock seen that users wait for'}{unseen}"
+        return f"{many}; {watch.sentence}{self._tell_invalid(system, invalid)}"
 
     def _tell_invalid(self, system: System, before: frozenset[str]) -> str:
         if self.in_transaction:
@@ -231,14 +226,18 @@ class ApplyRevision(Change):
         moved = "" if revision == self.before else f"revision {revision or 'none'}"
         return "; ".join(part for part in (moved, left) if part)
 
-    def _no_lock(self, attempt: int, why: str, *, begun: bool) -> PreconditionFailed:
+    def _no_lock(self, attempt: int, why: str, *, begun: bool, looked: bool) -> PreconditionFailed:
         again = self.in_transaction or not begun
         gave_way = f"{attempt} attempts gave way after {LOCK_TIMEOUT} each"
-        unbegun = f"{self.live} is at revision {self.before}; {self.after} was not begun."
+        if begun:
+            left = "one transaction is rolled back" if self.in_transaction else self._torn
+            state = self._as_before if looked else f"What it left could not be read: {left}."
+        else:
+            state = f"{self.live} is at revision {self.before}; {self.after} was not begun."
         return PreconditionFailed(
             expected=f"revision {self.after} to get its locks within {_PATIENCE_SECONDS:.0f} s.",
             found=f"{gave_way if again else 'it is not tried again'}; in the way: {why}.",
-            state=self._as_before if begun else unbegun,
+            state=state,
             todo="Let that transaction end, or end it (pg_terminate_backend), then run again.",
         )
 

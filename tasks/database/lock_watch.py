@@ -124,6 +124,13 @@ class LockWatch(threading.Thread):
                 found[table] = Held(table, one.mode, round(one.longest, 3))
         return tuple(sorted(found.values(), key=lambda one: (not one.stalls, -one.seconds)))
 
+    @property
+    def sentence(self) -> str:
+        """What users waited for."""
+        held = "; ".join(one.sentence for one in self.held if one.stalls)
+        unseen = f"; not watched to its end: {self.failure}" if self.failure else ""
+        return f"{held or 'no lock seen that users wait for'}{unseen}"
+
     def run(self) -> None:
         """Look until the block has ended."""
         try:
