@@ -61,6 +61,8 @@ def compare_kept(database: Database, source: Source) -> Compared:
                 later = _compare(pair, new[shown], source, landed)
                 if (later.new or later.changed) and not new[shown].writable:
                     unread[shown] = "rows differ, and the owner of live may not write it"
+                    # Still listed: nothing of other tables is to be attached to these.
+                    found.append(Later(later.shape, left=later.left, uncertain=later.uncertain))
                 else:
                     found.append(later)
             except Transient:
