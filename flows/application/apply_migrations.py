@@ -122,7 +122,7 @@ def _apply(
         title = migration_plan.title_of((), target)
         return Stage(name=name, title=title, risk=Risk.HARMLESS)
     pending = find_pending(target)
-    migration_plan.insist_on(pending, revisions)
+    migration_plan.insist_on(pending, find_scripts(target, pending), revisions)
     return Stage(
         name=name,
         title=migration_plan.title_of(revisions, pending.live),

@@ -2,10 +2,13 @@
 
 import random
 import time
+from contextvars import copy_context
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar
 
-from tasks.database.lock_watch import BY_VERSION_TABLE, LockWatch
+from tasks.database.lock_queries import BY_VERSION_TABLE
+from tasks.database.lock_watch import LockWatch
 from tasks.database.migration_locks import (
     LOCK_TIMEOUT,
     options,
@@ -16,7 +19,12 @@ from tasks.database.migration_output import failed_for_a_lock, what_it_said
 from tasks.database.migration_settings import settings_of
 from tasks.database.reporting import Reporter
 from tasks.database.revision import find_version_table, read_revision, read_revisions
-from tasks.database.schema_objects import describe_changes, read_objects
+from tasks.database.schema_objects import (
+    describe_changes,
+    read_invalid_indexes,
+    read_objects,
+    tell_invalid_indexes,
+)
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
@@ -35,6 +43,7 @@ class ApplyRevision(Change):
         before: The revision before.
         after: The revision.
         in_transaction: Whether it is one transaction, so that a failure leaves nothing.
+        script: The sha256 of its statements as rehearsed, '' where unknown.
         cut_after: Seconds that others may wait for it at a stretch; then it is ended.
         statement_seconds: How long one of its statements may take.
     """
@@ -49,6 +58,7 @@ class ApplyRevision(Change):
     before: str
     after: str
     in_transaction: bool = True
+    script: str = ""
     cut_after: float
     statement_seconds: float
 
@@ -76,67 +86,71 @@ class ApplyRevision(Change):
         if found == (self.after,):
             standing = Standing.AFTER
         elif found == (self.before,):
-            # One that is no single transaction may have left part of it when it was killed.
-            torn = work.begun_at is not None and not self.in_transaction
-            standing = Standing.HALF if torn else Standing.BEFORE
+            if work.begun_at is not None and not self.in_transaction:  # run again, a part of it
+                return Observed(Standing.OTHER, self._torn)  # would be done twice
+            standing = Standing.BEFORE
         return Observed(standing, f"{self.live} is at {', '.join(found) or 'no revision'}")
 
     def apply(self, work: Work) -> str:
-        """Try until it gets its locks; where it fails, prove that nothing of it is left."""
+        """Try until it gets its locks, or once outside of one transaction; look what is left."""
         system = targets.load(work.target)
         with system.database.connect(self.live) as session:
-            schema = read_objects(session)
+            schema, invalid = read_objects(session), read_invalid_indexes(session)
         reporter = Reporter(work)
         give_up = time.monotonic() + _PATIENCE_SECONDS
         pause = _FIRST_PAUSE_SECONDS
-        attempt, proved = 0, not self.in_transaction
+        attempt, proved, looked = 0, False, False
         while True:
             attempt += 1
             try:
-                if not proved:
-                    self._prove(system)
-                    proved = True
+                proved = proved or self._prove(system)
+                looked = False
                 done, watch = self._try(system)
                 if done.status == 0:
-                    many = f"at attempt {attempt}" if attempt > 1 else "at once"
-                    held = [one.sentence for one in watch.held if one.stalls]
-                    unseen = f"; not watched to its end: {watch.failure}" if watch.failure else ""
-                    return (
-                        f"{many}; {'; '.join(held) or 'no lock seen that users wait for'}{unseen}"
-                    )
+                    break
                 self._insist_on_rollback(system, schema, done, watch)
+                looked = True
                 why = watch.in_the_way or "a lock that it did not get"
             except Transient as error:
                 why = error.found
-            if time.monotonic() > give_up:
-                raise self._no_lock(attempt, why)
+            if time.monotonic() > give_up or (proved and not self.in_transaction):
+                raise self._no_lock(attempt, why, begun=proved, looked=looked)
             left = max(0.0, 1 - (give_up - time.monotonic()) / _PATIENCE_SECONDS)
             reporter.tell(min(0.99, left), f"attempt {attempt} gave way: {why}")
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        many = f"at attempt {attempt}" if attempt > 1 else "at once"
+        return f"{many}; {watch.sentence}{self._tell_invalid(system, invalid)}"
+
+    def _tell_invalid(self, system: System, before: frozenset[str]) -> str:
+        if self.in_transaction:
+            return ""
+        with system.database.connect(self.live) as session:
+            return tell_invalid_indexes(session, before, self.live, self.after)
 
     def revert(self, work: Work) -> str:
         """Take nothing back; say what stays."""
         return f"{self.observe(work).detail}; what was applied stays, a downgrade is no undo"
 
-    def _environment(self, system: System) -> dict[str, str]:
+    def _environment(self, system: System, *, in_transaction: bool) -> dict[str, str]:
         # What is CONCURRENTLY waits for old transactions, and is left invalid by a timeout.
-        patience = LOCK_TIMEOUT if self.in_transaction else "0"
+        patience = LOCK_TIMEOUT if in_transaction else "0"
         given = system.application.settings().get("PGOPTIONS", "")
         version = server_version(system.database)
-        seconds = self.statement_seconds if self.in_transaction else 0.0
+        seconds = self.statement_seconds if in_transaction else 0.0
         return {
             "PGAPPNAME": system.database.environment()["PGAPPNAME"],
             "PGOPTIONS": options(version, seconds, given, patience),
         }
 
-    def _prove(self, system: System) -> None:
+    def _prove(self, system: System) -> bool:
         """Prove where it lands and that it gives up on a lock, while nothing is at stake."""
         settings = settings_of(system)
         with system.database.connect(self.live) as session:
             table = find_version_table(session, settings.version_table)
-        environment = self._environment(system)
-        prove_lock_timeout(system, settings, self.live, table, self.before, environment)
+        given = self._environment(system, in_transaction=True)  # else it would wait for ever
+        prove_lock_timeout(system, settings, self.live, table, self.before, given)
+        return True
 
     def _try(self, system: System) -> tuple[Completed, LockWatch]:
         settings = settings_of(system)
@@ -148,9 +162,13 @@ class ApplyRevision(Change):
                 "since": _now(beside.execute("SELECT clock_timestamp() AS now").fetchone()),
                 "ours": [beside.info.backend_pid],
             }
-            watch = LockWatch(beside, BY_VERSION_TABLE, parameters, table, self.cut_after)
+            # In the watch's thread it would not carry the fencing token.
+            again = partial(copy_context().run, system.database.connect, self.live)
+            bounds = (self.cut_after, _PATIENCE_SECONDS)
+            watch = LockWatch(beside, BY_VERSION_TABLE, parameters, table, *bounds, again)
+            given = self._environment(system, in_transaction=self.in_transaction)
             with watch:
-                done = system.application.run(command, self._environment(system))
+                done = system.application.run(command, given)
         return done, watch
 
     def _insist_on_rollback(
@@ -162,19 +180,20 @@ class ApplyRevision(Change):
         if left:
             raise PreconditionFailed(
                 expected=f"revision {self.after} to be applied, or to leave nothing behind.",
-                found=f"it failed: {said}",
+                found=f"it failed: {said}{f'; it was ended: {watch.cut}' if watch.cut else ''}",
                 state=f"{self.live} is at revision {self.before}, and this is left of it: {left}.",
-                todo=f"Finish it or take it back by hand, as its file says; then run again. "
-                f"An index that is invalid: DROP INDEX CONCURRENTLY. Revision {self.after} runs "
-                "outside of one transaction.",
+                todo="Finish it or take it back by hand, as its file says; then stamp, and run "
+                f"again. An index that is invalid: DROP INDEX CONCURRENTLY. Revision {self.after} "
+                "runs outside of one transaction.",
             )
         if watch.cut:
             raise PreconditionFailed(
                 expected=f"revision {self.after} to make nobody wait longer than "
-                f"{self.cut_after:.1f} s.",
-                found=f"{watch.cut}: it takes longer here than in its rehearsal.",
+                f"{self.cut_after:.1f} s, and to wait no longer than {_PATIENCE_SECONDS:.0f} s.",
+                found=f"it was ended: {watch.cut}.",
                 state=self._as_before,
-                todo="Run it again when there is less load, with a longer longest_stall_seconds.",
+                todo="Run it again when there is less load and no long transaction, or with a "
+                "longer longest_stall_seconds.",
             )
         if not failed_for_a_lock(done):
             raise PreconditionFailed(
@@ -185,7 +204,16 @@ class ApplyRevision(Change):
             )
 
     @property
+    def _torn(self) -> str:
+        return (
+            f"{self.live} is at {self.before}, and {self.after} was begun outside of one "
+            "transaction: what it committed stands; finish it or take it back by hand, then stamp"
+        )
+
+    @property
     def _as_before(self) -> str:
+        if not self.in_transaction:  # rows that it wrote show in no schema
+            return f"Its schema is as before this revision, its rows may not be: {self._torn}."
         return (
             f"{self.live} is at revision {self.before}; its schema was read again and is "
             "as before this revision. Revisions applied before it stay."
@@ -198,11 +226,18 @@ class ApplyRevision(Change):
         moved = "" if revision == self.before else f"revision {revision or 'none'}"
         return "; ".join(part for part in (moved, left) if part)
 
-    def _no_lock(self, attempt: int, why: str) -> PreconditionFailed:
+    def _no_lock(self, attempt: int, why: str, *, begun: bool, looked: bool) -> PreconditionFailed:
+        again = self.in_transaction or not begun
+        gave_way = f"{attempt} attempts gave way after {LOCK_TIMEOUT} each"
+        if begun:
+            left = "one transaction is rolled back" if self.in_transaction else self._torn
+            state = self._as_before if looked else f"What it left could not be read: {left}."
+        else:
+            state = f"{self.live} is at revision {self.before}; {self.after} was not begun."
         return PreconditionFailed(
             expected=f"revision {self.after} to get its locks within {_PATIENCE_SECONDS:.0f} s.",
-            found=f"{attempt} attempts gave way after {LOCK_TIMEOUT} each; in the way: {why}.",
-            state=self._as_before,
+            found=f"{gave_way if again else 'it is not tried again'}; in the way: {why}.",
+            state=state,
             todo="Let that transaction end, or end it (pg_terminate_backend), then run again.",
         )
 

@@ -1,6 +1,6 @@
 """The statements by which carried rows are written to live."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
@@ -54,14 +54,16 @@ def take_former(sessions: Sessions, number: int, shape: Shape) -> list[str]:
     return [row["key"] for row in rows]
 
 
-def write_rows(number: int, shape: Shape, key: str = "") -> sql.Composed:
-    """Write the statement that changes and inserts a table's rows, or only one row.
+def write_rows(number: int, shape: Shape, keys: Sequence[str] = ()) -> sql.Composed:
+    """Write the statement that changes and inserts a table's rows, or only those of some keys.
 
     It is one statement: values that a change sets free are free for what is inserted, and
     foreign keys within the table are looked at when both are done.
     """
     rows, former = temporary(ROWS, number), temporary(FORMER, number)
-    only = sql.SQL("{} = {}").format(shape.key_of("c"), key) if key else sql.SQL("true")
+    only: sql.Composable = sql.SQL("true")
+    if keys:
+        only = sql.SQL("{} IN (SELECT unnest({}::text[]))").format(shape.key_of("c"), list(keys))
     change: sql.Composable = sql.SQL("SELECT 1")
     if shape.set_columns:
         change = sql.SQL(

@@ -9,6 +9,7 @@ from tasks.database.carry_marks import note_taking_back
 from tasks.database.carry_sides import Sessions
 from tasks.database.carry_statements import set_from
 from tasks.database.kept_rows import Left
+from tasks.database.refusals import is_refusal, reason_of, without_values
 from tasks.database.row_moves import FORMER, LANDED, make_temporary, move, temporary
 from tasks.database.table_shapes import (
     Reference,
@@ -20,7 +21,6 @@ from tasks.database.table_shapes import (
     read_shapes,
 )
 from tasks.guardrails.errors import RemediationError, Transient, UndoFailed
-from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection
 
 
@@ -36,7 +36,10 @@ def count_standing(kept: Connection, live: Connection, remediation: str) -> int:
         How many.
     """
     total = 0
-    with live.transaction(force_rollback=True):
+    with (
+        without_values("The rows stand as they are."),
+        live.transaction(force_rollback=True),
+    ):
         for number, shape in _load(kept, live, remediation).items():
             row = live.execute(
                 sql.SQL("SELECT count(*) AS n FROM {} AS c JOIN ONLY {} AS t ON {}").format(
@@ -70,6 +73,13 @@ def take_back(
         UndoFailed: Live refuses that; no row was taken back.
         Transient: A lock was not had in time; no row was taken back.
     """
+    with without_values("All carried rows stand, as they are now."):
+        return _take_back(sessions, kept_oid, remediation)
+
+
+def _take_back(
+    sessions: Sessions, kept_oid: int, remediation: str
+) -> tuple[int, int, tuple[Left, ...]]:
     kept, live = sessions.kept, sessions.live
     try:
         with live.transaction():
@@ -91,12 +101,11 @@ def take_back(
     except Transient:
         raise
     except RemediationError as error:
-        if not sqlstate(error).startswith(("22", "23", "44", "P0")):
+        if not is_refusal(error):
             raise
-        name = getattr(getattr(error.__cause__, "diag", None), "constraint_name", "")
         raise UndoFailed(
             expected="live to let the carried rows go.",
-            found=f"it refused: {name or sqlstate(error)}.",
+            found=f"it refused: {reason_of(error)}.",
             state="All carried rows stand, as they are now.",
             todo="Look at that constraint or trigger; take the rows back by hand.",
         ) from None  # the server's detail has the row's values

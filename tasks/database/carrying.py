@@ -11,9 +11,11 @@ from tasks.database.carry_journal import drop_journal, take_journal
 from tasks.database.carry_marks import KIND, note_carrying
 from tasks.database.carry_sides import Sessions
 from tasks.database.carry_statements import numbers_in_order, take_former, write_rows
-from tasks.database.carry_trial import find_refused, is_refusal, told_without_values
+from tasks.database.carry_trial import find_refused
 from tasks.database.kept_rows import CHANGED_IN_BOTH, Compared, Later, Left
-from tasks.database.row_moves import load_rows, remove_misfits, take_out
+from tasks.database.misfits import remove_misfits, take_out
+from tasks.database.refusals import is_refusal, told_without_values, without_values
+from tasks.database.row_moves import load_rows
 from tasks.database.sequences import raise_sequences, read_sequences
 from tasks.guardrails import faults
 from tasks.guardrails.errors import RemediationError
@@ -51,20 +53,25 @@ def carry(sessions: Sessions, compared: Compared, kept_oid: int, remediation: st
         PreconditionFailed: Live refuses the rows together, and none of them by itself.
         Transient: A lock was not had in time; nothing was changed.
     """
-    tables = {number: one for number, one in enumerate(compared.tables) if one.new or one.changed}
+    with without_values("No row was carried over."):
+        return _carry(sessions, compared, kept_oid, remediation)
+
+
+def _carry(sessions: Sessions, compared: Compared, kept_oid: int, remediation: str) -> Carried:
+    tables = _tables(compared)
     refused: dict[tuple[int, str], str] = {}
     # Before: rows that were numbered right before the swap are ahead of live's sequences.
     raised = raise_sequences(sessions.live, read_sequences(sessions.kept))
     try:
-        carried = _attempt(sessions, tables, refused, kept_oid, remediation)
+        carried = _attempt(sessions, compared, refused, kept_oid, remediation)
     except RemediationError as error:
         if not is_refusal(error):
             raise
-        refused = find_refused(sessions, tables)
+        refused = find_refused(sessions, tables, compared.uncertain)
         if not refused:  # it came of what a user wrote in the same moment
             raise told_without_values(error) from None  # the server's detail has the row's values
         try:
-            carried = _attempt(sessions, tables, refused, kept_oid, remediation)
+            carried = _attempt(sessions, compared, refused, kept_oid, remediation)
         except RemediationError as again:
             raise (told_without_values(again) if is_refusal(again) else again) from None  # the same
     return Carried(carried.rows, carried.left, raised)
@@ -81,27 +88,32 @@ def find_misfits(kept: Connection, live: Connection, compared: Compared) -> tupl
     Returns:
         The rows with the reason.
     """
-    tables = {number: one for number, one in enumerate(compared.tables) if one.new or one.changed}
-    with live.transaction(force_rollback=True):
+    tables = _tables(compared)
+    with (
+        without_values("Nothing was written to live."),
+        live.transaction(force_rollback=True),
+    ):
         load_rows(kept, live, tables)
-        found = remove_misfits(live, {number: one.shape for number, one in tables.items()})
+        shapes = {number: one.shape for number, one in tables.items()}
+        found = remove_misfits(live, shapes, compared.uncertain)
     return _left(found, tables)
 
 
 def _attempt(
     sessions: Sessions,
-    tables: Mapping[int, Later],
+    compared: Compared,
     refused: Mapping[tuple[int, str], str],
     kept_oid: int,
     remediation: str,
 ) -> Carried:
+    tables = _tables(compared)
     live, shapes = sessions.live, {number: one.shape for number, one in tables.items()}
     drop_journal(sessions.kept, remediation)
     with live.transaction():
         live.execute("SET CONSTRAINTS ALL DEFERRED")  # tables may point at each other
         load_rows(sessions.kept, live, tables)
         take_out(live, shapes, refused)
-        misfits = {**refused, **remove_misfits(live, shapes)}
+        misfits = {**refused, **remove_misfits(live, shapes, compared.uncertain)}
         for number in numbers_in_order(live, shapes):
             for key in take_former(sessions, number, shapes[number]):
                 misfits[number, key] = CHANGED_IN_BOTH
@@ -114,6 +126,10 @@ def _attempt(
         faults.point(f"{KIND}:noted")
     faults.point(f"{KIND}:committed")
     return Carried(rows, _left(misfits, tables))
+
+
+def _tables(compared: Compared) -> dict[int, Later]:
+    return {number: one for number, one in enumerate(compared.tables) if one.new or one.changed}
 
 
 def _left(found: Mapping[tuple[int, str], str], tables: Mapping[int, Later]) -> tuple[Left, ...]:

@@ -11,6 +11,10 @@ from tasks.database.table_shapes import Shape
 CHANGED_IN_BOTH = "changed in both: it was written in live since the restore, too"
 
 
+# A table, and keys of rows of it that may be another row in live than in the kept database.
+Uncertain = tuple[Shape, tuple[str, ...]]
+
+
 @dataclass(frozen=True)
 class Source:
     """A kept database and the live one that was restored in its place.
@@ -60,6 +64,8 @@ class Later:
         changed: Keys of rows of which live has the backup's version.
         left: Rows that differ and are for a person to decide.
         gone: Rows of the backup that the kept database does not have: deleted after it.
+        uncertain: Keys of rows changed in both that were not made at one moment: they may be
+            two rows of one key.
     """
 
     shape: Shape
@@ -67,6 +73,7 @@ class Later:
     changed: tuple[str, ...] = ()
     left: tuple[Left, ...] = ()
     gone: int = 0
+    uncertain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,11 @@ class Compared:
 
     tables: tuple[Later, ...]
     unread: Mapping[str, str]
+
+    @property
+    def uncertain(self) -> list[Uncertain]:
+        """Rows of live to which nothing may be attached, by table."""
+        return [(one.shape, one.uncertain) for one in self.tables if one.uncertain]
 
     @property
     def rows(self) -> int:

@@ -4,13 +4,13 @@ The restored database has the backup's version of a row where the row is older t
 (xmin). What the kept one has besides was written after the backup, by its updated_at.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from psycopg import sql
 
+from tasks.database.carried_before import JOURNAL, find_landed, read_landed
 from tasks.database.differences import Pair, paired, read_buckets
 from tasks.database.kept_rows import (
     CHANGED_IN_BOTH,
@@ -32,7 +32,7 @@ _OLDER = f"differs, and live's {VERSION} is higher"
 _UNCLEAR = (
     "not in live: deleted there since the restore, or written after the backup; nothing says which"
 )
-_JOURNAL = re.compile(r"remedy_[a-z2-7]{10}")  # of rows that were carried over earlier
+_CARRIED = "was carried over before, and deleted since"
 _DELETED = f"not in live: deleted there since the restore, as it was made ({CREATED}) before "
 _DELETED += "the backup"
 
@@ -50,16 +50,19 @@ def compare_kept(database: Database, source: Source) -> Compared:
     found, unread = [], {}
     with paired(database, source.kept, source.live) as pair:
         old, new = read_shapes(pair.live), read_shapes(pair.side)
+        landed = find_landed(pair.live, source.kept)
         for shown in sorted(old):
-            if _JOURNAL.fullmatch(old[shown].schema) or old[shown].name == source.revision_table:
+            if JOURNAL.fullmatch(old[shown].schema) or old[shown].name == source.revision_table:
                 continue
             if why := _incomparable(old[shown], new.get(shown)):
                 unread[shown] = why
                 continue
             try:
-                later = _compare(pair, new[shown], source)
+                later = _compare(pair, new[shown], source, landed)
                 if (later.new or later.changed) and not new[shown].writable:
                     unread[shown] = "rows differ, and the owner of live may not write it"
+                    # Still listed: nothing of other tables is to be attached to these.
+                    found.append(Later(later.shape, left=later.left, uncertain=later.uncertain))
                 else:
                     found.append(later)
             except Transient:
@@ -83,7 +86,9 @@ def _incomparable(old: Shape, new: Shape | None) -> str:
     return "" if new.key else "has no primary key"
 
 
-def _compare(pair: Pair, shape: Shape, source: Source) -> Later:
+def _compare(
+    pair: Pair, shape: Shape, source: Source, landed: Mapping[str, Sequence[sql.Identifier]]
+) -> Later:
     there, here = (read_columns(one, shape.schema, shape.name) for one in (pair.live, pair.side))
     hashes = make_hashes(there, here, pair.live.info.server_version)
     ours, theirs = pair.both(lambda session: read_buckets(session, shape.table, hashes))
@@ -99,17 +104,27 @@ def _compare(pair: Pair, shape: Shape, source: Source) -> Later:
     new: list[str] = []
     changed: list[str] = []
     left: list[Left] = []
+    uncertain: list[str] = []
+    carried = read_landed(pair.live, shape, landed, missing) if missing else frozenset()
     for key in missing:
-        why = _why_not_new(kept[key], source.taken, intact=intact)
+        why = _CARRIED if key in carried else ""
+        why = why or _why_not_new(kept[key], source.taken, intact=intact)
         new += [] if why else [key]
         left += [Left(shape.shown, key, why)] if why else []
     for key in sorted(kept.keys() & live.keys()):
         if kept[key]["hash"] != live[key]["hash"]:
             why = _why_not_changed(kept[key], live[key])
+            made = (kept[key]["created"], live[key]["created"])
+            uncertain += [key] if why == CHANGED_IN_BOTH and not _is_one(*made) else []
             changed += [] if why else [key]
             left += [Left(shape.shown, key, why)] if why else []
     gone = sum(not live[key]["newer"] for key in live.keys() - kept.keys())
-    return Later(shape, tuple(new), tuple(changed), tuple(left), gone)
+    return Later(shape, tuple(new), tuple(changed), tuple(left), gone, tuple(uncertain))
+
+
+def _is_one(kept: float | None, live: float | None) -> bool:
+    """Say whether rows of one key were made at one moment, so are one row."""
+    return kept is not None and kept == live
 
 
 def _why_not_new(row: Mapping[str, Any], taken: datetime | None, *, intact: bool) -> str:

@@ -5,12 +5,15 @@ Source: PostgreSQL manual 13.3.1 (table-level locks), 54.12 (pg_locks).
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 from psycopg import sql
 
+from tasks.database.lock_queries import END, HELD, IN_THE_WAY, QUEUED, TABLES
 from tasks.guardrails.errors import RemediationError
 from tasks.platforms.protocols import Connection
 
@@ -29,36 +32,6 @@ MODES = (
     "AccessExclusiveLock",
 )
 _BLOCKING = frozenset(MODES[4:])
-# The sessions of a role that only the migration has.
-BY_ROLE = "SELECT pid FROM pg_stat_activity WHERE usename = %(role)s"
-# Alembic reads its table in the transaction in which it migrates; the application never does.
-BY_VERSION_TABLE = """
-    SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.relation = %(table)s::regclass AND a.backend_start >= %(since)s
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND a.application_name !~ '^pg_(dump|restore)' AND a.pid <> ALL (%(ours)s)"""
-_HELD = """
-    SELECT l.relation::bigint AS oid, l.mode, l.granted FROM pg_locks l
-    WHERE l.pid = ANY (%(pids)s) AND l.locktype = 'relation'
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-_IN_THE_WAY = """
-    SELECT b.pid, coalesce(a.usename, '?') AS role, coalesce(a.state, 'prepared?') AS state,
-      coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::int, 0) AS seconds
-    FROM unnest(%(pids)s::int[]) AS p(pid), unnest(pg_blocking_pids(p.pid)) AS b(pid)
-      LEFT JOIN pg_stat_activity a ON a.pid = b.pid WHERE b.pid <> ALL (%(pids)s)
-    ORDER BY a.xact_start LIMIT 1"""
-_QUEUED = """
-    SELECT count(*) AS n FROM pg_locks l WHERE NOT l.granted AND l.pid <> ALL (%(pids)s)
-      AND pg_blocking_pids(l.pid) && %(pids)s::int[]"""
-# An index or a TOAST table is its table's: who reads the one needs the other.
-_TABLES = """
-    SELECT c.oid::bigint AS oid, format('%I.%I', n.nspname, t.relname) AS name
-    FROM pg_class c
-      LEFT JOIN pg_index i ON i.indexrelid = c.oid
-      LEFT JOIN pg_class o ON o.reltoastrelid = coalesce(i.indrelid, c.oid)
-      JOIN pg_class t ON t.oid = coalesce(o.oid, i.indrelid, c.oid)
-      JOIN pg_namespace n ON n.oid = t.relnamespace
-    WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"""
 
 
 @dataclass(frozen=True)
@@ -107,6 +80,8 @@ class LockWatch(threading.Thread):
         parameters: Its parameters.
         version_table: The table of the revision, which only migrations lock; quoted.
         cut_after: Seconds that it may make others wait at a stretch; then its session is ended.
+        patience: Seconds that it may wait for others at a stretch; then the same.
+        again: Gives another session, to end it where this one is lost.
     """
 
     def __init__(
@@ -116,19 +91,21 @@ class LockWatch(threading.Thread):
         parameters: Mapping[str, Any],
         version_table: str,
         cut_after: float = float("inf"),
+        patience: float = float("inf"),
+        again: Callable[[], Connection] | None = None,
     ) -> None:
         """Read which tables there are; looks at no lock yet."""
         super().__init__(daemon=True)
         self._session, self._sessions, self._parameters = session, sessions, parameters
-        self._cut_after = cut_after
+        self._cut_after, self._patience, self._again = cut_after, patience, again
         self._every = SAMPLE_SECONDS if cut_after == float("inf") else LIVE_SAMPLE_SECONDS
-        tables = session.execute(sql.SQL(_TABLES)).fetchall()
+        tables = session.execute(sql.SQL(TABLES)).fetchall()
         self._tables = {row["oid"]: row["name"] for row in tables if row["name"] != version_table}
         self._ended = threading.Event()
-        self._pids: set[int] = set()
+        self._starts: dict[int, datetime | None] = {}
         self._first = self._last = 0.0
         self._stretches: dict[tuple[str, bool], _Stretch] = {}
-        self._queued_since = -1.0
+        self._queued_since = self._waits_since = -1.0
         self.in_the_way = ""
         self.cut = ""
         self.failure = ""
@@ -147,13 +124,23 @@ class LockWatch(threading.Thread):
                 found[table] = Held(table, one.mode, round(one.longest, 3))
         return tuple(sorted(found.values(), key=lambda one: (not one.stalls, -one.seconds)))
 
+    @property
+    def sentence(self) -> str:
+        """What users waited for."""
+        held = "; ".join(one.sentence for one in self.held if one.stalls)
+        unseen = f"; not watched to its end: {self.failure}" if self.failure else ""
+        return f"{held or 'no lock seen that users wait for'}{unseen}"
+
     def run(self) -> None:
         """Look until the block has ended."""
         try:
-            while not self._ended.wait(self._every):
+            # Outside of one transaction it is to be known by its first moments only.
+            while not self._ended.wait(self._every if self._starts else SAMPLE_SECONDS):
                 self._look()
-        except RemediationError as error:
-            self.failure = error.found
+        except Exception as error:  # noqa: BLE001 - a thread's own would be lost
+            found = error.found if isinstance(error, RemediationError) else ""
+            self.failure = found or f"{type(error).__name__}: {error}"
+            self._end_unwatched()
 
     def __enter__(self) -> Self:
         """Begin to look."""
@@ -165,18 +152,29 @@ class LockWatch(threading.Thread):
         self._ended.set()
         self.join()
 
+    @property
+    def _known(self) -> dict[str, Any]:
+        return {"pids": list(self._starts), "starts": list(self._starts.values())}
+
     def _look(self) -> None:
         found = self._ask(self._sessions, dict(self._parameters))
         now = time.monotonic()
-        self._pids |= {row["pid"] for row in found}  # between transactions it holds nothing
-        if not self._pids:
+        # Kept: between transactions it holds nothing.
+        self._starts |= {row["pid"]: row["backend_start"] for row in found}
+        if not self._starts:
             return
         if found:
             self._first, self._last = self._first or now, now
-        rows = self._ask(_HELD, {"pids": list(self._pids)})
-        self._stretch([(row["oid"], row["mode"]) for row in rows if row["granted"]], now)
-        if any(not row["granted"] for row in rows):
+        rows = self._ask(HELD, self._known)
+        # Others than these, as SIReadLock, nobody waits for.
+        granted = [row for row in rows if row["granted"] and row["mode"] in MODES]
+        self._stretch([(row["oid"], row["mode"]) for row in granted], now)
+        waits = any(not row["granted"] for row in rows)
+        if waits:
             self._see_who_is_in_the_way()
+        self._waits_since = _since(self._waits_since, now, goes_on=waits)
+        if waits and now - self._waits_since > self._patience:
+            self._cut(f"it had waited {now - self._waits_since:.1f} s for {self.in_the_way}")
         if self._cut_after < float("inf"):
             self._cut_if_others_wait(now)
 
@@ -196,22 +194,41 @@ class LockWatch(threading.Thread):
             one.began = one.began if key in seen else -1.0
 
     def _see_who_is_in_the_way(self) -> None:
-        for row in self._ask(_IN_THE_WAY, {"pids": list(self._pids)}):
+        for row in self._ask(IN_THE_WAY, self._known):
             self.in_the_way = (
                 f"session {row['pid']} of {row['role']} ({row['state']}) with a transaction of "
                 f"{row['seconds']} s"
             )
 
     def _cut_if_others_wait(self, now: float) -> None:
-        (row,) = self._ask(_QUEUED, {"pids": list(self._pids)})
-        if not row["n"]:
-            self._queued_since = -1.0
-        elif self._queued_since < 0:
-            self._queued_since = now
-        elif now - self._queued_since > self._cut_after and not self.cut:
-            self.cut = f"others had waited {now - self._queued_since:.1f} s for it"
-            for pid in self._pids:
-                self._session.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        (row,) = self._ask(QUEUED, self._known)
+        self._queued_since = _since(self._queued_since, now, goes_on=row["n"] > 0)
+        waited = now - self._queued_since if row["n"] else 0.0
+        if waited > self._cut_after:
+            self._cut(
+                f"others had waited {waited:.1f} s for it: it takes longer here than in its "
+                "rehearsal"
+            )
+
+    def _cut(self, why: str) -> None:
+        if not self.cut:
+            self.cut = why
+            self._ask(END, self._known)
+
+    def _end_unwatched(self) -> None:
+        """End what cannot be watched any longer, by another session, as far as that is had."""
+        if self._again is None or not self._starts or self.cut:
+            return
+        with suppress(RemediationError), self._again() as session:
+            if session.execute(END.encode(), self._known).fetchall():
+                self.cut = f"it could not be watched any longer: {self.failure}"
 
     def _ask(self, query: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         return self._session.execute(query.encode(), parameters).fetchall()
+
+
+def _since(since: float, now: float, *, goes_on: bool) -> float:
+    """Give the moment since when something goes on; -1 where it does not."""
+    if not goes_on:
+        return -1.0
+    return now if since < 0 else since

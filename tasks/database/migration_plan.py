@@ -1,5 +1,6 @@
 """The stages that apply revisions to live, planned from what their rehearsal measured."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,7 +8,7 @@ from tasks.database.applying import ApplyRevision
 from tasks.database.measured import Measured, from_text
 from tasks.database.migration_locks import LOCK_TIMEOUT
 from tasks.database.migration_settings import settings_of
-from tasks.database.pending import Pending
+from tasks.database.pending import Pending, Script
 from tasks.database.rehearsing import RehearseRevision
 from tasks.database.revision import read_revisions
 from tasks.guardrails.errors import WorldMoved
@@ -91,8 +92,13 @@ def _is_slow(measured: Measured, longest: float) -> bool:
     return stall is None or stall > longest or bool(measured.differs)
 
 
-def insist_on(pending: Pending, revisions: Revisions) -> None:
+def insist_on(pending: Pending, scripts: Mapping[str, Script], revisions: Revisions) -> None:
     """Make sure that what was rehearsed is still what is pending.
+
+    Args:
+        pending: What is pending now.
+        scripts: The revisions as SQL, as they are now.
+        revisions: What was rehearsed.
 
     Raises:
         WorldMoved: Somebody has migrated since, or the application is another version.
@@ -106,6 +112,16 @@ def insist_on(pending: Pending, revisions: Revisions) -> None:
             f"pending: {', '.join(now) or 'none'}.",
             state="Nothing more was applied.",
             todo="Find out who migrated, then run again.",
+        )
+    others = [
+        one.after for one, _ in revisions if one.script not in {"", scripts[one.after].digest}
+    ]
+    if others:
+        raise WorldMoved(
+            expected="revisions that do what they did in their rehearsal.",
+            found=f"other SQL of {', '.join(others)} than was rehearsed.",
+            state="Nothing more was applied.",
+            todo="Find out who deployed another version of the application, then run again.",
         )
 
 
@@ -121,6 +137,7 @@ def plan_applying(revisions: Revisions, longest_stall_seconds: float) -> tuple[A
                 before=one.before,
                 after=one.after,
                 in_transaction=one.in_transaction,
+                script=one.script,
                 cut_after=max(_LEAST_CUT_SECONDS, longest_stall_seconds, _TIMES * stall),
                 statement_seconds=max(_LEAST_STATEMENT_SECONDS, _TIMES * seconds),
             )

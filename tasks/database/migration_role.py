@@ -8,9 +8,11 @@ from psycopg import sql
 
 from tasks.database.catalogue import elsewhere, find_database
 from tasks.database.ownership import give_all_to
-from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.errors import PreconditionFailed, RemediationError
+from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection, Database
 
+_HAS_DEPENDENTS = "2BP01"
 _WRITABLE = """
     SELECT count(*) AS n FROM pg_class WHERE relkind IN ('r', 'p', 'S', 'v', 'm')
       AND relnamespace <> 'pg_catalog'::regnamespace
@@ -30,9 +32,17 @@ def role_exists(session: Connection, role: str) -> bool:
     return row is not None
 
 
+def role_can_log_in(session: Connection, role: str) -> bool:
+    """Say whether there is a role of that name that is of use to anybody."""
+    row = session.execute(
+        "SELECT 1 AS one FROM pg_roles WHERE rolname = %s AND rolcanlogin", (role,)
+    ).fetchone()
+    return row is not None
+
+
 @contextmanager
 def powerless_role(
-    database: Database, side: str, live: str, owner: str, role: str
+    database: Database, side: str, live: str, owner: str, role: str, *, may_stay: bool = False
 ) -> Iterator[str]:
     """Make a role that owns a copy and has no right in live, for the time of the block.
 
@@ -42,6 +52,7 @@ def powerless_role(
         live: Name of the live database.
         owner: Owner of both, to whom the copy is given back.
         role: Name of the role.
+        may_stay: As in `remove_role`.
 
     Yields:
         Its password.
@@ -51,14 +62,16 @@ def powerless_role(
     """
     password = secrets.token_urlsafe(24)
     try:
-        _make(database, side, owner, role, password)
+        _make(database, side, owner, role, password, may_stay=may_stay)
         _insist_on_powerless(database, live, role)
         yield password
     finally:
-        remove_role(database, side, owner, role)
+        remove_role(database, side, owner, role, may_stay=may_stay)
 
 
-def remove_role(database: Database, side: str, owner: str, role: str) -> None:
+def remove_role(
+    database: Database, side: str, owner: str, role: str, *, may_stay: bool = False
+) -> None:
     """Give the copy back to its owner, and drop the role; gone already is fine.
 
     Args:
@@ -66,6 +79,8 @@ def remove_role(database: Database, side: str, owner: str, role: str) -> None:
         side: Name of the copy.
         owner: Who gets back what the role owns there.
         role: Name of the role.
+        may_stay: Whether it is only kept from logging in where a grant or a default privilege
+            in the copy names it: it is dropped when the copy is gone.
     """
     with database.connect(elsewhere(database)) as session:
         if not role_exists(session, role):
@@ -82,18 +97,26 @@ def remove_role(database: Database, side: str, owner: str, role: str) -> None:
                     sql.Identifier(side), sql.Identifier(role)
                 )
             )
-        session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+        try:
+            session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+        except RemediationError as error:
+            if not may_stay or sqlstate(error) != _HAS_DEPENDENTS:
+                raise
+            session.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
 
 
-def _make(database: Database, side: str, owner: str, role: str, password: str) -> None:
-    remove_role(database, side, owner, role)
+def _make(
+    database: Database, side: str, owner: str, role: str, password: str, *, may_stay: bool
+) -> None:
+    remove_role(database, side, owner, role, may_stay=may_stay)
     with database.connect(elsewhere(database)) as session:
         # Hashed here: the password itself reaches neither the server's log nor its views.
         verifier = session.pgconn.encrypt_password(
             password.encode(), role.encode(), b"scram-sha-256"
         ).decode()
+        make = "ALTER" if role_exists(session, role) else "CREATE"
         session.execute(
-            sql.SQL("CREATE ROLE {} LOGIN NOINHERIT CONNECTION LIMIT 5 PASSWORD {}").format(
+            sql.SQL(f"{make} ROLE {{}} LOGIN NOINHERIT CONNECTION LIMIT 5 PASSWORD {{}}").format(
                 sql.Identifier(role), verifier
             )
         )

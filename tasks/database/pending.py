@@ -1,5 +1,6 @@
 """Which revisions a database has still to get, and what each would do, as SQL."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,13 +25,21 @@ class Script:
 
     Args:
         statements: Its statements without BEGIN, COMMIT, and the version table's own.
-        in_transaction: Whether all of it is one transaction, as far as the SQL says.
+        in_transaction: Whether all of it is one transaction, as far as the SQL says; what
+            cannot be shown is not known to be.
         problem: Why it cannot be shown, '' where it can.
     """
 
     statements: tuple[str, ...] = ()
     in_transaction: bool = True
     problem: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the statements; '' where it cannot be read."""
+        if self.problem:
+            return ""
+        return hashlib.sha256("\0".join(self.statements).encode()).hexdigest()
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -117,11 +126,11 @@ def _script(system: System, before: str, after: str) -> Script:
     done = system.application.run([*command, "--sql"], {})
     if done.status:
         said = what_it_said(done, (), system.application.settings())
-        return Script(problem=f"it cannot be written as SQL: {said}")
+        return Script(in_transaction=False, problem=f"it cannot be written as SQL: {said}")
     try:
         every = pglast.split(done.output)
     except pglast.Error as error:
-        return Script(problem=f"its SQL cannot be read: {error.args[0]}")
+        return Script(in_transaction=False, problem=f"its SQL cannot be read: {error.args[0]}")
     bare = [(one, _first_words(one)) for one in every]
     commits = sum(words.startswith("COMMIT") for _, words in bare)
     own = (f"UPDATE {settings.version_table}", f"INSERT INTO {settings.version_table}")

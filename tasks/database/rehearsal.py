@@ -90,8 +90,10 @@ def describe_scripts(scripts: Mapping[str, Script]) -> tuple[Finding, ...]:
         for text in script.shown or (script.problem or "nothing",)
     ]
     more = f"; {len(rows) - _STATEMENTS} more are not shown" if len(rows) > _STATEMENTS else ""
-    torn = [name for name, script in scripts.items() if not script.in_transaction]
+    torn = [name for name, one in scripts.items() if not (one.in_transaction or one.problem)]
+    unread = [name for name, one in scripts.items() if one.problem]
     apart = f" Not one transaction, so may be half applied: {', '.join(torn)}." if torn else ""
+    apart += f" Unread, so treated like that: {', '.join(unread)}." if unread else ""
     return (
         Finding(
             what=f"What the revisions do, as SQL{more}.{apart}",
@@ -212,6 +214,7 @@ def plan_rehearsal(
                 before=at,
                 after=one.name,
                 in_transaction=scripts[one.name].in_transaction,
+                script=scripts[one.name].digest,
             )
         )
         at = one.name

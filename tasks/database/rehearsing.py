@@ -3,12 +3,19 @@
 from typing import ClassVar
 
 from tasks.database.catalogue import DatabaseFacts, elsewhere, find_database
-from tasks.database.lock_watch import BY_ROLE, LockWatch
+from tasks.database.lock_queries import BY_ROLE
+from tasks.database.lock_watch import LockWatch
 from tasks.database.marks import Mark, read_mark, write_mark
 from tasks.database.measured import Measured, as_text, from_text
 from tasks.database.migration_locks import options, prove_lock_timeout, server_version
 from tasks.database.migration_output import what_it_said
-from tasks.database.migration_role import powerless_role, remove_role, role_exists, role_of
+from tasks.database.migration_role import (
+    powerless_role,
+    remove_role,
+    role_can_log_in,
+    role_exists,
+    role_of,
+)
 from tasks.database.migration_settings import environment_of, insist_on, settings_of
 from tasks.database.revision import find_version_table, read_revision
 from tasks.database.schema_objects import describe_changes, read_objects
@@ -54,6 +61,7 @@ class RehearseRevision(_OnCopy):
         before: The revision before.
         after: The revision.
         in_transaction: Whether it is one transaction, so that a failure leaves nothing.
+        script: The sha256 of its statements as planned, '' where unknown.
     """
 
     kind: ClassVar[str] = "database.rehearse_revision"
@@ -65,6 +73,7 @@ class RehearseRevision(_OnCopy):
     before: str
     after: str
     in_transaction: bool = True
+    script: str = ""
 
     @property
     def title(self) -> str:
@@ -84,7 +93,7 @@ class RehearseRevision(_OnCopy):
             return Observed(Standing.OTHER, f"there is no copy {self.side} of ours")
         with system.database.connect(self.side) as session:
             revision = read_revision(session, settings_of(system).version_table)
-            left = role_exists(session, role_of(work.remediation))
+            left = role_can_log_in(session, role_of(work.remediation))
         found = [one for one in from_text(facts.comment) if one.revision == self.after]
         if left:
             return Observed(Standing.HALF, "the role that it ran as is still there")
@@ -99,7 +108,7 @@ class RehearseRevision(_OnCopy):
         """Run it there, watched from a second session; keep what was seen on the copy."""
         system = targets.load(work.target)
         database, settings = system.database, settings_of(system)
-        remove_role(database, self.side, self.owner, role_of(work.remediation))
+        remove_role(database, self.side, self.owner, role_of(work.remediation), may_stay=True)
         with database.connect(self.side) as session:
             if read_revision(session, settings.version_table) == self.after:
                 measured = Measured(revision=self.after)  # its process died before it was kept
@@ -114,7 +123,9 @@ class RehearseRevision(_OnCopy):
         role = role_of(work.remediation)
         command = [part.replace("{revision}", self.after) for part in settings.upgrade]
         given = system.application.settings()
-        with powerless_role(database, self.side, self.live, self.owner, role) as password:
+        with powerless_role(
+            database, self.side, self.live, self.owner, role, may_stay=True
+        ) as password:
             environment = {
                 **environment_of(database, settings, self.side, role, password),
                 "PGOPTIONS": options(
@@ -164,7 +175,7 @@ class RehearseRevision(_OnCopy):
     def revert(self, work: Work) -> None:
         """Remove the role where it was left; the copy goes with its own revert."""
         database = targets.load(work.target).database
-        remove_role(database, self.side, self.owner, role_of(work.remediation))
+        remove_role(database, self.side, self.owner, role_of(work.remediation), may_stay=True)
 
 
 class DropRehearsal(_OnCopy):
@@ -192,6 +203,8 @@ class DropRehearsal(_OnCopy):
     def observe(self, work: Work) -> Observed:
         """Look the copy up."""
         facts, is_ours = self._find(work)
+        if facts is None and self._role_stays(work):
+            return Observed(Standing.HALF, f"{self.side} is gone, the role of it is not")
         if facts is None:
             return Observed(Standing.AFTER, f"{self.side} is gone")
         if facts.half_dropped:
@@ -201,5 +214,12 @@ class DropRehearsal(_OnCopy):
         return Observed(Standing.BEFORE, f"{self.side} is there")
 
     def apply(self, work: Work) -> None:
-        """Drop it with the sessions in it."""
-        drop_database(targets.load(work.target).database, self.side, work.remediation)
+        """Drop it with the sessions in it, and a role that something in it had named."""
+        database = targets.load(work.target).database
+        drop_database(database, self.side, work.remediation)
+        remove_role(database, self.side, "", role_of(work.remediation))
+
+    def _role_stays(self, work: Work) -> bool:
+        database = targets.load(work.target).database
+        with database.connect(elsewhere(database)) as session:
+            return role_exists(session, role_of(work.remediation))

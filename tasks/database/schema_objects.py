@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.protocols import Connection
 
 _NAMED = 8
@@ -78,6 +79,48 @@ def describe_changes(before: Mapping[str, str], after: Mapping[str, str]) -> str
         "changed": sorted(name for name in both if before[name] != after[name]),
     }
     return "; ".join(f"{how}: {_listed(names)}" for how, names in found.items() if names)
+
+
+def read_invalid_indexes(session: Connection) -> frozenset[str]:
+    """Name the indexes that queries do not use, as what is CONCURRENTLY leaves them.
+
+    Args:
+        session: A session in the database.
+    """
+    rows = session.execute(
+        """SELECT i.indexrelid::regclass::text AS name FROM pg_index i
+             JOIN pg_class c ON c.oid = i.indexrelid
+           WHERE NOT i.indisvalid AND c.relkind = 'i'"""
+    ).fetchall()
+    return frozenset(row["name"] for row in rows)
+
+
+def tell_invalid_indexes(
+    session: Connection, before: frozenset[str], live: str, revision: str
+) -> str:
+    """Insist that a revision left no index invalid; name those that were before.
+
+    Args:
+        session: A session in the database.
+        before: The indexes that were invalid before.
+        live: Name of the database.
+        revision: The revision, which was applied.
+
+    Returns:
+        What to add to a note, '' where all are valid.
+
+    Raises:
+        PreconditionFailed: One is invalid that was not before.
+    """
+    invalid = read_invalid_indexes(session)
+    if made := sorted(invalid - before):
+        raise PreconditionFailed(
+            expected=f"revision {revision} to leave its indexes valid.",
+            found=f"invalid: {', '.join(made)}.",
+            state=f"{live} is at revision {revision}; no query uses what is invalid.",
+            todo="REINDEX INDEX CONCURRENTLY, or run rebuild_indexes.",
+        )
+    return f"; invalid as before: {', '.join(sorted(invalid))}" if invalid else ""
 
 
 def _listed(names: list[str]) -> str:

@@ -1,5 +1,7 @@
 """Sequences of two databases: the greater value of both counts on."""
 
+from typing import Any
+
 from psycopg import sql
 
 from tasks.platforms.protocols import Connection
@@ -35,7 +37,7 @@ def find_behind(session: Connection, values: dict[tuple[str, str], int]) -> dict
 
 
 def raise_sequences(session: Connection, values: dict[tuple[str, str], int]) -> int:
-    """Bring every sequence to the greater of its own and a given value.
+    """Bring every sequence that we may set to the greater of its own and a given value.
 
     Args:
         session: A session in the database.
@@ -44,30 +46,56 @@ def raise_sequences(session: Connection, values: dict[tuple[str, str], int]) -> 
     Returns:
         How many were raised.
     """
-    behind = _behind(session, values)
-    for (schema, name), value in behind:
+    rows = _read(session)
+    may = {(row["schema"], row["name"]): row["down"] for row in rows if row["may_set"]}
+    behind = [(key, value) for key, value in _behind_of(rows, values) if key in may]
+    for key, value in behind:
+        # In one statement with what it reads: users go on to take numbers.
         session.execute(
             # Not as a parameter: a name with a % in it would be read as one.
-            sql.SQL("SELECT setval({}::regclass, {}, true)").format(
-                sql.Identifier(schema, name).as_string(session), value
+            sql.SQL(
+                "SELECT setval({name}::regclass, {further}({value}, last_value), "
+                "is_called OR {further}({value}, last_value) = {value}) FROM {sequence}"
+            ).format(
+                name=sql.Identifier(*key).as_string(session),
+                further=sql.SQL("least" if may[key] else "greatest"),
+                value=value,
+                sequence=sql.Identifier(*key),
             )
         )
     return len(behind)
 
 
+def _read(session: Connection) -> list[dict[str, Any]]:
+    return session.execute(
+        """SELECT s.schemaname AS schema, s.sequencename AS name, s.last_value AS value,
+             s.start_value AS start, s.increment_by < 0 AS down,
+             has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'UPDATE')
+               AND has_table_privilege(c.oid, 'SELECT') AS may_set
+           FROM pg_sequences s JOIN pg_namespace n ON n.nspname = s.schemaname
+             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.sequencename"""
+    ).fetchall()
+
+
 def _behind(
     session: Connection, values: dict[tuple[str, str], int]
 ) -> list[tuple[tuple[str, str], int]]:
-    rows = session.execute(
-        """SELECT schemaname AS schema, sequencename AS name, last_value AS value,
-             increment_by < 0 AS down FROM pg_sequences"""
-    ).fetchall()
+    return _behind_of(_read(session), values)
+
+
+def _behind_of(
+    rows: list[dict[str, Any]], values: dict[tuple[str, str], int]
+) -> list[tuple[tuple[str, str], int]]:
     found = []
     for row in rows:
         key = (row["schema"], row["name"])
         wanted = values.get(key)
-        own = row["value"]
-        if wanted is not None and (own is None or (wanted < own if row["down"] else wanted > own)):
+        if wanted is None:
+            continue
+        down, own = row["down"], row["value"]
+        if own is None:  # unused: its first number is the start
+            own = row["start"] + (1 if down else -1)
+        if wanted < own if down else wanted > own:
             found.append((key, wanted))
     return found
 

@@ -14,6 +14,7 @@ from tasks.database.catalogue import (
     name_of,
 )
 from tasks.database.marks import Mark, read_mark, write_mark
+from tasks.database.migration_role import remove_role, role_exists, role_of
 from tasks.database.sessions import end_sessions
 from tasks.guardrails.errors import RemediationError, UndoFailed, WorldMoved
 from tasks.guardrails.plan import Change, Observed, Standing, Work
@@ -191,10 +192,13 @@ class CreateSideDatabase(Change):
         with database.connect(elsewhere(database)) as session:
             found = name_of(session, self.live_oid) or "gone"
             facts = find_database(session, self.name)
+            role_stays = role_exists(session, role_of(work.remediation))
         if facts is None and found != self.live and work.begun_at is None:
             return Observed(Standing.OTHER, f"the database with OID {self.live_oid} is {found} now")
         if facts is None:
-            return Observed(Standing.BEFORE, f"there is no database {self.name}")
+            standing = Standing.HALF if role_stays else Standing.BEFORE
+            role = "; the role of it is still there" if role_stays else ""
+            return Observed(standing, f"there is no database {self.name}{role}")
         mark = read_mark(facts.comment)
         if facts.half_dropped or (mark is None and not facts.comment):
             return Observed(Standing.HALF, f"{self.name} is there without our mark or half-dropped")
@@ -218,5 +222,10 @@ class CreateSideDatabase(Change):
             )
 
     def revert(self, work: Work) -> None:
-        """Drop it while it is ours; after a cut-over its name is gone and it is not touched."""
-        drop_database(targets.load(work.target).database, self.name, work.remediation)
+        """Drop it while it is ours; after a cut-over its name is gone and it is not touched.
+
+        A role that something in it had named can be dropped only now.
+        """
+        database = targets.load(work.target).database
+        drop_database(database, self.name, work.remediation)
+        remove_role(database, self.name, self.shape.owner, role_of(work.remediation))

@@ -184,9 +184,12 @@ def _give_up(work: recording.Recorder, error: RemediationError) -> Ending:
         return Ending(Outcome.STUCK, str(error))
     said_no = isinstance(error, (ApprovalRefused, ApprovalExpired))
     if work.case.has_reverted and not (said_no and not work.case.was_cancelled):
-        return Ending(Outcome.UNDONE, str(error))
+        stays = undoing.titles_that_stay(work.case)
+        return Ending(Outcome.UNDONE, f"{error} Stays: {stays}." if stays else str(error))
     if work.case.has_reverted:
-        error.state = "What earlier stages did was taken back."
+        stays = undoing.titles_that_stay(work.case)
+        stays = f"; stays: {stays}" if stays else ""
+        error.state = f"What earlier stages did was taken back{stays}."
     expired = isinstance(error, ApprovalExpired)
     return Ending(Outcome.EXPIRED if expired else Outcome.REFUSED, str(error))
 

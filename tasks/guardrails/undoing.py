@@ -2,7 +2,7 @@
 
 from tasks.guardrails import acting, draining, faults, gates, surface
 from tasks.guardrails.acting import as_step, work_on
-from tasks.guardrails.case import StageRecord
+from tasks.guardrails.case import Case, StageRecord
 from tasks.guardrails.errors import RemediationError, Transient, UndoFailed
 from tasks.guardrails.leases import Lease
 from tasks.guardrails.plan import Change, Loss, Standing, Work
@@ -38,6 +38,28 @@ def undo(recorder: Recorder, lease: Lease, *, automatic: bool) -> None:
                     )
                 except Transient as error:  # after its retries
                     raise _stands(recorder, change.title, error.found) from error
+
+
+def titles_that_stay(case: Case) -> str:
+    """Name the changes that were done and stay, as taking them back has no point.
+
+    One that builds on what was taken back, as a copy that was filled, went with it.
+
+    Args:
+        case: The case, after its undo.
+
+    Returns:
+        Their titles; '' where there is none.
+    """
+    titles: list[str] = []
+    for record in case.stages:
+        gone: set[str] = set()
+        for change, step in zip(record.stage.changes, case.steps(record), strict=True):
+            if change.reverts == "exact" or gone.intersection(change.needs):
+                gone.add(change.kind)
+            elif change.reverts == "pointless" and step.done is not None:
+                titles.append(change.title)
+    return "; ".join(titles)
 
 
 def _ask_about_loss(recorder: Recorder, record: StageRecord, lease: Lease, index: int) -> None:

@@ -19,7 +19,10 @@ from infra.sandbox.migrations import APPLICATION, BEFORE_HEAD, HEAD, migrate
 from infra.sandbox.services import Sandbox
 from tasks.application.answers import ApplicationAnswers
 from tasks.database.applying import ApplyRevision
+from tasks.database.pending import find_pending, find_scripts
+from tasks.database.rehearsal import describe_scripts
 from tasks.guardrails.case import Case
+from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.holders import holders
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Risk, Standing, Verdict, Work
@@ -65,6 +68,15 @@ ONLY_IN_LIVE = """DO $$ BEGIN IF current_database() = 'planner' THEN {does}; END
 TORN = f"""with op.get_context().autocommit_block():
     op.execute("CREATE INDEX CONCURRENTLY ix_torn ON workers (name)")
 op.execute("{ONLY_IN_LIVE.format(does="RAISE 'only here'")}")"""
+NAMES_ROLE = 'op.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")'
+# Long enough in its first transaction to be seen.
+WAITS_TORN = """op.execute("DO $$ BEGIN PERFORM pg_sleep(0.3); END $$")
+with op.get_context().autocommit_block():
+    op.execute("CREATE INDEX CONCURRENTLY ix_torn ON workers (name)")"""
+# Commits on its way, and gives up on its lock by itself.
+LOCKS_TORN = """with op.get_context().autocommit_block():
+    op.execute("SET lock_timeout = '200ms'")
+op.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")"""
 # As live and copy have the same rows: only in live does it hold its lock for long.
 STALLS = f"""op.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")
 op.execute("{ONLY_IN_LIVE.format(does="PERFORM pg_sleep(25)")}")"""
@@ -157,6 +169,18 @@ def found(case: Case) -> str:
     """Give all that the first plan has found, as one text."""
     findings = case.stages[0].stage.findings
     return "\n".join(f"{one.what} {one.rows} {one.patch}" for one in findings)
+
+
+def torn_change() -> ApplyRevision:
+    """Give the change that applies a revision that is no single transaction."""
+    return ApplyRevision(
+        live="planner",
+        before=HEAD,
+        after="aa01",
+        in_transaction=False,
+        cut_after=30.0,
+        statement_seconds=60.0,
+    )
 
 
 @contextmanager
@@ -415,7 +439,7 @@ def test_a_lock_timeout_without_effect_is_found_in_the_rehearsal(
 
 
 def test_what_a_kill_leaves_is_recognised(shipped: Shipped) -> None:
-    """Only a revision that is no single transaction can be half done, once it was begun."""
+    """A revision that is no single transaction is not run again, once it was begun."""
     target = shipped.sandbox.settings.name
     change = ApplyRevision(
         live="planner", before=HEAD, after="aa01", cut_after=2.0, statement_seconds=60.0
@@ -425,4 +449,65 @@ def test_what_a_kill_leaves_is_recognised(shipped: Shipped) -> None:
     begun = Work(target=target, remediation="aaaabbbb22", begun_at=datetime.now(UTC))
     assert change.observe(begun).standing is Standing.BEFORE
     assert torn.observe(work).standing is Standing.BEFORE
-    assert torn.observe(begun).standing is Standing.HALF
+    seen = torn.observe(begun)
+    assert seen.standing is Standing.OTHER
+    assert "what it committed stands; finish it or take it back by hand, then stamp" in seen.detail
+
+
+def test_what_cannot_be_read_as_sql_is_not_taken_for_one_transaction(shipped: Shipped) -> None:
+    """Nobody knows what it commits on its way, and the plan says so."""
+    shipped.ship("aa01", HEAD, 'raise ValueError("nothing to show")')
+    target = shipped.sandbox.settings.name
+    scripts = find_scripts(target, find_pending(target))
+    assert scripts["aa01"].problem
+    assert not scripts["aa01"].in_transaction
+    assert "Unread, so treated like that: aa01" in describe_scripts(scripts)[0].what
+
+
+def test_a_role_that_the_copy_names_goes_with_it(runs: Runs, shipped: Shipped) -> None:
+    """A default privilege of it keeps it from being dropped before the copy is."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, NAMES_ROLE)
+    shipped.ship("bb02", "aa01", ADDS_COLUMN.format(column="colour"))
+    _, state = apply(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert shipped.at() == ("bb02",)
+    assert left_over(sandbox) == []
+
+
+def test_a_torn_revision_is_tried_once(shipped: Shipped) -> None:
+    """Where it does not get its lock it is not run again: what it committed would be twice."""
+    shipped.ship("aa01", HEAD, LOCKS_TORN)
+    sandbox, tries = shipped.sandbox, list[Sequence[str]]()
+    run = LocalApplication.run
+
+    def counted_run(
+        application: LocalApplication, command: Sequence[str], environment: Mapping[str, str]
+    ) -> Completed:
+        tries.extend([command] if command[-1] == "aa01" else [])
+        return run(application, command, environment)
+
+    with pytest.MonkeyPatch.context() as patch, sandbox.connect() as session:
+        session.execute("LOCK TABLE projects IN ACCESS SHARE MODE")
+        patch.setattr(LocalApplication, "run", counted_run)
+        with pytest.raises(PreconditionFailed) as raised:
+            torn_change().apply(Work(target=sandbox.settings.name, remediation="aaaabbbb22"))
+        session.rollback()
+    assert len(tries) == 1
+    assert "is not tried again" in raised.value.found
+    assert "its rows may not be" in raised.value.state
+
+
+def test_who_waits_too_long_outside_of_a_transaction_is_ended(shipped: Shipped) -> None:
+    """An index that is built behind an idle transaction does not wait for it for ever."""
+    shipped.ship("aa01", HEAD, WAITS_TORN)
+    sandbox = shipped.sandbox
+    with pytest.MonkeyPatch.context() as patch, sandbox.connect() as session:
+        session.execute("LOCK TABLE workers IN ROW EXCLUSIVE MODE")
+        patch.setattr("tasks.database.applying._PATIENCE_SECONDS", 2.0)
+        with pytest.raises(PreconditionFailed) as raised:
+            torn_change().apply(Work(target=sandbox.settings.name, remediation="aaaabbbb22"))
+        session.rollback()
+    assert "it was ended: it had waited" in raised.value.found
+    assert "index public.ix_torn" in raised.value.state

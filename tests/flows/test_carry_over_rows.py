@@ -258,6 +258,31 @@ def test_a_trigger_that_refuses_a_row_keeps_no_other_out(runs: Runs, sandbox: Sa
     assert "Forbidden" not in notes
 
 
+def test_many_rows_are_not_tried_for_ever(
+    runs: Runs, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they are not found in time users' rows are let go, and nothing is carried over."""
+    back_up(runs, sandbox)
+    with logged_in(sandbox) as client:
+        create(client, "programs", name="Forbidden")
+    restored(runs, sandbox)
+    with sandbox.connect() as session:
+        session.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "RAISE 'no %', NEW.name; END $$"
+        )
+        session.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON programs FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    monkeypatch.setattr("tasks.database.carry_trial._LONGEST_SECONDS", 0.001)
+    before = snapshot(sandbox)
+    case, state = carry_out(runs, sandbox, carry_over_rows)
+    assert state.name == "Undone", state.message
+    assert "too many rows are refused" in (state.message or "")
+    assert snapshot(sandbox) == before
+    assert "Forbidden" not in "".join(str(entry.facts) for entry in case.entries)
+
+
 def test_what_a_user_changed_since_stays_in_an_undo(runs: Runs, sandbox: Sandbox) -> None:
     """It is left as the user wrote it, with what it hangs on, and the undo names it."""
     back_up(runs, sandbox)
@@ -456,3 +481,46 @@ def test_a_second_time_finds_nothing_more(runs: Runs, sandbox: Sandbox) -> None:
     assert "alembic_version" not in str(case.stages[1].stage.findings)
     assert "remedy_" not in str(again.stages[1].stage.findings)
     assert (snapshot(sandbox), doors(sandbox)) == (after, closed)
+
+
+def test_what_was_carried_over_and_deleted_since_stays_deleted(
+    runs: Runs, sandbox: Sandbox
+) -> None:
+    """A second time does not bring back what users have deleted after the first."""
+    back_up(runs, sandbox)
+    with logged_in(sandbox) as client:
+        stays, gone = (create(client, "programs", name=name) for name in ("Stays", "Goes"))
+        restored(runs, sandbox)
+        _, state = carry_out(runs, sandbox, carry_over_rows)
+        assert state.name == "Remediated", state.message
+        assert client.delete(f"/programs/{gone['id']}").is_success
+        again, state = carry_out(runs, sandbox, carry_over_rows)
+        assert state.name == "Remediated", state.message
+        answers = [client.get(f"/programs/{one['id']}").status_code for one in (stays, gone)]
+    assert answers == [200, 404]
+    assert listed(again)["public.programs", gone["id"]].startswith("was carried over before")
+
+
+def test_nothing_is_attached_to_another_row_of_the_same_key(runs: Runs, sandbox: Sandbox) -> None:
+    """Where live has given a key again since, what pointed at the former row is left."""
+    with sandbox.connect() as session:
+        session.execute(
+            f"""SET ROLE {sandbox.settings.application_user};
+            CREATE TABLE parents (id int PRIMARY KEY, name text);
+            CREATE TABLE children (id int PRIMARY KEY, parent int REFERENCES parents);
+            INSERT INTO parents VALUES (1, 'in the backup')"""
+        )
+    back_up(runs, sandbox)
+    with sandbox.connect() as session:
+        session.execute("INSERT INTO parents VALUES (2, 'kept')")
+        session.execute("INSERT INTO children VALUES (1, 1), (2, 2)")
+    restored(runs, sandbox)
+    with sandbox.connect() as session:
+        session.execute("INSERT INTO parents VALUES (2, 'of another user')")
+    case, state = carry_out(runs, sandbox, carry_over_rows)
+    assert state.name == "Remediated", state.message
+    with sandbox.connect() as session:
+        assert session.execute("SELECT id, parent FROM children").fetchall() == [(1, 1)]
+    why = listed(case)
+    assert "changed in both" in why["public.parents", "2"]
+    assert "may be another row in live (children_parent_fkey)" in why["public.children", "2"]

@@ -12,7 +12,7 @@ from infra.sandbox.damage import Damage, damage
 from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from tasks.database.foreign_keys import verify_foreign_keys
-from tasks.database.sequences import find_behind_columns
+from tasks.database.sequences import find_behind_columns, raise_sequences
 from tasks.guardrails.plan import Finding
 from tasks.platforms import targets
 from tests.approving import carry_out
@@ -123,6 +123,26 @@ def test_sequences_are_found_in_whatever_order_the_catalogue_is_joined(sandbox: 
                 session.execute("SELECT set_config(%s, %s, false)", (setting, value))
             assert find_behind_columns(session) == [("numbered_id_seq", "numbered.id", 7)]
     assert sandbox.settings.name == "sandbox"
+
+
+def test_sequences_are_set_forward_and_never_back(sandbox: Sandbox) -> None:
+    """Up or down, used or not; one that may not be set is left out, and is no error."""
+    with targets.load("sandbox").database.connect() as session:
+        session.execute("CREATE SEQUENCE of_another")
+        session.execute(f"SET ROLE {sandbox.settings.application_user}".encode())
+        session.execute('CREATE SEQUENCE "Up %s"')
+        session.execute("CREATE SEQUENCE down INCREMENT -1")
+        session.execute("CREATE SEQUENCE far START 50")
+        session.execute("SELECT setval('down', -5)")
+        names = ("of_another", "Up %s", "down", "far")
+        wanted = {("public", name): value for name, value in zip(names, (9, 7, -8, 3), strict=True)}
+        assert raise_sequences(session, wanted) == 2
+        assert raise_sequences(session, wanted | {("public", "down"): -2}) == 0
+        nexts = [
+            session.execute("SELECT nextval(%s::regclass) AS n", (f'"{name}"',)).fetchone()
+            for name in names[1:]
+        ]
+    assert [row["n"] for row in nexts if row] == [8, -9, 50]
 
 
 def test_keys_of_several_columns_and_odd_names(sandbox: Sandbox) -> None:

@@ -8,9 +8,12 @@ from tasks.database.history import parse_history
 from tasks.database.lint import find_linter, lint
 from tasks.database.measured import Measured, as_text, from_text
 from tasks.database.migration_output import failed_for_a_lock, what_it_said
+from tasks.database.migration_plan import insist_on
 from tasks.database.pending import Pending, Script
 from tasks.database.rehearsal import describe_problem
+from tasks.database.rehearsing import RehearseRevision
 from tasks.database.schema_objects import describe_changes
+from tasks.guardrails.errors import WorldMoved
 from tasks.platforms.applications import Completed
 
 LINE = """c3 -> d4 (head), A message -> with an arrow, and a comma
@@ -200,3 +203,20 @@ def test_squawk_warns_of_what_locks() -> None:
 def test_statements_are_shown_without_values(statement: str, shown: str) -> None:
     """But for what makes up the schema."""
     assert Script((statement,)).shown == (shown,)
+
+
+def test_a_revision_of_another_content_is_not_the_one_rehearsed() -> None:
+    """The same name with other SQL is refused; what an older record lacks is not compared."""
+    now, script = pending(LINE, "b2"), Script(("ALTER TABLE a ADD b int",))
+    scripts = {"c3": script, "d4": script}
+
+    def rehearsed(digest: str) -> RehearseRevision:
+        return RehearseRevision(
+            side="s", live="planner", owner="o", before="b2", after="c3", script=digest
+        )
+
+    for digest in ("", script.digest):
+        insist_on(now, scripts, ((rehearsed(digest), Measured(revision="c3")),))
+    other = rehearsed(Script(("DROP TABLE a",)).digest)
+    with pytest.raises(WorldMoved, match="other SQL of c3"):
+        insist_on(now, scripts, ((other, Measured(revision="c3")),))
