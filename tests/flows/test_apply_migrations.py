@@ -296,7 +296,9 @@ def test_a_revision_that_copies_data_is_known_before(runs: Runs, shipped: Shippe
     back_up(runs, sandbox)
     shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
     shipped.ship("bb02", "aa01", COPIES)
-    shipped.ship("cc03", "bb02", f"op.execute('ALTER TABLE {QUOTED} ADD b int')")
+    # Held for as long as it takes to be seen: shorter locks may be missed.
+    adds = f"ALTER TABLE {QUOTED} ADD b int; SELECT pg_sleep(0.2)"
+    shipped.ship("cc03", "bb02", f"op.execute('{adds}')")
     case, state = apply(runs, sandbox, longest_stall_seconds=0.4)
     assert state.name == "Remediated", state.message
     assert shipped.at() == ("cc03",)
