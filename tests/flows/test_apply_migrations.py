@@ -491,6 +491,7 @@ def test_a_torn_revision_is_tried_once(shipped: Shipped) -> None:
         return run(application, command, environment)
 
     with pytest.MonkeyPatch.context() as patch, sandbox.connect() as session:
+        session.execute("BEGIN")
         session.execute("LOCK TABLE projects IN ACCESS SHARE MODE")
         patch.setattr(LocalApplication, "run", counted_run)
         with pytest.raises(PreconditionFailed) as raised:
@@ -506,6 +507,7 @@ def test_who_waits_too_long_outside_of_a_transaction_is_ended(shipped: Shipped) 
     shipped.ship("aa01", HEAD, WAITS_TORN)
     sandbox = shipped.sandbox
     with pytest.MonkeyPatch.context() as patch, sandbox.connect() as session:
+        session.execute("BEGIN")
         session.execute("LOCK TABLE workers IN ROW EXCLUSIVE MODE")
         patch.setattr("tasks.database.applying._PATIENCE_SECONDS", 2.0)
         with pytest.raises(PreconditionFailed) as raised:
