@@ -79,6 +79,7 @@ def empty(sandbox: Sandbox) -> None:
         ).fetchone()
         assert tables
         session.execute(f"TRUNCATE {tables[0]} CASCADE")
+        session.execute("SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -191,7 +191,7 @@ def test_a_folder_open_to_others_is_closed(runs: Runs, broken: Sandbox) -> None:
     assert log_in(broken) == 200
 
     _, ended = carry_out(runs, broken, undo_remediation, remediation=case.id)
-    assert ended.name == "Remediated", ended.message
+    assert ended.name == "Unchanged", ended.message
     assert data.stat().st_mode & 0o777 == 0o750
     assert log_in(broken) == 200
 

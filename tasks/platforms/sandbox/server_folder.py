@@ -17,6 +17,7 @@ from tasks.platforms.servers import Access, Folder, Holder, PidFile
 
 _FIRST_OF_USERS = 16384  # what initdb makes has smaller numbers
 _STATUS_LINE, _PORT_LINE = 7, 3
+_ROOT = 0  # no server runs as root: PostgreSQL refuses to
 # What initdb makes, and a server adds: anything else in a folder may be somebody's.
 _MADE_BY_INITDB = {
     *("PG_VERSION", "base", "global", "pg_commit_ts", "pg_dynshmem", "pg_logical", "pg_multixact"),
@@ -120,7 +121,7 @@ def why_unseen(data: Path) -> str:
     owners = {path.stat().st_uid for path in (data, version) if path.exists()}
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-            if process.uids().effective not in owners:
+            if process.uids().effective not in owners - {_ROOT}:
                 continue
             try:
                 Path(f"/proc/{process.pid}/cwd").stat()
