@@ -560,7 +560,7 @@ def test_a_log_that_the_server_collects_is_read_by_it(
 ) -> None:
     """Where the maintenance user may not read it, it is said which grant is missing."""
     fill_without_statistics(logged)
-    given = {"source": "log", "watch_seconds": 2, "slower_than_ms": 1}
+    given = {"source": "log", "watch_seconds": 6, "slower_than_ms": 1}
     with collecting(logged, destination):
         case, state = carry_out(runs, logged, find_slow_queries, **given)
         assert state.name == "Advised", state.message
