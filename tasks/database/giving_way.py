@@ -4,16 +4,16 @@ For CREATE and REINDEX INDEX CONCURRENTLY, VACUUM and the like, whose timeouts a
 lock_timeout would end one that only waits for an old transaction.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from psycopg import sql
 
 from tasks.database.catalogue import NO_TIMEOUTS, connect_with
 from tasks.database.limits import DISK_RESERVE
+from tasks.database.looking import Looking
 from tasks.database.reporting import Reporter
 from tasks.guardrails.errors import RemediationError, Transient
 from tasks.guardrails.plan import Work
@@ -95,8 +95,10 @@ def run_giving_way(
             ) from error
 
 
-class Watcher(threading.Thread):
+class Watcher(Looking):
     """Looks several times a second at who waits for whom, while its block runs.
+
+    `why` says afterwards why it cancelled, '' where it did not.
 
     Args:
         session: A session beside, to look with.
@@ -115,11 +117,10 @@ class Watcher(threading.Thread):
         free: Callable[[], int | None] = lambda: None,
     ) -> None:
         """Know them; looks at nothing yet."""
-        super().__init__(daemon=True)
+        super().__init__()
         self._session, self._statement, self._look = session, statement, look
         self._reporter, self._free = reporter, free
         self._pid = statement.info.backend_pid
-        self._ended = threading.Event()
         self.why = ""
 
     def run(self) -> None:
@@ -127,7 +128,7 @@ class Watcher(threading.Thread):
         since: dict[int, float] = {}
         held_up = time.monotonic()
         try:
-            while not self._ended.wait(_LOOK_SECONDS) and not self.why:
+            while not self.ended.wait(_LOOK_SECONDS) and not self.why:
                 now = time.monotonic()
                 queued = {row["pid"]: row for row in self._ask(_QUEUED)}
                 since = {pid: since.get(pid, now) for pid in queued}
@@ -148,16 +149,6 @@ class Watcher(threading.Thread):
         except Exception:  # noqa: BLE001 - whatever it is: unwatched it may not go on
             self.why = self.why or "it could not be watched any more"
             self._statement.cancel()
-
-    def __enter__(self) -> Self:
-        """Begin to look; `why` says afterwards why it cancelled, '' where it did not."""
-        self.start()
-        return self
-
-    def __exit__(self, *_failure: object) -> None:
-        """Stop looking."""
-        self._ended.set()
-        self.join()
 
     def _ask(self, query: str) -> list[dict[str, Any]]:
         return self._session.execute(query.encode(), {"pid": self._pid}).fetchall()

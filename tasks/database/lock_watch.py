@@ -3,17 +3,17 @@
 Source: PostgreSQL manual 13.3.1 (table-level locks), 54.12 (pg_locks).
 """
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 from psycopg import sql
 
 from tasks.database.lock_queries import END, HELD, IN_THE_WAY, QUEUED, TABLES
+from tasks.database.looking import Looking
 from tasks.guardrails.errors import RemediationError
 from tasks.platforms.protocols import Connection
 
@@ -71,7 +71,7 @@ class _Stretch:
     mode: str = ""
 
 
-class LockWatch(threading.Thread):
+class LockWatch(Looking):
     """Looks at a migration's locks while its block runs.
 
     Args:
@@ -95,13 +95,12 @@ class LockWatch(threading.Thread):
         again: Callable[[], Connection] | None = None,
     ) -> None:
         """Read which tables there are; looks at no lock yet."""
-        super().__init__(daemon=True)
+        super().__init__()
         self._session, self._sessions, self._parameters = session, sessions, parameters
         self._cut_after, self._patience, self._again = cut_after, patience, again
         self._every = SAMPLE_SECONDS if cut_after == float("inf") else LIVE_SAMPLE_SECONDS
         tables = session.execute(sql.SQL(TABLES)).fetchall()
         self._tables = {row["oid"]: row["name"] for row in tables if row["name"] != version_table}
-        self._ended = threading.Event()
         self._starts: dict[int, datetime | None] = {}
         self._first = self._last = 0.0
         self._stretches: dict[tuple[str, bool], _Stretch] = {}
@@ -135,22 +134,12 @@ class LockWatch(threading.Thread):
         """Look until the block has ended."""
         try:
             # Outside of one transaction it is to be known by its first moments only.
-            while not self._ended.wait(self._every if self._starts else SAMPLE_SECONDS):
+            while not self.ended.wait(self._every if self._starts else SAMPLE_SECONDS):
                 self._look()
         except Exception as error:  # noqa: BLE001 - a thread's own would be lost
             found = error.found if isinstance(error, RemediationError) else ""
             self.failure = found or f"{type(error).__name__}: {error}"
             self._end_unwatched()
-
-    def __enter__(self) -> Self:
-        """Begin to look."""
-        self.start()
-        return self
-
-    def __exit__(self, *_failure: object) -> None:
-        """Stop looking."""
-        self._ended.set()
-        self.join()
 
     @property
     def _known(self) -> dict[str, Any]:

@@ -107,6 +107,7 @@ class _Door(Change):
     """
 
     permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner",)
+    leaves_open: ClassVar[bool]
 
     kept: str
     kept_oid: int
@@ -146,6 +147,14 @@ class _Door(Change):
             return f"who may connect to {self.kept} was changed"
         return bool(by)
 
+    def observe(self, work: Work) -> Observed:
+        """Read whether it lets sessions in, and for whom."""
+        found = self._is_open(work)
+        if isinstance(found, str):
+            return Observed(Standing.OTHER, found)
+        standing = Standing.AFTER if found is self.leaves_open else Standing.BEFORE
+        return Observed(standing, f"{self.kept} is {'open for us' if found else 'closed'}")
+
     def _let_in(self, work: Work) -> None:
         if self._is_open(work) is False:
             with self._beside(targets.load(work.target).database) as session:
@@ -169,6 +178,7 @@ class OpenKeptDatabase(_Door):
     """Let our own sessions, and nobody else's, into a database that is kept closed."""
 
     kind: ClassVar[str] = "database.open_kept_database"
+    leaves_open: ClassVar[bool] = True
 
     @property
     def title(self) -> str:
@@ -183,14 +193,6 @@ class OpenKeptDatabase(_Door):
             f"{self.kept} is open; who may connect: the maintenance user",
         )
 
-    def observe(self, work: Work) -> Observed:
-        """Read whether it lets sessions in, and for whom."""
-        found = self._is_open(work)
-        if isinstance(found, str):
-            return Observed(Standing.OTHER, found)
-        standing = Standing.AFTER if found else Standing.BEFORE
-        return Observed(standing, f"{self.kept} is {'open for us' if found else 'closed'}")
-
     def apply(self, work: Work) -> None:
         """Take CONNECT from everybody, and let sessions in."""
         self._let_in(work)
@@ -204,6 +206,7 @@ class CloseKeptDatabase(_Door):
     """Close a kept database again that was opened for us."""
 
     kind: ClassVar[str] = "database.close_kept_database"
+    leaves_open: ClassVar[bool] = False
 
     @property
     def title(self) -> str:
@@ -217,14 +220,6 @@ class CloseKeptDatabase(_Door):
             f"{self.kept} is open; who may connect: the maintenance user",
             f"{self.kept} is closed; who may connect: {self._granted}",
         )
-
-    def observe(self, work: Work) -> Observed:
-        """Read whether it lets sessions in, and for whom."""
-        found = self._is_open(work)
-        if isinstance(found, str):
-            return Observed(Standing.OTHER, found)
-        standing = Standing.BEFORE if found else Standing.AFTER
-        return Observed(standing, f"{self.kept} is {'open for us' if found else 'closed'}")
 
     def apply(self, work: Work) -> None:
         """Close it, and give CONNECT back."""

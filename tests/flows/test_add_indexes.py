@@ -1,8 +1,6 @@
 """add_indexes on a sandbox under load, on which indexes are missing for real."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,7 +10,6 @@ from psycopg import sql
 
 from flows.help.undo_remediation import undo_remediation
 from flows.performance.add_indexes import add_indexes
-from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
 from tasks.database.create_index import CreateIndex, find_made, name_of_index, write_comment
@@ -28,6 +25,7 @@ from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
+from tests.users import under_load
 
 SECRET = "Erika-Mustermann-1964"
 ODD_TABLE, ODD_COLUMN = "Odd \"Table's", 'The "Column %s'
@@ -39,19 +37,6 @@ LOST = "ix_actuals_worker_id"
 def no_superuser(sandbox: Sandbox) -> None:
     """Have remediations connect as a user that is no superuser."""
     targets.give(SandboxTarget(**sandbox.target_settings(limited=True)))
-
-
-@contextmanager
-def under_load(sandbox: Sandbox) -> Iterator[None]:
-    """Put the application under load; not one request may fail."""
-    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
-    load.start()
-    try:
-        yield
-    finally:
-        seen = load.stop()
-    assert seen.requests > 0
-    assert (seen.failed, seen.missing) == (0, []), seen.answers
 
 
 def as_owner(sandbox: Sandbox, *statements: str | sql.Composed) -> None:

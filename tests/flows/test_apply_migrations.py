@@ -2,8 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from prefect.client.schemas.objects import State
 from flows.application.apply_migrations import apply_migrations
 from flows.database.back_up_database import back_up_database
 from flows.help.undo_remediation import undo_remediation
-from infra.sandbox.load import USER, Load
 from infra.sandbox.migrations import APPLICATION, BEFORE_HEAD, HEAD, migrate
 from infra.sandbox.services import Sandbox
 from tasks.application.answers import ApplicationAnswers
@@ -33,6 +31,7 @@ from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import databases, snapshot
+from tests.users import under_load
 
 REVISION = '''"""{message}
 
@@ -181,19 +180,6 @@ def torn_change() -> ApplyRevision:
         cut_after=30.0,
         statement_seconds=60.0,
     )
-
-
-@contextmanager
-def under_load(sandbox: Sandbox) -> Iterator[None]:
-    """Put the application under load; not one request may fail."""
-    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
-    load.start()
-    try:
-        yield
-    finally:
-        seen = load.stop()
-    assert seen.requests > 0
-    assert (seen.failed, seen.missing) == (0, [])
 
 
 def test_pending_revisions_are_rehearsed_and_applied_under_load(

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from psycopg import sql
 
@@ -20,6 +19,7 @@ from tasks.guardrails.plan import Risk
 from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
+from tests.users import log_in
 
 
 @pytest.fixture
@@ -36,14 +36,9 @@ def away(sandbox: Sandbox) -> Iterator[Path]:
     kept.rename(data)
 
 
-def log_in(sandbox: Sandbox) -> tuple[int, str]:
+def answer_to_log_in(sandbox: Sandbox) -> tuple[int, str]:
     """Log in as a user does; gives status and answer."""
-    answer = httpx.post(
-        f"{sandbox.url}/api/v1/auth/login",
-        json={"username": "admin", "password": sandbox.settings.accounts["admin"]},
-        trust_env=False,
-        timeout=30,
-    )
+    answer = log_in(sandbox)
     return answer.status_code, answer.text
 
 
@@ -125,11 +120,11 @@ def test_one_row_alone_is_enough_to_refuse(runs: Runs, sandbox: Sandbox) -> None
 def test_a_missing_database_is_made_and_migrated(runs: Runs, sandbox: Sandbox) -> None:
     """The application answers; an undo takes it away again."""
     drop_database(sandbox)
-    assert log_in(sandbox)[0] == 503
+    assert log_in(sandbox).status_code == 503
     case, state = carry_out(runs, sandbox, initialise_database)
     assert state.name == "Remediated", state.message
     assert revision(sandbox) == HEAD
-    assert log_in(sandbox) == NOBODY_YET
+    assert answer_to_log_in(sandbox) == NOBODY_YET
 
     _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
     assert ended.name == "Remediated", ended.message
@@ -180,7 +175,7 @@ def test_a_server_is_made_where_there_is_none(runs: Runs, sandbox: Sandbox, away
     assert state.name == "Remediated", state.message
     assert case.stages[0].stage.risk is Risk.DESTRUCTIVE
     assert revision(sandbox) == HEAD
-    assert log_in(sandbox) == NOBODY_YET
+    assert answer_to_log_in(sandbox) == NOBODY_YET
 
     _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
     assert ended.name == "Remediated", ended.message
@@ -197,7 +192,7 @@ def test_a_half_made_folder_is_set_aside_and_put_back(
     before = half_made(away)
     case, state = carry_out(runs, sandbox, initialise_database)
     assert state.name == "Remediated", state.message
-    assert log_in(sandbox) == NOBODY_YET
+    assert answer_to_log_in(sandbox) == NOBODY_YET
     aside = away.with_name(f"{away.name}.remedy-{case.id}-half-made")
     assert contents(aside) == before
 

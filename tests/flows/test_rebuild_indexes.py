@@ -11,12 +11,12 @@ from prefect.client.schemas.objects import State
 
 from flows.database.rebuild_indexes import rebuild_indexes
 from infra.sandbox.damage import INDEX, Damage, damage
-from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
+from tests.users import under_load
 
 
 def rebuild(runs: Runs, sandbox: Sandbox, **parameters: str) -> tuple[Case, State[object]]:
@@ -24,19 +24,6 @@ def rebuild(runs: Runs, sandbox: Sandbox, **parameters: str) -> tuple[Case, Stat
     run, state = runs.start(rebuild_indexes, target=sandbox.settings.name, **parameters)
     assert state is not None
     return Case.read(Ledger(), runs.id_of(run)), state
-
-
-@contextmanager
-def under_load(sandbox: Sandbox) -> Iterator[None]:
-    """Put the application under load; not one request may fail."""
-    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
-    load.start()
-    try:
-        yield
-    finally:
-        seen = load.stop()
-    assert seen.requests > 0
-    assert (seen.failed, seen.missing) == (0, [])
 
 
 def indexes(sandbox: Sandbox) -> dict[str, tuple[bool, str, int]]:

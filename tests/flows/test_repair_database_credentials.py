@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable
 
-import httpx
 import psycopg
 import pytest
 
@@ -13,6 +12,7 @@ from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
+from tests.users import log_in
 
 Break = Callable[[Sandbox], None]
 
@@ -50,17 +50,6 @@ def edit(sandbox: Sandbox, **values: str) -> None:
         if name in values:
             lines[number] = f"{name}={values[name]}\n"
     sandbox.dotenv.write_text("".join(lines))
-
-
-def log_in(sandbox: Sandbox) -> int:
-    """Log in as a user does; gives the status."""
-    answer = httpx.post(
-        f"{sandbox.url}/api/v1/auth/login",
-        json={"username": "admin", "password": sandbox.settings.accounts["admin"]},
-        trust_env=False,
-        timeout=30,
-    )
-    return answer.status_code
 
 
 def states(sandbox: Sandbox) -> tuple[object, ...]:
@@ -106,11 +95,11 @@ APPLICATION_SIDE = {
 def test_the_role_is_made_to_fit_the_settings(runs: Runs, sandbox: Sandbox, wrong: str) -> None:
     """Found by trying, mended on the server, and taken back exactly."""
     DATABASE_SIDE[wrong](sandbox)
-    assert log_in(sandbox) != 200
+    assert log_in(sandbox).status_code != 200
     broken = states(sandbox)
     case, state = carry_out(runs, sandbox, repair_database_credentials, side="database")
     assert state.name == "Remediated", state.message
-    assert log_in(sandbox) == 200
+    assert log_in(sandbox).status_code == 200
     assert sandbox.dotenv.read_bytes() == broken[2]
     insist_on_no_secret(case, sandbox)
 
@@ -124,11 +113,11 @@ def test_the_role_is_made_to_fit_the_settings(runs: Runs, sandbox: Sandbox, wron
 def test_the_settings_are_made_to_fit_the_server(runs: Runs, sandbox: Sandbox, wrong: str) -> None:
     """With a new password only where the present one does not fit; taken back exactly."""
     APPLICATION_SIDE[wrong](sandbox)
-    assert log_in(sandbox) != 200
+    assert log_in(sandbox).status_code != 200
     broken = states(sandbox)
     case, state = carry_out(runs, sandbox, repair_database_credentials, side="application")
     assert state.name == "Remediated", state.message
-    assert log_in(sandbox) == 200
+    assert log_in(sandbox).status_code == 200
     changed = broken[0] != states(sandbox)[0]
     assert changed == (wrong == "password")
     insist_on_no_secret(case, sandbox)
@@ -143,11 +132,11 @@ def test_settings_that_were_mended_are_taken_up(runs: Runs, sandbox: Sandbox) ->
     """Somebody has corrected the file, and nobody has restarted the application."""
     in_settings(POSTGRES_PASSWORD="wrong")(sandbox)
     edit(sandbox, POSTGRES_PASSWORD=sandbox.settings.application_password)
-    assert log_in(sandbox) != 200
+    assert log_in(sandbox).status_code != 200
     case, state = carry_out(runs, sandbox, repair_database_credentials, side="database")
     assert state.name == "Remediated", state.message
     assert [one.kind for one in case.stages[0].stage.changes] == ["application.take_settings_up"]
-    assert log_in(sandbox) == 200
+    assert log_in(sandbox).status_code == 200
 
 
 def test_it_says_what_is_wrong_and_changes_nothing(runs: Runs, sandbox: Sandbox) -> None:

@@ -18,6 +18,7 @@ from tasks.guardrails.ledger import Ledger
 from tests.approving import Approvers
 from tests.prefect_fixtures import Runs
 from tests.snapshots import Snapshot, databases, snapshot
+from tests.users import log_in
 
 
 def name_of(sandbox: Sandbox) -> str:
@@ -38,17 +39,6 @@ def restore(runs: Runs, sandbox: Sandbox, ledger: Ledger) -> tuple[FlowRun, Stat
     if state is None:
         state = Approvers(ledger).approve_until_it_ends(runs, run)
     return run, state
-
-
-def log_in(sandbox: Sandbox) -> httpx.Response:
-    """Log in as a user does."""
-    accounts = sandbox.settings.accounts
-    return httpx.post(
-        f"{sandbox.url}/api/v1/auth/login",
-        json={"username": "admin", "password": accounts["admin"]},
-        timeout=20,
-        trust_env=False,
-    )
 
 
 def read_projects(sandbox: Sandbox, rows: list[str]) -> set[int]:

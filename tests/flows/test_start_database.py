@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -25,6 +24,7 @@ from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
+from tests.users import log_in
 
 
 @pytest.fixture
@@ -64,17 +64,6 @@ def kill(sandbox: Sandbox) -> None:
         time.sleep(0.05)
 
 
-def log_in(sandbox: Sandbox) -> int:
-    """Log in as a user does; gives the status."""
-    answer = httpx.post(
-        f"{sandbox.url}/api/v1/auth/login",
-        json={"username": "admin", "password": sandbox.settings.accounts["admin"]},
-        trust_env=False,
-        timeout=30,
-    )
-    return answer.status_code
-
-
 @contextmanager
 def bystander(folder: Path) -> Iterator[int]:
     """A process of the server's user that has nothing to do with it; gives its number."""
@@ -109,10 +98,10 @@ def test_a_killed_server_is_started_and_loses_nothing(runs: Runs, sandbox: Sandb
     """Recovery is waited for, and users are served with every row."""
     before = snapshot(sandbox)
     kill(sandbox)
-    assert log_in(sandbox) != 200
+    assert log_in(sandbox).status_code != 200
     case, state = carry_out(runs, sandbox, start_database)
     assert state.name == "Remediated", state.message
-    assert log_in(sandbox) == 200
+    assert log_in(sandbox).status_code == 200
     assert snapshot(sandbox) == before
     assert "it crashed" in case.stages[0].stage.findings[0].what
     (done,) = case.of_kind("done")
@@ -130,7 +119,7 @@ def test_one_that_was_shut_down_is_started_when_approved(runs: Runs, sandbox: Sa
 
     _, state = carry_out(runs, sandbox, start_database)
     assert state.name == "Remediated", state.message
-    assert log_in(sandbox) == 200
+    assert log_in(sandbox).status_code == 200
 
 
 def test_one_that_runs_is_left_alone(runs: Runs, sandbox: Sandbox) -> None:
@@ -155,7 +144,7 @@ def test_a_stale_pid_file_is_set_aside(runs: Runs, broken: Sandbox) -> None:
         case, state = carry_out(runs, broken, start_database)
         assert psutil.pid_exists(pid)
     assert state.name == "Remediated", state.message
-    assert log_in(broken) == 200
+    assert log_in(broken).status_code == 200
     aside = data / f"postmaster.pid.remedy-{case.id}"
     assert aside.read_text() == text
     aside.unlink()
@@ -188,12 +177,12 @@ def test_a_folder_open_to_others_is_closed(runs: Runs, broken: Sandbox) -> None:
     case, state = carry_out(runs, broken, start_database)
     assert state.name == "Remediated", state.message
     assert data.stat().st_mode & 0o777 == 0o750
-    assert log_in(broken) == 200
+    assert log_in(broken).status_code == 200
 
     _, ended = carry_out(runs, broken, undo_remediation, remediation=case.id)
     assert ended.name == "Unchanged", ended.message
     assert data.stat().st_mode & 0o777 == 0o750
-    assert log_in(broken) == 200
+    assert log_in(broken).status_code == 200
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder away")
@@ -206,7 +195,7 @@ def test_a_folder_of_another_user_is_given_back(runs: Runs, broken: Sandbox) -> 
     _, state = carry_out(runs, broken, start_database)
     assert state.name == "Remediated", state.message
     assert data.stat().st_uid == owner
-    assert log_in(broken) == 200
+    assert log_in(broken).status_code == 200
 
 
 def test_a_damaged_control_file_is_left_alone(runs: Runs, broken: Sandbox) -> None:

@@ -1,0 +1,32 @@
+"""What users of a sandbox's application do while a remediation is at work, and after it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from infra.sandbox.load import USER, Load
+from infra.sandbox.services import Sandbox
+
+
+@contextmanager
+def under_load(sandbox: Sandbox) -> Iterator[None]:
+    """Put the application under load while the block runs; not one request may fail."""
+    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    load.start()
+    try:
+        yield
+    finally:
+        seen = load.stop()
+    assert seen.requests > 0
+    assert (seen.failed, seen.missing) == (0, []), seen.answers
+
+
+def log_in(sandbox: Sandbox) -> httpx.Response:
+    """Log in as a user does."""
+    return httpx.post(
+        f"{sandbox.url}/api/v1/auth/login",
+        json={"username": "admin", "password": sandbox.settings.accounts["admin"]},
+        trust_env=False,
+        timeout=30,
+    )
