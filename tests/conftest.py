@@ -28,6 +28,7 @@ pytest_plugins = [
         "tests.ledger_fixtures",
         "tests.sandbox_fixtures",
         "tests.toy_fixtures",
+        "tests.nginx_fixtures",
     )
     if (Path(__file__).parent.parent / (name.replace(".", "/") + ".py")).exists()
 ]

@@ -27,7 +27,10 @@ As = Annotated[
         "which asks for one approver more.",
     ),
 ]
-Code = Annotated[str, Parameter(help="Your authenticator's code; asked for if not given.")]
+Code = Annotated[
+    str,
+    Parameter(help="Your authenticator's code, or - for a line of input; asked for if not given."),
+]
 Run = Annotated[
     str, Parameter(help="A remediation's id, the beginning of it, or a Prefect run's id or name.")
 ]

@@ -85,9 +85,13 @@ def _resume(client: SyncPrefectClient) -> int:
         Approvers(ledger).approve_gate(Case.read(ledger, id_of_run(run)))
         if refusal := surface.wake(run):
             raise SystemExit(f"run {run} was not resumed: {refusal}")
-    cases = [id_of_run(run) for run in waiting]
-    until(lambda: all(Case.read(ledger, case).outcome for case in cases), _BATCH_SECONDS)
-    return sum(Case.read(ledger, case).outcome == "remediated" for case in cases)
+    outcomes = [_outcome(ledger, run) for run in waiting]
+    return outcomes.count("remediated")
+
+
+def _outcome(ledger: Ledger, run: str) -> str:
+    """Wait for a run's end; those behind it are not asked about meanwhile."""
+    return str(until(lambda: Case.read(ledger, id_of_run(run)).outcome, _BATCH_SECONDS))
 
 
 def _start(client: SyncPrefectClient, deployment: UUID, many: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,17 @@ def test_a_code_is_not_taken_from_a_pipe(home: Path) -> None:
     done = remedy(home, "approver", "add", "riley", "--as", "dana")
     assert done.returncode == 2
     assert "--code" in done.stderr
+
+
+def test_a_code_is_taken_from_a_pipe_that_is_named(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--code -` reads a line: among the processes of the machine there is no code to read."""
+    dana = command.data("approver", "add", "dana")
+    monkeypatch.setattr("sys.stdin", StringIO(f"{command.code(dana['secret'])}\n"))
+    assert command.data("approver", "add", "riley", "--as", "dana", "--code", "-")
+    code, _, errors = command("approver", "add", "mallory", "--as", "dana", "--code", "-")
+    assert (code, "wrong" in errors) == (3, True), errors
 
 
 def test_parameters_are_json_where_they_can_be() -> None:

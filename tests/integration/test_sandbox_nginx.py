@@ -1,15 +1,12 @@
 """The sandbox behind nginx instead of our own proxy."""
 
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
 import psutil
@@ -18,7 +15,6 @@ import pytest
 from infra.sandbox import nginx
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.load import Load
-from infra.sandbox.nginx import find_nginx
 from infra.sandbox.processes import gone
 from infra.sandbox.service_user import service_user
 from infra.sandbox.services import Sandbox
@@ -28,59 +24,11 @@ from tasks.guardrails.remediation import planning_for
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.integration.test_restore_sandbox import prepare, swap
-from tests.integration.test_services_fixtures import ROOT, remedy
+from tests.integration.test_services_fixtures import remedy
 from tests.postgres_fixtures import ID, carry_out
 from tests.snapshots import snapshot
 
 from flows.database.back_up_database import back_up_database  # isort: skip
-
-CACHE = Path(os.environ.get("REMEDY_TEST_CACHE") or ROOT / ".remedy" / "cache") / "nginx"
-PACKAGES = ("nginx", "nginx-light")  # before Debian 12 the program is in the second
-
-
-@pytest.fixture(scope="session")
-def nginx_folder() -> Iterator[Path]:
-    """The folder of nginx's program: what is installed, else Debian's package, unpacked."""
-    installed = find_nginx()
-    if installed is not None:
-        yield installed.parent
-        return
-    # Not the cache: nginx runs as nobody, who may not get there.
-    folder = Path(tempfile.mkdtemp(prefix="remedy-nginx-"))
-    folder.chmod(0o755)
-    try:
-        for package in debian_packages():
-            subprocess.run(["dpkg", "-x", package, folder], check=True)
-        programs = folder / "usr" / "sbin"
-        shown = subprocess.run([programs / "nginx", "-v"], capture_output=True, check=False)
-        if shown.returncode:
-            missing(f"Debian's nginx does not run here: {shown.stderr.decode()}")
-        yield programs
-    finally:
-        shutil.rmtree(folder)
-
-
-def debian_packages() -> list[Path]:
-    """Give Debian's packages of nginx, downloaded into the cache once; installs nothing."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        missing("neither nginx nor apt-get to get it with.")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    downloads = [["apt-get", "download", package] for package in PACKAGES]
-    # The lists of packages may never have been fetched, and only root may fetch them.
-    lists = [["apt-get", "update"]] if os.geteuid() == 0 else []
-    for attempt in (downloads, [*lists, *downloads]):
-        if not any(CACHE.glob("*.deb")):
-            for command in attempt:
-                subprocess.run(command, cwd=CACHE, capture_output=True, check=False)
-    return list(CACHE.glob("*.deb")) or missing("`apt-get download nginx` gave nothing.")
-
-
-def missing(found: str) -> NoReturn:
-    """Skip, or fail where every test has to run."""
-    reason = f"Expected: nginx. Found: {found} Do next: apt-get install nginx"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture

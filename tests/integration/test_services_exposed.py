@@ -1,6 +1,8 @@
 """Prefect served beyond loopback: it asks for a password, which nobody reads on the way."""
 
+import json
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +10,12 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from deployments.services import addresses, password
 from deployments.services.environment import environment, settings_file
-from deployments.services.settings import PlatformSettings
+from deployments.services.settings import PlatformSettings, free_port
 from deployments.worker.exposure import answers_anybody
 from tasks.guardrails.errors import BadInput, PreconditionFailed
 from tasks.guardrails.leases import held
@@ -26,6 +30,7 @@ from tests.integration.test_services_fixtures import (
     remedy,
 )
 from tests.integration.test_worker_refusals import outward
+from tests.nginx_fixtures import make_certificate, manual, nginx_with
 
 # Each changes something, or reads what is secret.
 QUESTIONS = (
@@ -66,6 +71,21 @@ def basic(home: Path) -> httpx.BasicAuth:
     return httpx.BasicAuth(user, secret)
 
 
+def insist_on_a_run(home: Path, **more: str) -> None:
+    """Start a run by Prefect's own command, and watch it end well."""
+    prefect = REMEDY.with_name("prefect")
+    started = subprocess.run(
+        [prefect, "deployment", "run", "reap-remediations/reap-remediations", "--watch"],
+        env={**clean_environment(home), **environment(home, {}), **more},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert started.returncode == 0, started.stdout + started.stderr
+    assert "Completed" in started.stdout
+
+
 def test_nothing_is_answered_without_the_password(home: Path) -> None:
     """Neither at the address nor through loopback, with a wrong password neither."""
     wrong = httpx.BasicAuth("remedy", "x")
@@ -94,18 +114,7 @@ def test_a_foreign_page_changes_nothing(home: Path) -> None:
 def test_our_own_clients_have_it(home: Path) -> None:
     """The worker takes a run and carries it out, the command starts, shows and doctors."""
     assert all(state["running"] for state in data(home, "status"))
-    client = {**clean_environment(home), **environment(home, {})}
-    prefect = REMEDY.with_name("prefect")
-    started = subprocess.run(
-        [prefect, "deployment", "run", "reap-remediations/reap-remediations", "--watch"],
-        env=client,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-    assert started.returncode == 0, started.stdout + started.stderr
-    assert "Completed" in started.stdout
+    insist_on_a_run(home)
     found = {one["what"]: one for one in data(home, "doctor")}
     assert found["API's protection"]["answer"] == "fine"
     assert found["API's protection"]["detail"] == f"served at {outward()}, with a password"
@@ -135,6 +144,31 @@ def test_the_ui_asks_for_the_password(home: Path) -> None:
         page.locator("input[type=password]").fill(password.read(home))
         page.keyboard.press("Enter")
         page.get_by_role("link", name="back-up-database", exact=True).first.wait_for()
+
+
+def test_tls_in_front_as_the_manual_has_it(home: Path, nginx_folder: Path, tmp_path: Path) -> None:
+    """By the manual's own lines requests, the command and the events' websocket pass by TLS."""
+    port = free_port()
+    certificate = make_certificate(tmp_path)
+    api = f"https://127.0.0.1:{port}/api"
+    lines = {
+        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+        "/etc/nginx/remedy.crt": str(certificate),
+        "/etc/nginx/remedy.key": str(tmp_path / "key.pem"),
+        "http://192.0.2.10:4200": urls(home)[1].removesuffix("/api"),
+    }
+    with nginx_with(manual(lines), nginx_folder, tmp_path):
+        trust = ssl.create_default_context(cafile=certificate)
+        with httpx.Client(verify=trust, trust_env=False) as client:
+            assert client.get(f"{api}/admin/version").status_code == 401
+            assert client.get(f"{api}/admin/version", auth=basic(home)).status_code == 200
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"{api}/admin/version", trust_env=False)
+        events = api.replace("https", "wss") + "/events/out"
+        with connect(events, ssl=trust, subprotocols=[Subprotocol("prefect")]) as socket:
+            socket.send(json.dumps({"type": "auth", "token": password.read(home)}))
+            assert json.loads(socket.recv(timeout=30)) == {"type": "auth_success"}
+        insist_on_a_run(home, PREFECT_API_URL=api, PREFECT_API_SSL_CERT_FILE=str(certificate))
 
 
 def test_the_host_is_kept_until_another_is_chosen(home: Path) -> None:
