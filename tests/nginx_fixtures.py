@@ -125,7 +125,7 @@ def nginx_with(lines: str, programs: Path, folder: Path) -> Iterator[None]:
     assert checked.returncode == 0, checked.stderr
     server = subprocess.Popen(command)
     try:
-        while not (folder / "pid").exists():
+        while not (folder / "pid").read_text():  # `-t` has made it
             assert server.poll() is None, (folder / "error.log").read_text()
             time.sleep(0.05)
         yield

@@ -25,6 +25,6 @@ def code_of(approver: str, given: str) -> str:
         raise BadInput(
             expected="--code, or a terminal to ask for it.",
             found="neither.",
-            todo="Give --code with what the authenticator shows, or --code - and a line of input.",
+            todo="Give --code with what the authenticator shows, or --code=- and a line of input.",
         )
     return getpass.getpass(f"Code of {approver}: ").strip()

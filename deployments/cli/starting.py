@@ -29,7 +29,9 @@ As = Annotated[
 ]
 Code = Annotated[
     str,
-    Parameter(help="Your authenticator's code, or - for a line of input; asked for if not given."),
+    Parameter(
+        help="Your authenticator's code; `=-` reads a line of input; asked for if not given."
+    ),
 ]
 Run = Annotated[
     str, Parameter(help="A remediation's id, the beginning of it, or a Prefect run's id or name.")

@@ -166,11 +166,11 @@ def test_a_code_is_not_taken_from_a_pipe(home: Path) -> None:
 def test_a_code_is_taken_from_a_pipe_that_is_named(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--code -` reads a line: among the processes of the machine there is no code to read."""
+    """`--code=-` reads a line: among the processes of the machine there is no code to read."""
     dana = command.data("approver", "add", "dana")
     monkeypatch.setattr("sys.stdin", StringIO(f"{command.code(dana['secret'])}\n"))
-    assert command.data("approver", "add", "riley", "--as", "dana", "--code", "-")
-    code, _, errors = command("approver", "add", "mallory", "--as", "dana", "--code", "-")
+    assert command.data("approver", "add", "riley", "--as", "dana", "--code=-")
+    code, _, errors = command("approver", "add", "mallory", "--as", "dana", "--code=-")
     assert (code, "wrong" in errors) == (3, True), errors
 
 
