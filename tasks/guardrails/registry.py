@@ -2,10 +2,12 @@
 
 import contextlib
 import importlib
+import pkgutil
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 
+import tasks
 from tasks.guardrails.errors import BadInput
 
 _KINDS: dict[tuple[str, int], type["Registered"]] = {}
@@ -72,8 +74,10 @@ class Registered(BaseModel):
         key = (fields.pop("kind"), fields.pop("schema_version", 1))
         module = fields.pop("module", "")
         if key not in _KINDS and module.startswith("tasks."):
-            with contextlib.suppress(ModuleNotFoundError):  # moved since; the kind is permanent
+            with contextlib.suppress(ModuleNotFoundError):
                 importlib.import_module(module)
+        if key not in _KINDS and module.startswith("tasks."):
+            _import_all()
         model = _KINDS.get(key)
         if model is None or not issubclass(model, cls):
             raise BadInput(
@@ -92,6 +96,13 @@ class Registered(BaseModel):
                 + ".",
                 todo="Use the version of remedy that wrote it, or a newer one.",
             ) from error
+
+
+def _import_all() -> None:
+    """Import every task: a class may have moved since its kind was written, which is permanent."""
+    for found in pkgutil.walk_packages(tasks.__path__, "tasks."):
+        if "ledger_migrations" not in found.name:  # scripts, which Alembic alone may run
+            importlib.import_module(found.name)
 
 
 T = TypeVar("T", bound=Registered)

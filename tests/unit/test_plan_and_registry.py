@@ -177,6 +177,29 @@ def test_what_cannot_be_read_is_refused(given_: object, expected: str, found: st
     assert refused.value.found.startswith(found)
 
 
+@pytest.mark.parametrize("module", ["tasks.database.gone_since", "tasks.database"])
+def test_a_class_that_has_moved_is_found_by_its_kind(module: str) -> None:
+    """A process that has imported no task yet reads what was written before the class moved."""
+    given_ = {
+        "kind": "database.vacuum_table",
+        "module": module,
+        "schema_name": "public",
+        "name": "users",
+        "oid": 1,
+        "before": "",
+        "freeze": False,
+    }
+    read = "from tasks.guardrails.plan import Change; import json, sys; "
+    read += "print(Change.from_json(json.loads(sys.argv[1])).title)"
+    done = subprocess.run(
+        [sys.executable, "-c", read, json.dumps(given_)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "vacuum and analyse public.users", done.stderr
+
+
 def test_kind_names_one_class_for_ever() -> None:
     """A second class under a kind that is taken is refused when it is defined."""
     with pytest.raises(TypeError, match=re.escape("kind 'toy.write_file' version 1 is")):
