@@ -120,7 +120,13 @@ def nginx_with(lines: str, programs: Path, folder: Path) -> Iterator[None]:
         f"daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
         f"http {{\naccess_log off;\n{places}{lines}}}\n"
     )
-    command = [programs / "nginx", "-c", configuration, "-e", folder / "error.log"]
+    command: list[str | Path] = [
+        programs / "nginx",
+        "-c",
+        configuration,
+        "-e",
+        folder / "error.log",
+    ]
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     server = subprocess.Popen(command)
