@@ -64,7 +64,7 @@ def downgrade_migrations(target: TargetName, revision: str) -> Plan:
         title=f"Rehearse {many} on a copy made from {ready.found.chosen.name}",
         risk=Risk.HARMLESS,
         findings=(*standing, *statements),
-        changes=downgrade_plan.plan_rehearsal(remediation_id(), steps, ready.found),
+        changes=downgrade_plan.rehearse_on_copy(remediation_id(), steps, ready.found),
         limits=plan_limits(ready.found),
         watches=(ApplicationServes(),),
         effects=Effects(

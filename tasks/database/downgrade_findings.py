@@ -30,7 +30,7 @@ def describe_losses(rehearsed: Rehearsed, losses: Losses) -> tuple[Finding, ...]
             how="tables and columns of the copy before and after each; rows, and values that are "
             "not NULL, counted in live now",
             columns=("revision taken back", "what goes", "rows or values in it"),
-            rows=tuple((*rows, *deleted)),
+            rows=(*rows, *deleted),
         ),
         Finding(
             what="What each changes of the schema, and what its upgrade does not bring back of it.",
@@ -95,13 +95,21 @@ def notes(changes: tuple[Change, ...]) -> tuple[str, ...]:
     """Say what holds for every downgrade."""
     (backup,) = (one.name for one in changes if isinstance(one, BackUpFirst))
     return (
-        "the application runs on: where its present version needs what goes, the proof afterwards "
-        "fails and the schema is brought back, without the rows; have a version of it run first "
-        "that goes with the older schema, and still ships these revisions",
-        f"what goes is kept in {backup} only: restore_from_backup brings it back, with the whole "
-        "database as it was then; what is written between it and the downgrade is in neither",
-        "the undo upgrades again: it brings back what the rehearsal says of the schema, and "
-        "neither the rows nor rights that were granted by hand on what is dropped",
-        f"each downgrade is a run of Alembic by itself; lock_timeout {LOCK_TIMEOUT}, proved "
-        "before; one that gets no lock is rolled back, and tried again for 5 minutes",
+        (
+            "the application runs on: where its present version needs what goes, the proof afterwards "
+            "fails and the schema is brought back, without the rows; have a version of it run first "
+            "that goes with the older schema, and still ships these revisions"
+        ),
+        (
+            f"what goes is kept in {backup} only: restore_from_backup brings it back, with the whole "
+            "database as it was then; what is written between it and the downgrade is in neither"
+        ),
+        (
+            "the undo upgrades again: it brings back what the rehearsal says of the schema, and "
+            "neither the rows nor rights that were granted by hand on what is dropped"
+        ),
+        (
+            f"each downgrade is a run of Alembic by itself; lock_timeout {LOCK_TIMEOUT}, proved "
+            "before; one that gets no lock is rolled back, and tried again for 5 minutes"
+        ),
     )

@@ -25,9 +25,7 @@ Rehearsed = tuple[tuple[RehearseDowngrade, Measured], ...]
 Losses = dict[Dropped, int | None]
 
 
-def plan_rehearsal(
-    remediation: str, steps: tuple[Step, ...], found: Found
-) -> tuple[Change, ...]:
+def rehearse_on_copy(remediation: str, steps: tuple[Step, ...], found: Found) -> tuple[Change, ...]:
     """Plan the copy, each downgrade on it, and the end of it.
 
     Args:

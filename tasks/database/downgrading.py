@@ -99,7 +99,7 @@ class DowngradeRevision(MovesSchema):
             cut_after=self.cut_after,
             statement_seconds=self.statement_seconds,
         )
-        return f"upgraded again: {way_back.apply(work)}; what was dropped is empty now"
+        return f"upgraded again: {way_back.apply(work)}; what was dropped is in the backup only"
 
     def undo_loss(self, work: Work) -> Loss | None:
         """Count what is in the columns and tables that its upgrade drops."""

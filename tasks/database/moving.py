@@ -183,7 +183,7 @@ class MovesSchema(Change):
                 found=f"it failed: {said}{f'; it was ended: {watch.cut}' if watch.cut else ''}",
                 state=f"{self.live} is at revision {self.before}, and this is left of it: {left}.",
                 todo="Finish it or take it back by hand, as its file says; then stamp, and run "
-                f"again. An index that is invalid: DROP INDEX CONCURRENTLY. It runs outside of one "
+                "again. An index that is invalid: DROP INDEX CONCURRENTLY. It runs outside of one "
                 "transaction.",
             )
         if watch.cut:
@@ -192,8 +192,7 @@ class MovesSchema(Change):
                 f"and to wait no longer than {_PATIENCE_SECONDS:.0f} s.",
                 found=f"it was ended: {watch.cut}.",
                 state=self._as_before,
-                todo="Run it again when there is less load and no long transaction"
-                f"{self.or_else}.",
+                todo=f"Run it again when there is less load and no long transaction{self.or_else}.",
             )
         if not failed_for_a_lock(done):
             raise PreconditionFailed(

@@ -176,7 +176,7 @@ def schema_behind(scene: "Scene") -> dict[str, Any]:
 
 
 def schema_to_take_back(scene: "Scene") -> dict[str, Any]:
-    """Go on from there: the application, which needs a newer schema, answers neither then nor after."""
+    """Be one revision behind already: the application answers neither before nor after."""
     schema_behind(scene)
     return {"revision": "8b2e64f09c13"}
 

@@ -43,7 +43,6 @@ from tests.shipped import (
 from tests.snapshots import databases, snapshot
 from tests.users import under_load
 
-
 COPIES = """op.execute("LOCK TABLE actuals IN ACCESS EXCLUSIVE MODE")
 op.execute("CREATE TABLE actuals_copy AS SELECT a.* FROM actuals a, generate_series(1, 60)")
 op.execute("DO $$ BEGIN PERFORM pg_sleep(0.5); END $$")"""
