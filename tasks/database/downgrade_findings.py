@@ -80,11 +80,13 @@ def as_revisions(rehearsed: Rehearsed) -> Rehearsed:
 def forecast_downgrade(rehearsed: Rehearsed, losses: Losses, source: Source) -> Effects:
     """Say what users notice and what is lost, from what was measured."""
     effects = forecast(as_revisions(rehearsed))
+    deletes = any(measured.fewer for _, measured in rehearsed)
+    more = ", and rows that are deleted in tables that stay" if deletes else ""
     return effects.model_copy(
         update={
             "locks": f"{effects.locks}; before it ACCESS SHARE on every table for the backup",
             "duration": f"{source.duration} for the backup, then {effects.duration}",
-            "lost": f"{sum_up(losses)}; kept in the backup that is taken first",
+            "lost": f"{sum_up(losses)}{more}; kept in the backup that is taken first",
             "disk_needed": source.disk_needed,
             "disk_free": source.disk_free,
         }
@@ -94,22 +96,21 @@ def forecast_downgrade(rehearsed: Rehearsed, losses: Losses, source: Source) -> 
 def notes(changes: tuple[Change, ...]) -> tuple[str, ...]:
     """Say what holds for every downgrade."""
     (backup,) = (one.name for one in changes if isinstance(one, BackUpFirst))
-    return (
-        (
-            "the application runs on: where its present version needs what goes, the proof afterwards "
-            "fails and the schema is brought back, without the rows; have a version of it run first "
-            "that goes with the older schema, and still ships these revisions"
-        ),
-        (
-            f"what goes is kept in {backup} only: restore_from_backup brings it back, with the whole "
-            "database as it was then; what is written between it and the downgrade is in neither"
-        ),
-        (
-            "the undo upgrades again: it brings back what the rehearsal says of the schema, and "
-            "neither the rows nor rights that were granted by hand on what is dropped"
-        ),
-        (
-            f"each downgrade is a run of Alembic by itself; lock_timeout {LOCK_TIMEOUT}, proved "
-            "before; one that gets no lock is rolled back, and tried again for 5 minutes"
-        ),
+    runs_on = (
+        "the application runs on: where its present version needs what goes, the proof "
+        "afterwards fails and the schema is brought back, without the rows; have a version of it "
+        "run first that goes with the older schema, and still ships these revisions"
     )
+    kept = (
+        f"what goes is kept in {backup} only: restore_from_backup brings it back, with the "
+        "whole database as it was then; what is written between it and the downgrade is in neither"
+    )
+    undo = (
+        "the undo upgrades again: it brings back what the rehearsal says of the schema, and "
+        "neither the rows nor rights that were granted by hand on what is dropped"
+    )
+    locks = (
+        f"each downgrade is a run of Alembic by itself; lock_timeout {LOCK_TIMEOUT}, proved "
+        "before; one that gets no lock is rolled back, and tried again for 5 minutes"
+    )
+    return runs_on, kept, undo, locks

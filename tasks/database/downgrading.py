@@ -58,6 +58,7 @@ class DowngradeRevision(MovesSchema):
     """
 
     kind: ClassVar[str] = "database.downgrade_revision"
+    but: ClassVar[str] = ", but nothing of what it dropped: neither rows nor values"
     asked_each_time: ClassVar[bool] = True
     stays: ClassVar[str] = ""
     or_else: ClassVar[str] = ""
