@@ -215,7 +215,6 @@ def test_what_cannot_be_taken_back_is_said(runs: Runs, shipped: Shipped) -> None
     refused("aa01", "Unchanged", "planner is at revision aa01")
     refused("zz'99; --", "Refused", "which the application does not know")
     refused("bb02", "Refused", "bb02 is a newer one")
-    refused("base", "Refused", "every table of the application would go")
     refused(HEAD, "Refused", "NotImplementedError")
     shipped.ship("aa01", HEAD, COLOUR)
     refused(HEAD, "Refused", "it is empty")
