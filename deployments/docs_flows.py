@@ -145,7 +145,8 @@ def _kinds(changes: Iterable[type[Change]]) -> str:
     lines = ["| Kind | What it does | Undo | Permissions |", "|---|---|---|---|"]
     for change in changes:
         first = (inspect.getdoc(change) or "").split("\n\n")[0]
-        undo = _REVERTS[change.reverts] + ("; done at most once" if change.at_most_once else "")
+        undo = _REVERTS[change.reverts] + change.but
+        undo += "; done at most once" if change.at_most_once else ""
         permissions = ", ".join(f"`{one}`" for one in change.permissions) or "none of its own"
         lines.append(f"| `{change.kind}` | {_in_cell(first)} | {undo} | {_in_cell(permissions)} |")
     return "\n".join(lines)

@@ -64,7 +64,7 @@ def _parts(record: StageRecord) -> Iterator[RenderableType]:
         yield table(
             ("#", "change", "before", "after", "undo"),
             (
-                (number, change.title, *change.before_and_after, _UNDO[change.reverts])
+                (number, change.title, *change.before_and_after, _UNDO[change.reverts] + change.but)
                 for number, change in enumerate(plan.changes, 1)
             ),
         )

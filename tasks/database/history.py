@@ -87,6 +87,27 @@ class History:
             name = found.name
         return tuple(line)
 
+    def line_back(self, newer: str, older: str) -> tuple[Revision, ...]:
+        """Give the revisions that lie between two, newest first, as far as they form a line.
+
+        Args:
+            newer: The revision where it begins.
+            older: The one where it ends, which is not among them.
+
+        Returns:
+            Each with the next one as its only parent; none where older is not reached, or a
+            merge or a revision that depends on others lies between.
+        """
+        line: list[Revision] = []
+        name = newer
+        while name != older:
+            found = self.by_name.get(name)
+            if found is None or len(found.parents) != 1 or found.depends:
+                return ()
+            line.append(found)
+            (name,) = found.parents
+        return tuple(line)
+
 
 def parse_history(text: str) -> History:
     """Read what `alembic history` prints; lines that name no step are passed over.

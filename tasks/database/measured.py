@@ -20,6 +20,10 @@ class Measured(BaseModel):
         locks: Table, mode and seconds of each lock on a table of before, those that users
             wait for first.
         differs: How live's schema differed from the copy's before it; '' where it did not.
+        changes: What it changed of the schema, where that was looked at; so are the next ones.
+        dropped: Schema, table and column ('' for all of it) of what it dropped.
+        fewer: Tables that stay and have fewer rows after it, with how many fewer.
+        back: The way back: what it took, how the schema then `differs` from the one before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +32,10 @@ class Measured(BaseModel):
     seconds: float | None = None
     locks: tuple[tuple[str, str, float], ...] = ()
     differs: str = ""
+    changes: str = ""
+    dropped: tuple[tuple[str, str, str], ...] = ()
+    fewer: tuple[tuple[str, int], ...] = ()
+    back: "Measured | None" = None
 
     @property
     def held(self) -> tuple[Held, ...]:

@@ -4,14 +4,14 @@ Sources: PostgreSQL manual 34.15 (PGOPTIONS), 20.11 (lock_timeout).
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from psycopg import sql
 
 from tasks.database.migration_output import failed_for_a_lock, what_it_said
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
-from tasks.platforms.protocols import Database, MigrationSettings, System
+from tasks.platforms.protocols import Database, System
 
 LOCK_TIMEOUT = "300ms"
 _CHECK_INTERVAL_SINCE = 140000
@@ -44,10 +44,9 @@ def options(
 
 def prove_lock_timeout(
     system: System,
-    settings: MigrationSettings,
+    command: Sequence[str],
     name: str,
     table: str,
-    revision: str,
     environment: Mapping[str, str],
 ) -> None:
     """Prove that a migration, so started, reaches a database and gives up on a lock there.
@@ -57,10 +56,9 @@ def prove_lock_timeout(
 
     Args:
         system: The target.
-        settings: How it migrates.
+        command: Brings that database to where it stands.
         name: Name of the database that it has to reach.
         table: Its version table, quoted with its schema.
-        revision: Where that database stands.
         environment: The variables that the migration will have.
 
     Raises:
@@ -89,7 +87,6 @@ def prove_lock_timeout(
         bell = threading.Timer(_PROOF_SECONDS, let_go)
         bell.start()
         try:
-            command = [part.replace("{revision}", revision) for part in settings.upgrade]
             done = system.application.run(command, environment)
         finally:
             bell.cancel()

@@ -129,7 +129,7 @@ def plan_applying(revisions: Revisions, longest_stall_seconds: float) -> tuple[A
     """Plan the revisions one after the other, each with the bounds that its rehearsal gives."""
     changes = []
     for index, (one, measured) in enumerate(revisions):
-        stall, seconds = measured.stall or 0.0, measured.seconds or 0.0
+        cut_after, statement_seconds = bounds(measured, longest_stall_seconds)
         changes.append(
             ApplyRevision(
                 needs=(ApplyRevision.kind,) if index else (),
@@ -138,11 +138,28 @@ def plan_applying(revisions: Revisions, longest_stall_seconds: float) -> tuple[A
                 after=one.after,
                 in_transaction=one.in_transaction,
                 script=one.script,
-                cut_after=max(_LEAST_CUT_SECONDS, longest_stall_seconds, _TIMES * stall),
-                statement_seconds=max(_LEAST_STATEMENT_SECONDS, _TIMES * seconds),
+                cut_after=cut_after,
+                statement_seconds=statement_seconds,
             )
         )
     return tuple(changes)
+
+
+def bounds(measured: Measured, longest_stall_seconds: float) -> tuple[float, float]:
+    """Give the bounds that a rehearsal sets for the same in live.
+
+    Args:
+        measured: What it took there.
+        longest_stall_seconds: How long others may wait for it in any case.
+
+    Returns:
+        Seconds that others may wait for it, and seconds that one of its statements may take.
+    """
+    stall, seconds = measured.stall or 0.0, measured.seconds or 0.0
+    return (
+        max(_LEAST_CUT_SECONDS, longest_stall_seconds, _TIMES * stall),
+        max(_LEAST_STATEMENT_SECONDS, _TIMES * seconds),
+    )
 
 
 def describe_rehearsal(

@@ -1,5 +1,7 @@
 """How a target's application migrates its schema, and where it lands when it is told to."""
 
+from collections.abc import Sequence
+
 from tasks.database.rights import Rights
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.protocols import Database, MigrationSettings, System
@@ -52,6 +54,16 @@ def settings_of(system: System) -> MigrationSettings:
     return system.migrations
 
 
+def filled(command: Sequence[str], revision: str) -> list[str]:
+    """Fill the revision into a command of the settings.
+
+    Args:
+        command: The command, with {revision}.
+        revision: A revision, or two as `older:newer`.
+    """
+    return [part.replace("{revision}", revision) for part in command]
+
+
 def environment_of(
     database: Database, settings: MigrationSettings, side: str, role: str, password: str
 ) -> dict[str, str]:
@@ -64,13 +76,13 @@ def environment_of(
         "{user}": role,
         "{password}": password,
     }
-    filled = {"PGAPPNAME": address["PGAPPNAME"]}
+    variables = {"PGAPPNAME": address["PGAPPNAME"]}
     for name, given in settings.environment.items():
         value = given
         for placeholder, text in known.items():
             value = value.replace(placeholder, text)
-        filled[name] = value
-    return filled
+        variables[name] = value
+    return variables
 
 
 def insist_on(

@@ -1,6 +1,7 @@
 """Which revisions a database has still to get, and what each would do, as SQL."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +9,7 @@ import pglast
 
 from tasks.database.history import History, Revision, read_history
 from tasks.database.migration_output import what_it_said
-from tasks.database.migration_settings import settings_of
+from tasks.database.migration_settings import filled, settings_of
 from tasks.database.revision import read_revisions
 from tasks.guardrails.probe import probe
 from tasks.platforms import targets
@@ -112,18 +113,27 @@ def find_scripts(target: str, pending: Pending) -> dict[str, Script]:
         The scripts by the names of their revisions.
     """
     system = targets.load(target)
-    at, scripts = pending.at, {}
+    upgrade, at, scripts = settings_of(system).upgrade, pending.at, {}
     for revision in pending.revisions:
-        scripts[revision.name] = _script(system, at, revision.name)
+        scripts[revision.name] = write_script(system, upgrade, at, revision.name)
         at = revision.name
     return scripts
 
 
-def _script(system: System, before: str, after: str) -> Script:
-    """Have the application write a revision as SQL, which asks no database."""
+def write_script(system: System, command: Sequence[str], before: str, after: str) -> Script:
+    """Have the application write a revision as SQL, which asks no database.
+
+    Args:
+        system: The target.
+        command: Its upgrade, or its downgrade.
+        before: The revision before.
+        after: The one to which the command leads.
+
+    Returns:
+        The script.
+    """
     settings = settings_of(system)
-    command = [part.replace("{revision}", f"{before}:{after}") for part in settings.upgrade]
-    done = system.application.run([*command, "--sql"], {})
+    done = system.application.run([*filled(command, f"{before}:{after}"), "--sql"], {})
     if done.status:
         said = what_it_said(done, (), system.application.settings())
         return Script(in_transaction=False, problem=f"it cannot be written as SQL: {said}")

@@ -52,8 +52,13 @@ def describe_standing(pending: Pending) -> tuple[Finding, ...]:
     )
 
 
-def describe_problem(pending: Pending) -> tuple[Finding, ...]:
-    """Say what keeps revisions from being applied one after the other; nothing where nothing."""
+def describe_problem(pending: Pending, *, forward: bool = True) -> tuple[Finding, ...]:
+    """Say what keeps live from being brought to another revision; nothing where nothing.
+
+    Args:
+        pending: Where it stands.
+        forward: Whether to the application's head, by all revisions that are pending.
+    """
     heads, current = pending.history.heads, pending.current
     if not current:
         what = f"{pending.live} does not say which revision its schema has."
@@ -70,7 +75,11 @@ def describe_problem(pending: Pending) -> tuple[Finding, ...]:
     elif len(heads) > 1:
         what = f"The application has {len(heads)} heads: {', '.join(heads)}."
         patch = f"alembic merge {' '.join(heads)}   # then ship it with the application"
-    elif current[0] not in heads and pending.revisions[-1:] != (pending.history.by_name[heads[0]],):
+    elif (
+        forward
+        and current[0] not in heads
+        and pending.revisions[-1:] != (pending.history.by_name[heads[0]],)
+    ):
         what = f"The revisions between {current[0]} and {heads[0]} branch, or depend on others."
         patch = f"By hand, rehearsed on a copy: alembic upgrade {heads[0]}"
     else:
@@ -78,11 +87,14 @@ def describe_problem(pending: Pending) -> tuple[Finding, ...]:
     return (Finding(what=what, how="version table and history, compared", patch=patch),)
 
 
-def describe_scripts(scripts: Mapping[str, Script]) -> tuple[Finding, ...]:
-    """Show the pending revisions as SQL.
+def describe_scripts(
+    scripts: Mapping[str, Script], way: str = "upgrade A:B"
+) -> tuple[Finding, ...]:
+    """Show revisions as SQL.
 
     Args:
         scripts: The revisions as SQL, in order.
+        way: How Alembic wrote them.
     """
     rows = [
         (name, text)
@@ -97,7 +109,7 @@ def describe_scripts(scripts: Mapping[str, Script]) -> tuple[Finding, ...]:
     return (
         Finding(
             what=f"What the revisions do, as SQL{more}.{apart}",
-            how="`alembic upgrade A:B --sql`, values of rows left out",
+            how=f"`alembic {way} --sql`, values of rows left out",
             columns=("revision", "statement"),
             rows=tuple(rows[:_STATEMENTS]),
         ),
@@ -137,7 +149,7 @@ def find_warnings(target: str, scripts: Mapping[str, Script]) -> tuple[Finding, 
 
 
 def look_for_copy(target: str, remediation: str, pending: Pending) -> Ready:
-    """Find out whether the pending revisions can be rehearsed on a copy of live.
+    """Find out whether revisions can be rehearsed on a copy of live.
 
     Args:
         target: Name of the target.
@@ -181,7 +193,7 @@ def _require(target: str, live: Live) -> None:
 
 def _no_backup(why: str) -> Finding:
     return Finding(
-        what=f"They cannot be rehearsed, and are not applied unrehearsed: {why}",
+        what=f"They cannot be rehearsed, and are not carried out unrehearsed: {why}",
         how="the target's store of backups",
         patch=f"{_BACKUP}   # then run this again",
     )

@@ -3,12 +3,9 @@
 from typing import ClassVar
 
 from tasks.database.catalogue import DatabaseFacts, elsewhere, find_database
-from tasks.database.lock_queries import BY_ROLE
-from tasks.database.lock_watch import LockWatch
 from tasks.database.marks import Mark, read_mark, write_mark
 from tasks.database.measured import Measured, as_text, from_text
 from tasks.database.migration_locks import options, prove_lock_timeout, server_version
-from tasks.database.migration_output import what_it_said
 from tasks.database.migration_role import (
     powerless_role,
     remove_role,
@@ -16,14 +13,14 @@ from tasks.database.migration_role import (
     role_exists,
     role_of,
 )
-from tasks.database.migration_settings import environment_of, insist_on, settings_of
+from tasks.database.migration_settings import environment_of, filled, insist_on, settings_of
 from tasks.database.revision import find_version_table, read_revision
+from tasks.database.run_on_copy import RunOnCopy
 from tasks.database.schema_objects import describe_changes, read_objects
 from tasks.database.side_database import drop_database
-from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
-from tasks.platforms.protocols import Database, System
+from tasks.platforms.protocols import Database, MigrationSettings, System
 
 _STATEMENT_SECONDS = 0.0  # here nobody waits for it
 
@@ -121,7 +118,6 @@ class RehearseRevision(_OnCopy):
         database, settings = system.database, settings_of(system)
         differs = self._compare(database, settings.version_table)
         role = role_of(work.remediation)
-        command = [part.replace("{revision}", self.after) for part in settings.upgrade]
         given = system.application.settings()
         with powerless_role(
             database, self.side, self.live, self.owner, role, may_stay=True
@@ -135,25 +131,22 @@ class RehearseRevision(_OnCopy):
             insist_on(system, settings, environment, self.side)
             with database.connect(self.side) as beside:
                 table = find_version_table(beside, settings.version_table)
-                prove_lock_timeout(system, settings, self.side, table, self.before, environment)
-                with LockWatch(beside, BY_ROLE, {"role": role}, table) as watch:
-                    done = system.application.run(command, environment)
-                reached = read_revision(beside, settings.version_table)
-            said = what_it_said(done, (password,), given)
-        if done.status or reached != self.after or watch.failure:
-            raise PreconditionFailed(
-                expected=f"{' '.join(command)} to bring a copy of {self.live} to {self.after}.",
-                found=f"status {done.status}, the copy is at {reached or 'no revision'}; it said: "
-                f"{said}{f'; {watch.failure}' if watch.failure else ''}",
-                state=f"{self.live} is untouched.",
-                todo="Correct the revision. Where it says that something exists already, part of "
-                f"it was once made by hand in {self.live}: take that back, or stamp the revision.",
-            )
-        return Measured(
-            revision=self.after,
-            seconds=round(watch.seconds, 3),
-            locks=tuple((one.table, one.mode, one.seconds) for one in watch.held),
-            differs=differs,
+            command = self.command(settings, self.before)
+            prove_lock_timeout(system, command, self.side, table, environment)
+            measured = self.measure(RunOnCopy(system, self.side, role, password, environment))
+        return measured.model_copy(update={"differs": differs})
+
+    def command(self, settings: MigrationSettings, revision: str) -> list[str]:
+        """Give the command that leads to a revision in this direction."""
+        return filled(settings.upgrade, revision)
+
+    def measure(self, copy: RunOnCopy) -> Measured:
+        """Go to the revision."""
+        return copy.go(
+            self.command(copy.settings, self.after),
+            self.after,
+            todo="Correct the revision. Where it says that something exists already, part of "
+            f"it was once made by hand in {self.live}: take that back, or stamp the revision.",
         )
 
     def _compare(self, database: Database, table: str) -> str:

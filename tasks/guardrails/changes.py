@@ -119,6 +119,10 @@ class Change(Registered):
     at_most_once: ClassVar[bool] = False
     # Whether only `begun_at` says that it was done: its undo then acts whatever is seen.
     leaves_no_trace: ClassVar[bool] = False
+    # What a revert does not bring back, as ', but no row': told wherever it is called exact.
+    but: ClassVar[str] = ""
+    # Whether somebody decides on it each time: no standing approval covers it.
+    asked_each_time: ClassVar[bool] = False
 
     # Kinds of earlier changes of the plan this one builds on: it is looked at in its turn only.
     needs: tuple[str, ...] = ()

@@ -125,7 +125,7 @@ def _changes(stage: Stage) -> Iterator[str]:
         before, after = change.before_and_after
         yield (
             f"{number}. **{escape(change.title)}** <br>before: {escape(before)} "
-            f"<br>after: {escape(after)} <br>undo: {_UNDO[change.reverts]}"
+            f"<br>after: {escape(after)} <br>undo: {_UNDO[change.reverts]}{escape(change.but)}"
         )
 
 
@@ -168,7 +168,8 @@ def _undo(stage: Stage) -> str:
         return "NO" if lasting == every else f"NOT {'; '.join(lasting)}"
     if until:
         return f"until {moment(until)}"
-    return "yes" if stage.changes else ""
+    but = "".join(dict.fromkeys(change.but for change in stage.changes))
+    return f"yes{but}" if stage.changes else ""
 
 
 def _size(number: float) -> str:

@@ -179,7 +179,9 @@ def _why_outside(one: StandingApproval, case: Case, record: StageRecord, policy:
     asks_themselves = case.requester.name == one.given_by and not policy.requester_may_approve
     is_like = canonical_json(bounds.parameters) == canonical_json(case.request["parameters"])
     kinds = sorted({change.kind for change in stage.changes} - set(bounds.kinds))
+    always = sorted({change.title for change in stage.changes if change.asked_each_time})
     touched = len(stage.objects)
+    too_many = f"{counted(touched, 'object')}, at most {bounds.at_most} are covered"
     age = datetime.now(UTC) - record.at
     given_up = [entry.facts["why"] for entry in case.of_kind("superseded")]
     reasons = (
@@ -192,10 +194,8 @@ def _why_outside(one: StandingApproval, case: Case, record: StageRecord, policy:
         (record.exceeds, f"the stage goes beyond its outline: {record.exceeds}"),
         (stage.risk not in one.replaces, f"it is {stage.risk}, at most {bounds.risk} is covered"),
         (kinds, f"kinds of change that are not covered: {', '.join(kinds)}"),
-        (
-            touched > bounds.at_most,
-            f"{counted(touched, 'object')}, at most {bounds.at_most} are covered",
-        ),
+        (always, f"people decide on it each time: {'; '.join(always)}"),
+        (touched > bounds.at_most, too_many),
     )
     return next((why for is_so, why in reasons if is_so), "")
 

@@ -182,6 +182,10 @@ class MigrationSettings(BaseModel):
         default=["alembic", "upgrade", "{revision}"],
         description="Command that brings a database to {revision}.",
     )
+    downgrade: list[str] = Field(
+        default=["alembic", "downgrade", "{revision}"],
+        description="Command that brings a database back to the older {revision}.",
+    )
     history: list[str] = Field(
         default=["alembic", "history"],
         description="Command that prints the revisions as lines of `older -> newer`.",

@@ -175,15 +175,22 @@ def schema_behind(scene: "Scene") -> dict[str, Any]:
     return {}
 
 
+def schema_to_take_back(scene: "Scene") -> dict[str, Any]:
+    """Be one revision behind already: the application answers neither before nor after."""
+    schema_behind(scene)
+    return {"revision": "8b2e64f09c13"}
+
+
 # Their scenarios keep users out: the load has to be in before.
 NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
-# What they did stays when they are undone, and nothing that stood before it comes back.
-STAYS = {"apply_migrations", "start_database"}
+# What they did stays when they are undone, or a backup that they took first.
+STAYS = {"apply_migrations", "downgrade_migrations", "start_database"}
 SCENARIOS: dict[str, Scenario] = {
     "add_indexes": index_lost,
     "apply_migrations": schema_behind,
     "carry_over_rows": restored_and_written,
     "clean_up_backups": old_backups,
+    "downgrade_migrations": schema_to_take_back,
     "drop_kept_databases": kept,
     "explain_queries": query_to_explain,
     "find_slow_queries": slow_statements,

@@ -7,6 +7,7 @@ import pytest
 from infra.sandbox.services import Sandbox
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
+from tests.shipped import Shipped
 
 
 @pytest.fixture
@@ -15,3 +16,9 @@ def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
     assert home
     targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
     return fresh_sandbox
+
+
+@pytest.fixture
+def shipped(sandbox: Sandbox, tmp_path: Path) -> Shipped:
+    """Give the sandbox's application, to which revisions can be added."""
+    return Shipped(sandbox, tmp_path)

@@ -1,19 +1,16 @@
 """apply_migrations on a sandbox under load, whose application ships revisions of all sorts."""
 
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import State
 
 from flows.application.apply_migrations import apply_migrations
-from flows.database.back_up_database import back_up_database
 from flows.help.undo_remediation import undo_remediation
-from infra.sandbox.migrations import APPLICATION, BEFORE_HEAD, HEAD, migrate
+from infra.sandbox.migrations import BEFORE_HEAD, HEAD, migrate
 from infra.sandbox.services import Sandbox
 from tasks.application.answers import ApplicationAnswers
 from tasks.database.applying import ApplyRevision
@@ -30,39 +27,25 @@ from tasks.platforms.sandbox.application import LocalApplication
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
+from tests.shipped import (
+    ADDS_COLUMN,
+    HOSTILE,
+    ONLY_IN_LIVE,
+    QUOTED,
+    Shipped,
+    alter_role,
+    asked,
+    back_up,
+    found,
+    left_over,
+    sandbox_alembic,
+)
 from tests.snapshots import databases, snapshot
 from tests.users import under_load
 
-REVISION = '''"""{message}
-
-Revision ID: {name}
-Revises: {before}
-"""
-
-import sqlalchemy as sa
-from alembic import op
-
-revision = "{name}"
-down_revision = "{before}"
-branch_labels = None
-depends_on = None
-
-
-def upgrade() -> None:
-    """Do it."""
-{body}
-
-
-def downgrade() -> None:
-    """Never done here."""
-'''
-ADDS_COLUMN = 'op.add_column("projects", sa.Column("{column}", sa.Text()))'
 COPIES = """op.execute("LOCK TABLE actuals IN ACCESS EXCLUSIVE MODE")
 op.execute("CREATE TABLE actuals_copy AS SELECT a.* FROM actuals a, generate_series(1, 60)")
 op.execute("DO $$ BEGIN PERFORM pg_sleep(0.5); END $$")"""
-HOSTILE = 'we, "ird; ta ble'
-QUOTED = '"we, ""ird; ta ble"'
-ONLY_IN_LIVE = """DO $$ BEGIN IF current_database() = 'planner' THEN {does}; END IF; END $$"""
 # Committed before it fails: what is CONCURRENTLY cannot be rolled back.
 TORN = f"""with op.get_context().autocommit_block():
     op.execute("CREATE INDEX CONCURRENTLY ix_torn ON workers (name)")
@@ -85,89 +68,9 @@ FAILS = """op.add_column("projects", sa.Column("half", sa.Text()))
 op.execute("INSERT INTO users (username) VALUES ('hunter2-is-a-secret')")"""
 
 
-class Shipped:
-    """The application with revisions of a test's own behind its head.
-
-    Args:
-        sandbox: The sandbox, which runs as ever.
-        folder: Where the copy of the application lies that migrates.
-    """
-
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
-        """Copy the application, and have the target migrate by the copy."""
-        self.sandbox, self.folder = sandbox, folder / "application"
-        shutil.copytree(APPLICATION, self.folder)
-        settings = {**sandbox.target_settings(), "application_directory": str(self.folder)}
-        targets.give(SandboxTarget(**settings))
-
-    def ship(self, name: str, before: str, body: str, message: str = "A test's own.") -> str:
-        """Add a revision."""
-        indented = "\n".join(f"    {line}" for line in body.splitlines())
-        text = REVISION.format(name=name, before=before, body=indented, message=message)
-        (self.folder / "alembic" / "versions" / f"{name}.py").write_text(text)
-        return name
-
-    def at(self) -> tuple[str, ...]:
-        """Read what the live database says it is at."""
-        with self.sandbox.connect() as session:
-            return tuple(row[0] for row in session.execute("SELECT * FROM alembic_version"))
-
-    def columns(self, table: str) -> set[str]:
-        """Name the columns of a table of the live database."""
-        with self.sandbox.connect() as session:
-            rows = session.execute(
-                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0",
-                [table],
-            )
-            return {row[0] for row in rows}
-
-
-@pytest.fixture
-def shipped(sandbox: Sandbox, tmp_path: Path) -> Shipped:
-    """Give the sandbox's application, to which revisions can be added."""
-    return Shipped(sandbox, tmp_path)
-
-
-def sandbox_alembic(shipped: Shipped, *arguments: str) -> Completed:
-    """Run Alembic by hand, as the guide does."""
-    application = targets.load(shipped.sandbox.settings.name).application
-    return application.run(["alembic", *arguments], {})
-
-
-def back_up(runs: Runs, sandbox: Sandbox) -> None:
-    """Take a backup by the remediation that does."""
-    _, state = carry_out(runs, sandbox, back_up_database)
-    assert state.name == "Remediated", state.message
-
-
 def apply(runs: Runs, sandbox: Sandbox, **parameters: Any) -> tuple[Case, State[Any]]:  # noqa: ANN401 - any parameter
     """Apply what is pending, with the approvals that it asks for."""
     return carry_out(runs, sandbox, apply_migrations, **parameters)
-
-
-def alter_role(sandbox: Sandbox, right: str) -> None:
-    """Give the maintenance user a right, or take it."""
-    with sandbox.connect("postgres") as session:
-        session.autocommit = True
-        session.execute(f"ALTER ROLE {sandbox.settings.maintenance_user} {right}".encode())
-
-
-def left_over(sandbox: Sandbox) -> list[str]:
-    """Name the databases and roles that a rehearsal has left."""
-    with sandbox.connect("postgres") as session:
-        roles = session.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^remedy'").fetchall()
-    return [*(one for one in databases(sandbox) if "rehearsal" in one), *(one for (one,) in roles)]
-
-
-def asked(case: Case) -> list[str]:
-    """Name the stages for which approval was asked, with their risk."""
-    return [f"{one.facts['gate']} {one.facts['risk']}" for one in case.of_kind("gate_opened")]
-
-
-def found(case: Case) -> str:
-    """Give all that the first plan has found, as one text."""
-    findings = case.stages[0].stage.findings
-    return "\n".join(f"{one.what} {one.rows} {one.patch}" for one in findings)
 
 
 def torn_change() -> ApplyRevision:
@@ -495,7 +398,7 @@ def test_who_waits_too_long_outside_of_a_transaction_is_ended(shipped: Shipped) 
     with pytest.MonkeyPatch.context() as patch, sandbox.connect() as session:
         session.execute("BEGIN")
         session.execute("LOCK TABLE workers IN ROW EXCLUSIVE MODE")
-        patch.setattr("tasks.database.applying._PATIENCE_SECONDS", 2.0)
+        patch.setattr("tasks.database.moving._PATIENCE_SECONDS", 2.0)
         with pytest.raises(PreconditionFailed) as raised:
             torn_change().apply(Work(target=sandbox.settings.name, remediation="aaaabbbb22"))
         session.rollback()

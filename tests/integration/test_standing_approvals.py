@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.cli.app import call
+from tasks.database.downgrading import DowngradeRevision
 from tasks.guardrails import approvers, engine, standing, systems
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import BadInput
@@ -186,6 +187,19 @@ def test_outside_of_its_bounds_somebody_is_asked(
         return
     state = Approvers(scheduled.ledger).approve_until_it_ends(scheduled.runs, run)
     assert state.name == "Remediated", state.message
+
+
+def test_some_changes_a_person_decides_on_each_time(
+    scheduled: Scheduled, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What such a stage does is asked about, whatever a standing approval covers."""
+    monkeypatch.setattr(toy.WriteFile, "asked_each_time", True)
+    scheduled.give()
+    run = scheduled.create()
+    assert scheduled.runs.execute(run) is None
+    assert list(folder.iterdir()) == []
+    assert "people decide on it each time" in shown_with_form(run)
+    assert DowngradeRevision.asked_each_time
 
 
 def test_revoked_while_it_waits_for_the_target(

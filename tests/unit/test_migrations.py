@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tasks.database.history import parse_history
 from tasks.database.lint import find_linter, lint
+from tasks.database.losses import find_dropped
 from tasks.database.measured import Measured, as_text, from_text
 from tasks.database.migration_output import failed_for_a_lock, what_it_said
 from tasks.database.migration_plan import insist_on
@@ -13,7 +14,8 @@ from tasks.database.pending import Pending, Script
 from tasks.database.rehearsal import describe_problem
 from tasks.database.rehearsing import RehearseRevision
 from tasks.database.schema_objects import describe_changes
-from tasks.guardrails.errors import WorldMoved
+from tasks.database.way_back import Step, find_way, insist_on_downgrades
+from tasks.guardrails.errors import BadInput, PreconditionFailed, WorldMoved
 from tasks.platforms.applications import Completed
 
 LINE = """c3 -> d4 (head), A message -> with an arrow, and a comma
@@ -220,3 +222,56 @@ def test_a_revision_of_another_content_is_not_the_one_rehearsed() -> None:
     other = rehearsed(Script(("DROP TABLE a",)).digest)
     with pytest.raises(WorldMoved, match="other SQL of c3"):
         insist_on(now, scripts, ((other, Measured(revision="c3")),))
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "wanted", "told"),
+    [
+        (LINE, "d4", "b2", ""),
+        (LINE, "d4", "d4", ""),
+        (LINE, "b2", "d4", "d4 is a newer one."),
+        (LINE, "d4", "d", "'d', which the application does not know."),
+        (LINE, "d4", "-1", "'-1', which the application does not know."),
+        (LINE, "d4", "base", "every table of the application would go"),
+        (BRANCHED, "b2", "c3", "c3 lies on another branch: no downgrade of b2 leads there."),
+        (MERGED, "d4", "a1", "one of them merges others, or depends on others."),
+        (MERGED, "b2", "a1", ""),
+        (DEPENDS, "b2", "a1", "one of them merges others, or depends on others."),
+    ],
+)
+def test_only_a_line_of_older_revisions_leads_back(
+    text: str, at: str, wanted: str, told: str
+) -> None:
+    """An older revision by its whole name, with nothing but single ones on the way."""
+    where = pending(text, at)
+    if told:
+        with pytest.raises((BadInput, PreconditionFailed)) as raised:
+            find_way(where, wanted)
+        assert told in raised.value.found
+        return
+    names = [one.name for one in find_way(where, wanted)]
+    assert names == {"b2": ["d4", "c3"], "d4": [], "a1": ["b2"]}[wanted]
+
+
+def test_a_downgrade_of_no_use_is_refused() -> None:
+    """What is empty, fails or commits on its way; one whose upgrade is empty may be empty too."""
+    (revision,) = find_way(pending(LINE, "d4"), "c3")
+    up, nothing = Script(("ALTER TABLE a ADD b int",)), Script()
+    insist_on_downgrades((Step(revision, Script(("DROP TABLE a",)), up),))
+    insist_on_downgrades((Step(revision, nothing, nothing),))
+    for down, told in (
+        (nothing, "it is empty"),
+        (Script(in_transaction=False, problem="it cannot be written"), "it cannot be written"),
+        (Script(("DROP INDEX CONCURRENTLY a",), in_transaction=False), "half done"),
+    ):
+        with pytest.raises(PreconditionFailed) as raised:
+            insist_on_downgrades((Step(revision, down, up),))
+        assert told in raised.value.found
+        assert "downgrade of d4" in raised.value.expected
+
+
+def test_what_is_renamed_is_not_taken_for_lost() -> None:
+    """Tables and columns are known by their numbers, whatever they are called."""
+    before = {(1, 1): ("s", "a", "id"), (1, 2): ("s", "a", "x"), (2, 1): ("s", "b", "id")}
+    after = {(1, 1): ("s", "new", "key"), (3, 1): ("s", "b", "id")}
+    assert find_dropped(before, after) == (("s", "a", "x"), ("s", "b", ""))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasks.database.downgrading import DowngradeRevision
 from tasks.guardrails.approval import Count, Gate, stage_gate
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
@@ -138,6 +139,18 @@ def test_the_form_warns_of_what_goes_beyond_and_cannot_be_undone(sqlite_ledger: 
     assert "**Can be undone:** NOT write z" in head
     assert head.startswith("**The last decision does not count**<br>**Swap planner")
     assert "destructive" in command  # the form does not count for it
+
+
+def test_what_an_exact_undo_does_not_bring_back_is_told(
+    sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the change, and where it says whether all of it can be undone."""
+    monkeypatch.setattr(WriteFile, "but", ", but no row")
+    stage = Plan(title="Drop a column", changes=(WriteFile(name="z", after=""),))
+    text = form_of(case := case_of(sqlite_ledger, stage))
+    assert "**Can be undone:** yes, but no row" in text.split("\n\n", 1)[0]
+    assert "undo: exact, but no row" in plan(case, case.stages[0])
+    assert DowngradeRevision.but.startswith(", but nothing of what it dropped")
 
 
 def test_a_question_is_asked_with_what_stands(sqlite_ledger: Ledger) -> None:
