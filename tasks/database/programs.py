@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -44,6 +44,7 @@ def running(
     environment: Mapping[str, str] | None = None,
     stdin: int | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = subprocess.DEVNULL,
+    stderr: IO[bytes] | None = None,
     check: bool = True,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a client program while the block lasts; its end is waited for.
@@ -56,6 +57,7 @@ def running(
         environment: Variables laid over those of the address, as PGOPTIONS.
         stdin: As of subprocess.Popen.
         stdout: As of subprocess.Popen.
+        stderr: A file for its messages, where the caller reads them too.
         check: Whether an exit status other than 0 is an error.
 
     Yields:
@@ -72,7 +74,10 @@ def running(
         **database.environment(on),
         **(environment or {}),
     }
-    with tempfile.TemporaryFile() as errors:
+    kept: AbstractContextManager[IO[bytes]] = (
+        nullcontext(stderr) if stderr else tempfile.TemporaryFile()
+    )
+    with kept as errors:
         process = subprocess.Popen(
             [path, *arguments],
             env=surroundings,
