@@ -1,4 +1,4 @@
-"""Tables of a sandbox whose files are much larger than their rows, and what is to be seen of them."""
+"""Tables of a sandbox whose files are larger than their rows, and what is to be seen of them."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from infra.sandbox.services import Sandbox
 
 SLOW, SLOW_ROWS = "public.slowly", 1000
 # A schema and a table in it: quotes, spaces, what ends a statement, what fills a template.
-ODD = ('Odd "s" {x}', "it's; -- \"y\" %s")
+ODD = ('Odd "s" {x}', 'it\'s; -- "y" %s')
 
 
 def make_loose(sandbox: Sandbox) -> None:

@@ -1,6 +1,5 @@
 """Debian's PostgreSQL with pg_repack, laid out in a folder: nothing of the machine is changed."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -55,4 +54,4 @@ def _link(source: Path, goal: Path) -> None:
         elif source.name == "bin":
             shutil.copy2(each, here)
         elif not here.exists():
-            os.symlink(each, here)
+            here.symlink_to(each)

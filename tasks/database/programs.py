@@ -35,7 +35,7 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 
 @contextmanager
-def running(
+def running(  # noqa: PLR0913 - as many as subprocess.Popen has for it
     database: Database,
     program: str,
     arguments: Sequence[str | Path],
@@ -75,7 +75,7 @@ def running(
         **(environment or {}),
     }
     kept: AbstractContextManager[IO[bytes]] = (
-        nullcontext(stderr) if stderr else tempfile.TemporaryFile()
+        nullcontext(stderr) if stderr else tempfile.TemporaryFile()  # noqa: SIM115 - entered below
     )
     with kept as errors:
         process = subprocess.Popen(

@@ -33,21 +33,31 @@ class Repack:
 
     def refuses(self, table: Rewritable) -> str:
         """Say why it cannot write a table anew, '' where it can."""
-        if table.kind == "m":
-            return "it is a materialised view: REFRESH MATERIALIZED VIEW writes it anew too"
-        if table.persistence != "p":
-            return "it is unlogged"
-        if not table.has_key:
-            return "it has no primary key, and no unique index whose columns are all NOT NULL"
-        if table.invalid:
-            return f"index {table.invalid[0]} is invalid, and would stay with the old file: run "
-            "rebuild_indexes first"
-        if not table.owned:
-            return "the maintenance user is no member of its owner"
-        if table.odd_key and numbers(self.version) < _QUOTES_SINCE:
-            return f"a key column has an apostrophe in its name, and {self.version} would run what "
-            "follows it"
-        return ""
+        odd = table.odd_key and numbers(self.version) < _QUOTES_SINCE
+        invalid = ", ".join(table.invalid)
+        reasons = (
+            (
+                table.kind == "m",
+                "it is a materialised view: REFRESH MATERIALIZED VIEW writes it anew too",
+            ),
+            (table.persistence != "p", "it is unlogged"),
+            (
+                not table.has_key,
+                "it has no primary key, and no unique index whose columns are all NOT NULL",
+            ),
+            (
+                invalid,
+                f"what is invalid would stay with the old file ({invalid}): run rebuild_indexes "
+                "first",
+            ),
+            (not table.owned, "the maintenance user is no member of its owner"),
+            (
+                odd,
+                f"a key column has an apostrophe in its name, and {self.version} would run what "
+                "follows it",
+            ),
+        )
+        return next((why for holds, why in reasons if holds), "")
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -117,9 +117,7 @@ def find_loose_tables(
     planned, changes, refused = _plan(database, way, costs, seen.at_work, most_seconds)
     with database.connect() as session:
         needed = max((forecast_disk(session, one.written) for one, _ in planned), default=0)
-        holders = [
-            finding for one, _ in planned for finding in describe_holders(one, session)
-        ]
+        holders = [finding for one, _ in planned for finding in describe_holders(one, session)]
     free = database.free_bytes()
     insist_on_room(planned, needed, free)
     return Found(
@@ -139,9 +137,7 @@ def find_loose_tables(
 def _look(database: Database) -> _Seen:
     with database.connect(lock_timeout=_LOCK_TIMEOUT) as session:
         remains = find_remains(session)
-        at_work = {
-            one.oid: pid for one in remains for pid, _, _ in find_at_work(session, one.oid)
-        }
+        at_work = {one.oid: pid for one in remains for pid, _, _ in find_at_work(session, one.oid)}
         return _Seen(list_rewritable(session), remains, at_work)
 
 
@@ -200,28 +196,22 @@ def _why_not(
     table: Rewritable, cost: Cost, repack: Repack | None, most_seconds: int
 ) -> tuple[str, str]:
     """Say why a table is not written anew, and what would help; '' and '' where it is."""
-    named = json.dumps([table.full_name], ensure_ascii=False)
+    run = f"rewrite_tables tables={json.dumps([table.full_name], ensure_ascii=False)}"
+    lock = f"which locks everybody out of it for about {cost.whole} s."
+    why = patch = ""
     if repack is not None:
         why = repack.refuses(table)
-        return why, (
-            f"rewrite_tables way=vacuum_full tables={named}, which locks everybody out of it for "
-            f"about {cost.whole} s."
-            if why
-            else ""
-        )
-    if not table.may_vacuum:
-        return (
-            "the maintenance user is no member of its owner",
-            f"As a superuser: VACUUM (FULL, ANALYZE) {table.full_name}, which locks everybody out "
-            f"of it for about {cost.whole} s.",
-        )
-    if cost.seconds > most_seconds:
-        return (
+        patch = f"{run} way=vacuum_full, {lock}" if why else ""
+    elif not table.may_vacuum:
+        why = "the maintenance user is no member of its owner"
+        patch = f"As a superuser: VACUUM (FULL, ANALYZE) {table.full_name}, {lock}"
+    elif cost.seconds > most_seconds:
+        why = (
             f"everybody would be locked out of it for about {cost.whole} s, longer than the "
-            f"{most_seconds} s that were allowed ({cost.by})",
-            f"rewrite_tables way=pg_repack tables={named}, or most_seconds={2 * cost.whole}.",
+            f"{most_seconds} s that were allowed ({cost.by})"
         )
-    return "", ""
+        patch = f"{run} way=pg_repack, or most_seconds={2 * cost.whole}."
+    return why, patch
 
 
 def _change(table: Rewritable, repack: Repack | None, most_seconds: int) -> Change:

@@ -12,9 +12,7 @@ _OLD_SECONDS = 5
 _SHOWN = 20
 
 
-def insist_on_room(
-    planned: list[tuple[Rewritable, Cost]], needed: int, free: int | None
-) -> None:
+def insist_on_room(planned: list[tuple[Rewritable, Cost]], needed: int, free: int | None) -> None:
     """Make sure that the disk has room for the largest copy.
 
     Args:
@@ -37,9 +35,7 @@ def insist_on_room(
     )
 
 
-def describe_tables(
-    tables: list[Rewritable], costs: list[tuple[Rewritable, Cost]]
-) -> Finding:
+def describe_tables(tables: list[Rewritable], costs: list[tuple[Rewritable, Cost]]) -> Finding:
     """Say what the tables that were looked at hold, and what would come free.
 
     Args:
@@ -84,8 +80,7 @@ def describe_remains(one: Remains) -> Finding:
         how="pg_trigger, pg_class and pg_type for schema repack; pg_locks",
         patch=""
         if one.ours
-        else f"Not the maintenance user's to drop. As a superuser: "
-        f"{_drops(one)}",
+        else f"Not the maintenance user's to drop. As a superuser: {_drops(one)}",
     )
 
 

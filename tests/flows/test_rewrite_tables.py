@@ -85,7 +85,8 @@ def test_rows_are_measured_where_pgstattuple_may_be_used(runs: Runs, sandbox: Sa
         session.execute("ALTER TABLE emptied OWNER TO planner")
         session.execute("ALTER TABLE emptied SET (autovacuum_enabled = false)")
         session.execute(
-            "INSERT INTO emptied SELECT n, repeat(md5(n::text), 40) FROM generate_series(1, 60000) n"
+            "INSERT INTO emptied SELECT n, repeat(md5(n::text), 40) "
+            "FROM generate_series(1, 60000) n"
         )
         session.execute("DELETE FROM emptied WHERE n < 60000")
     case, state = carry_out(runs, sandbox, rewrite_tables, **FULL)
@@ -105,9 +106,7 @@ def test_nothing_is_written_anew_without_need(runs: Runs, sandbox: Sandbox) -> N
     assert file_of(sandbox) == before
 
 
-def test_a_name_that_is_not_there_is_told_with_those_that_are(
-    runs: Runs, sandbox: Sandbox
-) -> None:
+def test_a_name_that_is_not_there_is_told_with_those_that_are(runs: Runs, sandbox: Sandbox) -> None:
     """Nothing is guessed, and nothing touched."""
     case, state = carry_out(runs, sandbox, rewrite_tables, tables=["public.program"], **FULL)
     assert state.name == "Refused", state.message
@@ -132,7 +131,7 @@ def test_what_would_lock_too_long_is_left_alone(
     runs: Runs, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a slow server it is told for how long, and the other way is named."""
-    monkeypatch.setattr(rewrite_cost, "_COPIED_A_SECOND", 1e4)
+    monkeypatch.setattr(rewrite_cost, "_COPIED_A_SECOND", 1e3)
     make_loose(sandbox)
     before = file_of(sandbox)
     case, state = carry_out(runs, sandbox, rewrite_tables, **FULL)
@@ -145,9 +144,7 @@ def test_what_takes_longer_than_it_may_is_rolled_back(runs: Runs, sandbox: Sandb
     """The table has its old file and all rows, and everybody may use it at once."""
     make_slow(sandbox)
     before = file_of(sandbox, SLOW)
-    case, state = carry_out(
-        runs, sandbox, rewrite_tables, tables=[SLOW], most_seconds=1, **FULL
-    )
+    case, state = carry_out(runs, sandbox, rewrite_tables, tables=[SLOW], most_seconds=1, **FULL)
     assert state.name == "Undone", state.message
     assert "larger most_seconds" in (state.message or "")
     assert file_of(sandbox, SLOW) == before
