@@ -35,7 +35,7 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 
 @contextmanager
-def running(  # noqa: PLR0913 - as many as subprocess.Popen has for it
+def running(
     database: Database,
     program: str,
     arguments: Sequence[str | Path],
@@ -45,7 +45,6 @@ def running(  # noqa: PLR0913 - as many as subprocess.Popen has for it
     stdin: int | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = subprocess.DEVNULL,
     stderr: IO[bytes] | None = None,
-    check: bool = True,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a client program while the block lasts; its end is waited for.
 
@@ -57,8 +56,7 @@ def running(  # noqa: PLR0913 - as many as subprocess.Popen has for it
         environment: Variables laid over those of the address, as PGOPTIONS.
         stdin: As of subprocess.Popen.
         stdout: As of subprocess.Popen.
-        stderr: A file for its messages, where the caller reads them too.
-        check: Whether an exit status other than 0 is an error.
+        stderr: A file for its messages; who gives one judges by himself how it has ended.
 
     Yields:
         The process.
@@ -99,7 +97,7 @@ def running(  # noqa: PLR0913 - as many as subprocess.Popen has for it
         finally:
             stop(process)
             tail = _tail(errors)
-        if check and process.returncode != 0:
+        if stderr is None and process.returncode != 0:
             raise failure(program, process.returncode, tail)
 
 

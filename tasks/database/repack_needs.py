@@ -47,15 +47,10 @@ class Repack:
             ),
             (
                 invalid,
-                f"what is invalid would stay with the old file ({invalid}): run rebuild_indexes "
-                "first",
+                f"what is invalid would stay with the old file ({invalid}): run rebuild_indexes",
             ),
             (not table.owned, "the maintenance user is no member of its owner"),
-            (
-                odd,
-                f"a key column has an apostrophe in its name, and {self.version} would run what "
-                "follows it",
-            ),
+            (odd, f"a key column has an apostrophe in its name, which {self.version} would run"),
         )
         return next((why for holds, why in reasons if holds), "")
 

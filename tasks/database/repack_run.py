@@ -94,9 +94,7 @@ def run_pg_repack(
     with (
         tempfile.TemporaryFile() as words,
         database.connect() as beside,
-        running(
-            database, PROGRAM, arguments, environment=environment, stderr=words, check=False
-        ) as process,
+        running(database, PROGRAM, arguments, environment=environment, stderr=words) as process,
         _Watch(beside, process, oid, Reporter(work), database.free_bytes) as watch,
     ):
         process.wait()

@@ -176,7 +176,8 @@ def _plan(
     for one, cost in costs:
         why, patch = _why_not(one, cost, repack, most_seconds)
         if one.oid in at_work:
-            why, patch = f"a pg_repack is at work on it, in session {at_work[one.oid]}", ""
+            why = f"a pg_repack is at work on it, in session {at_work[one.oid]}"
+            patch = "Wait until that has ended, then run again."
         if why:
             refused.append(describe_refused(one, why, patch))
         else:

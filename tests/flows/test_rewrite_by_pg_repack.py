@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -91,6 +92,11 @@ def builds_an_index(sandbox: Sandbox) -> bool:
     return bool(row and row[0])
 
 
+def ours() -> list[psutil.Process]:
+    """Give the pg_repack that we have at work."""
+    return [one for one in psutil.Process().children(True) if one.name() == "pg_repack"]
+
+
 @contextmanager
 def anothers(sandbox: Sandbox) -> Iterator[subprocess.Popen[bytes]]:
     """Have somebody else's pg_repack at work on the slow table, as far as its slow index."""
@@ -148,7 +154,7 @@ def test_who_holds_the_table_is_not_ended(runs: Runs, repacked: Sandbox) -> None
         assert "timed out" in (state.message or "")
         assert holder.execute("SELECT 1").fetchone() == (1,)
         holder.rollback()
-    assert file_of(repacked) == before
+    assert file_of(repacked)[0] == before[0]
     assert left_by_repack(repacked) == []
 
 
@@ -191,10 +197,9 @@ def test_one_of_ours_that_is_killed_leaves_nothing(runs: Runs, repacked: Sandbox
 
     def kill() -> None:
         until(lambda: builds_an_index(repacked))
-        for child in psutil.Process().children(recursive=True):
-            if child.name() == "pg_repack":
-                child.kill()
-                killed.append(child.pid)
+        for child in ours():
+            child.kill()
+            killed.append(child.pid)
 
     other = threading.Thread(target=kill)
     other.start()
@@ -204,6 +209,45 @@ def test_one_of_ours_that_is_killed_leaves_nothing(runs: Runs, repacked: Sandbox
     assert state.name == "Undone", state.message
     assert left_by_repack(repacked) == []
     assert file_of(repacked, SLOW) == before
+    assert rows_of(repacked) == SLOW_ROWS
+
+
+def test_who_holds_the_table_at_the_end_holds_nobody_up(runs: Runs, repacked: Sandbox) -> None:
+    """pg_repack gives up, and does not wait to clear up, with every reader queued behind it."""
+    make_slow(repacked)
+    before = file_of(repacked, SLOW)
+    ended = threading.Event()
+    missed: list[str] = []
+
+    def hold_until_it_has_given_up() -> None:
+        until(lambda: builds_an_index(repacked))
+        be_slow(repacked, "off")
+        holder.execute("BEGIN")
+        holder.execute(f"SELECT count(*) FROM {SLOW}")
+        until(lambda: not ours())
+        holder.rollback()
+
+    def read() -> None:
+        with repacked.connect() as session:
+            session.execute("SET lock_timeout = '5s'")
+            while not ended.wait(0.1):
+                try:
+                    session.execute(f"SELECT count(*) FROM {SLOW}")
+                except psycopg.Error as error:
+                    missed.append(str(error))
+
+    with repacked.connect() as holder:
+        others = [threading.Thread(target=one) for one in (hold_until_it_has_given_up, read)]
+        for other in others:
+            other.start()
+        _, state = carry_out(runs, repacked, rewrite_tables, tables=[SLOW])
+        ended.set()
+        for other in others:
+            other.join()
+    assert missed == []
+    assert state.name == "Remediated", state.message
+    assert left_by_repack(repacked) == []
+    assert file_of(repacked, SLOW)[0] != before[0]
     assert rows_of(repacked) == SLOW_ROWS
 
 
