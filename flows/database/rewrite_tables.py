@@ -71,8 +71,8 @@ def _effects(found: Found, way: Way, most_seconds: int) -> Effects:
         return Effects(locks="a left-over trigger is dropped under a lock of a moment")
     if way is Way.PG_REPACK:
         return Effects(
-            outage="none expected; who needs a table waits for moments at the beginning and the end "
-            "of its copy, for two seconds at a time where others hold it",
+            outage="none expected; who needs a table waits for moments at the beginning and the "
+            "end of its copy, for two seconds at a time where others hold it",
             locks="ACCESS EXCLUSIVE on each table in turn, for moments; it gives up after about "
             "5 s where others hold the table, and ends nobody's session",
             duration=found.seconds,

@@ -10,6 +10,7 @@ from typing import ClassVar
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
+from tasks.database.rewritable import find_holders
 from tasks.guardrails.errors import Transient
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
@@ -142,10 +143,29 @@ def clear_remains(database: Database, oid: int) -> tuple[str, ...]:
         try:
             return _clear(database, oid)
         except Transient as error:
-            if attempt == _TRIES or sqlstate(error) not in ("55P03", "40P01"):
+            if sqlstate(error) not in ("55P03", "40P01"):
                 raise
+            if attempt == _TRIES:
+                raise _still_there(database, oid) from error
             time.sleep(random.uniform(0.1, 0.5) * attempt)  # noqa: S311 - not a secret
     return ()
+
+
+def _still_there(database: Database, oid: int) -> Transient:
+    with database.connect() as session:
+        left = [one for one in find_remains(session) if one.oid == oid]
+        holders = find_holders(session, oid)
+    name = left[0].full_name if left else "the table"
+    return Transient(
+        expected=f"nobody to hold {name} for long, while what pg_repack has left beside it is "
+        "dropped.",
+        found=f"{'; '.join(holders) or 'somebody did, who is gone by now'}.",
+        state=f"Its rows are as they were. There is still {', '.join(left[0].left)}"
+        ": each write to it is written a second time."
+        if left
+        else "Nothing is left.",
+        todo="Once that transaction has ended, run rewrite_tables again: it drops what is left.",
+    )
 
 
 def _clear(database: Database, oid: int) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -94,7 +94,11 @@ def builds_an_index(sandbox: Sandbox) -> bool:
 
 def ours() -> list[psutil.Process]:
     """Give the pg_repack that we have at work."""
-    return [one for one in psutil.Process().children(True) if one.name() == "pg_repack"]
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += [one] if one.name() == "pg_repack" else []
+    return found
 
 
 @contextmanager
