@@ -228,8 +228,10 @@ def test_who_holds_the_table_at_the_end_holds_nobody_up(runs: Runs, repacked: Sa
         be_slow(repacked, "off")
         holder.execute("BEGIN")
         holder.execute(f"SELECT count(*) FROM {SLOW}")
-        until(lambda: not ours())
-        holder.rollback()
+        try:
+            until(lambda: not ours())
+        finally:
+            holder.rollback()
 
     def read() -> None:
         with repacked.connect() as session:
