@@ -53,6 +53,7 @@ RISKS = {
     "recover_remediation": Risk.DESTRUCTIVE,
     "repair_database_credentials": Risk.DISRUPTIVE,
     "restore_from_backup": Risk.DISRUPTIVE,
+    "rewrite_tables": Risk.DISRUPTIVE,
     "rotate_database_password": Risk.DISRUPTIVE,
     "start_database": Risk.DISRUPTIVE,
     "undo_remediation": Risk.DESTRUCTIVE,

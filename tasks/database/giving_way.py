@@ -106,6 +106,8 @@ class Watcher(Looking):
         look: Says how far the statement has come.
         reporter: To whom it is said.
         free: Measures the free bytes on the server's disk, for what writes there.
+        queue_seconds: How long others may queue behind it; infinite for what is bounded by a
+            timeout of its own.
     """
 
     def __init__(
@@ -115,11 +117,12 @@ class Watcher(Looking):
         look: Look = lambda _session, _pid: None,
         reporter: Reporter | None = None,
         free: Callable[[], int | None] = lambda: None,
+        queue_seconds: float = _QUEUE_SECONDS,
     ) -> None:
         """Know them; looks at nothing yet."""
         super().__init__()
         self._session, self._statement, self._look = session, statement, look
-        self._reporter, self._free = reporter, free
+        self._reporter, self._free, self._queue_seconds = reporter, free, queue_seconds
         self._pid = statement.info.backend_pid
         self.why = ""
 
@@ -132,7 +135,7 @@ class Watcher(Looking):
                 now = time.monotonic()
                 queued = {row["pid"]: row for row in self._ask(_QUEUED)}
                 since = {pid: since.get(pid, now) for pid in queued}
-                late = [pid for pid, first in since.items() if now - first >= _QUEUE_SECONDS]
+                late = [pid for pid, first in since.items() if now - first >= self._queue_seconds]
                 if late:
                     first = queued[late[0]]
                     self._cancel(f"{first['role']} waited for it with: {first['query']}")

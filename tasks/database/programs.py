@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -44,7 +44,7 @@ def running(
     environment: Mapping[str, str] | None = None,
     stdin: int | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = subprocess.DEVNULL,
-    check: bool = True,
+    stderr: IO[bytes] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a client program while the block lasts; its end is waited for.
 
@@ -56,7 +56,7 @@ def running(
         environment: Variables laid over those of the address, as PGOPTIONS.
         stdin: As of subprocess.Popen.
         stdout: As of subprocess.Popen.
-        check: Whether an exit status other than 0 is an error.
+        stderr: A file for its messages; who gives one judges by himself how it has ended.
 
     Yields:
         The process.
@@ -72,7 +72,10 @@ def running(
         **database.environment(on),
         **(environment or {}),
     }
-    with tempfile.TemporaryFile() as errors:
+    kept: AbstractContextManager[IO[bytes]] = (
+        nullcontext(stderr) if stderr else tempfile.TemporaryFile()  # noqa: SIM115 - entered below
+    )
+    with kept as errors:
         process = subprocess.Popen(
             [path, *arguments],
             env=surroundings,
@@ -94,7 +97,7 @@ def running(
         finally:
             stop(process)
             tail = _tail(errors)
-        if check and process.returncode != 0:
+        if stderr is None and process.returncode != 0:
             raise failure(program, process.returncode, tail)
 
 

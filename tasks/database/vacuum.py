@@ -17,6 +17,7 @@ from tasks.platforms.protocols import Connection
 # Rests now and then, as users read from the same disk.
 _GENTLY = {"vacuum_cost_delay": "1ms", "vacuum_cost_limit": "2000"}
 _TOLD_WITHIN_SECONDS = 10.0
+_LOOSE_SHARE, _LOOSE_BYTES = 0.5, 50_000_000
 
 
 class Table(BaseModel):
@@ -30,7 +31,7 @@ class Table(BaseModel):
         live: Rows, about.
         dead: Dead rows, about.
         age: Transactions since its oldest row was frozen.
-        content: Bytes that its rows take, estimated; 0 where nothing is known.
+        content: Bytes of a file of its rows alone, estimated; 0 where nothing is known.
         by_hand: When it was vacuumed by hand last, exactly; '' for never.
         vacuumed: When it was vacuumed last, by hand or by itself; '' for never.
         ours: Whether the maintenance user may vacuum it.
@@ -55,6 +56,21 @@ class Table(BaseModel):
         """Schema and name."""
         return f"{self.schema_name}.{self.name}"
 
+    @property
+    def is_loose(self) -> bool:
+        """Whether its file is much larger than its rows."""
+        return bool(self.content) and is_loose(self.size, self.content)
+
+
+def is_loose(size: int, content: int) -> bool:
+    """Say whether a file is so much larger than its rows that writing it anew is worth it.
+
+    Args:
+        size: Its bytes.
+        content: Bytes of a file of its rows alone.
+    """
+    return size - content > max(_LOOSE_BYTES, _LOOSE_SHARE * size)
+
 
 def list_tables(session: Connection) -> list[Table]:
     """List the tables of a database with what their statistics say, the most dead rows first.
@@ -73,8 +89,9 @@ def list_tables(session: Connection) -> list[Table]:
                'YYYY-MM-DD HH24:MI'), '') AS vacuumed,
              coalesce(s.n_live_tup * (28 + (SELECT sum(t.avg_width) FROM pg_stats t
                WHERE t.schemaname = s.schemaname AND t.tablename = s.relname
-                 AND NOT t.inherited)), 0)::bigint
-               AS content
+                 AND NOT t.inherited)) * 100 / coalesce((SELECT option_value::int
+                   FROM pg_options_to_table(c.reloptions) WHERE option_name = 'fillfactor'), 100),
+               0)::bigint AS content
            FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
              JOIN pg_database d ON d.datname = current_database()
            WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'

@@ -1,5 +1,6 @@
 """Which tables of a database are worth vacuuming, and what a vacuum will not do for them."""
 
+import json
 from dataclasses import dataclass
 
 from tasks.database.limits import DISK_RESERVE
@@ -12,7 +13,6 @@ from tasks.platforms import targets
 
 _DEAD_ROWS, _DEAD_SHARE = 1000, 0.05
 _OLD_SHARE = 0.5  # of autovacuum_freeze_max_age
-_LOOSE_SHARE, _LOOSE_BYTES = 0.5, 50_000_000
 _HOLDS_TRANSACTIONS = 1000
 _BYTES_A_SECOND = 50e6
 _SHOWN = 20
@@ -76,7 +76,7 @@ def measure_dead_rows(target: str, *, every_table: bool) -> Found:
             _overview(tables, wanted),
             *_holders(holders),
             *(_not_ours(one) for one in worth if not one.ours),
-            *(_loose(one) for one in tables if _is_loose(one)),
+            *(_loose(one) for one in tables if one.is_loose),
         ),
         changes=tuple(
             VacuumTable(
@@ -94,11 +94,6 @@ def measure_dead_rows(target: str, *, every_table: bool) -> Found:
 
 def _has_many_dead(table: Table) -> bool:
     return table.dead >= max(_DEAD_ROWS, _DEAD_SHARE * table.live)
-
-
-def _is_loose(table: Table) -> bool:
-    wasted = table.size - table.content
-    return bool(table.content) and wasted > max(_LOOSE_BYTES, _LOOSE_SHARE * table.size)
 
 
 def _overview(tables: list[Table], wanted: list[Table]) -> Finding:
@@ -147,9 +142,9 @@ def _loose(table: Table) -> Finding:
     return Finding(
         what=f"{table.full_name} has {table.size / 1e6:.0f} MB for rows of about "
         f"{table.content / 1e6:.0f} MB. A vacuum gives the room to new rows of this table; only "
-        "writing it anew gives it back to the disk.",
+        f"writing it anew gives it back to the disk: about {wasted / 1e6:.0f} MB.",
         how="pg_relation_size, pg_stats",
-        patch=f"pg_repack --table {table.full_name} needs {table.content / 1e6:.0f} MB meanwhile "
-        f"and locks for moments; VACUUM FULL {table.full_name} locks everybody out of it for about "
-        f"{max(1, table.size / _BYTES_A_SECOND):.0f} s. About {wasted / 1e6:.0f} MB come free.",
+        patch=f"rewrite_tables tables={json.dumps([table.full_name], ensure_ascii=False)}: by "
+        "pg_repack, which locks for moments. With way=vacuum_full everybody is locked out of the "
+        "table until it is written; its plan says for how long.",
     )

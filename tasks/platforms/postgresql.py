@@ -270,6 +270,10 @@ class PostgreSQL:
                 self._major = session.info.server_version // 10000
         folder = self._programs or find_programs(self._major)
         if not (folder / name).is_file():
+            # What is no part of PostgreSQL, as pg_repack, is packaged elsewhere too.
+            elsewhere = None if name in NEEDED_PROGRAMS else shutil.which(name)
+            if elsewhere:
+                return Path(elsewhere)
             raise PreconditionFailed(
                 expected=f"the program {name}.",
                 found=f"none in {folder}.",

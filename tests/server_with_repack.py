@@ -1,0 +1,57 @@
+"""Debian's PostgreSQL with pg_repack, laid out in a folder: nothing of the machine is changed."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks.platforms.postgresql import find_programs
+
+_DEBIAN = Path("/usr/lib/postgresql")
+
+
+def lay_out(folder: Path) -> Path:
+    """Lay the server's programs and those of Debian's package for it out, without root's rights.
+
+    A server finds its libraries and extensions from where its own program is.
+
+    Args:
+        folder: An empty folder that every user can reach.
+
+    Returns:
+        The folder of the programs; the test is skipped where they cannot be had.
+    """
+    programs = find_programs()
+    if programs.parents[1] != _DEBIAN:
+        pytest.skip(f"the server in {programs} is not Debian's: no package of pg_repack fits it")
+    version = programs.parent.name
+    package = f"postgresql-{version}-repack"
+    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+        pytest.skip(f"{package} cannot be had without apt-get and dpkg")
+    done = subprocess.run(
+        ["apt-get", "download", package], cwd=folder, capture_output=True, text=True, check=False
+    )
+    found = list(folder.glob("*.deb"))
+    if done.returncode or not found:
+        pytest.skip(f"apt-get download {package}: {done.stderr.strip()[-300:]}")
+    subprocess.run(["dpkg", "-x", found[0], folder], check=True)
+    for part in (f"lib/postgresql/{version}", f"share/postgresql/{version}"):
+        _link(Path("/usr") / part, folder / "usr" / part)
+    for each in (folder, *folder.rglob("*")):
+        if each.is_dir() and not each.is_symlink():
+            each.chmod(0o755)
+    return folder / "usr" / "lib" / "postgresql" / version / "bin"
+
+
+def _link(source: Path, goal: Path) -> None:
+    """Link what the package has not brought; a program by another name would find its old home."""
+    goal.mkdir(parents=True, exist_ok=True)
+    for each in source.iterdir():
+        here = goal / each.name
+        if here.is_dir():
+            _link(each, here)
+        elif source.name == "bin":
+            shutil.copy2(each, here)
+        elif not here.exists():
+            here.symlink_to(each)
