@@ -364,7 +364,7 @@ def find_programs(minimum: int | None = None) -> Path:
     given = os.environ.get("REMEDY_POSTGRES_PROGRAMS", "")
     for folder in _candidates():
         missing = [name for name in NEEDED_PROGRAMS if not (folder / name).is_file()]
-        version = 0 if missing else _version(folder)
+        version = 0 if missing else major_version(folder)
         if version and version >= (minimum or 0):
             if str(folder) == given or version == (minimum or version):
                 return folder
@@ -394,7 +394,12 @@ def _candidates() -> list[Path]:
 
 
 @lru_cache
-def _version(folder: Path) -> int:
+def major_version(folder: Path) -> int:
+    """Ask a folder's client programs for their major version; 0 where they do not say.
+
+    Args:
+        folder: Folder of PostgreSQL's programs.
+    """
     program = folder / "pg_dump"
     shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     number = re.search(r"\(PostgreSQL\) (\d+)", shown.stdout)
