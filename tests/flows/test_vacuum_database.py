@@ -97,7 +97,7 @@ def test_a_disk_that_is_too_full_is_said_beforehand(
 
 
 def test_a_table_of_somebody_else_is_named(runs: Runs, sandbox: Sandbox) -> None:
-    """It is left alone until the maintenance user has a right to it, MAINTAIN where there is one."""
+    """It is left alone until the maintenance user has a right to it: MAINTAIN, where that is."""
     targets.give(SandboxTarget(**sandbox.target_settings(limited=True)))
     owner, user = sandbox.settings.application_user, sandbox.settings.maintenance_user
     with sandbox.connect() as session:

@@ -1,4 +1,4 @@
-"""Give a folder of PostgreSQL's programs: `python -m infra.testbed.postgresql 13 --cache FOLDER`."""
+"""Give the folder of a PostgreSQL's programs: `python -m infra.testbed.postgresql 13 --cache X`."""
 
 import argparse
 import sys
