@@ -166,6 +166,6 @@ def _found(row: dict[str, Any], pairs: list[tuple[str, str]]) -> sql.Composed:
     )
     if not row["period"]:
         return sql.SQL("EXISTS (SELECT FROM {} AS p WHERE {})").format(parent, same)
-    return sql.SQL(
-        "coalesce({} <@ (SELECT range_agg({}) FROM {} AS p WHERE {}), false)"
-    ).format(sql.Identifier("c", column), sql.Identifier("p", key), parent, same)
+    return sql.SQL("coalesce({} <@ (SELECT range_agg({}) FROM {} AS p WHERE {}), false)").format(
+        sql.Identifier("c", column), sql.Identifier("p", key), parent, same
+    )

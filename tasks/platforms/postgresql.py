@@ -346,9 +346,7 @@ class PostgreSQL:
         return list(ended.values())
 
 
-def find_programs(
-    minimum: int | None = None, needed: tuple[str, ...] = NEEDED_PROGRAMS
-) -> Path:
+def find_programs(minimum: int | None = None, needed: tuple[str, ...] = NEEDED_PROGRAMS) -> Path:
     """Find the folder with PostgreSQL's server and client programs.
 
     Args:

@@ -468,9 +468,10 @@ def test_who_may_not_log_is_told_which_grants(runs: Runs, sandbox: Sandbox) -> N
     case, state = carry_out(runs, sandbox, find_slow_queries, source="log", watch_seconds=1)
     assert state.name == "Advised", state.message
     (told,) = [one for one in findings(case) if "may not have slow" in one.what]
-    assert [line.partition(";")[0] for line in told.patch.splitlines()] == [
-        statement.replace(" TO planner_admin", ' TO "planner_admin"') for statement in MAY_LOG
-    ]
+    wanted = [one.replace(" TO planner_admin", ' TO "planner_admin"') for one in MAY_LOG]
+    if sandbox.connect().info.server_version < 150000:  # nobody else may be given it
+        wanted = ['ALTER ROLE "planner_admin" SUPERUSER']
+    assert [line.partition(";")[0] for line in told.patch.splitlines()] == wanted
     assert case.of_kind("begun") == []
 
 

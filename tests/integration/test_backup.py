@@ -12,7 +12,7 @@ from tasks.database import dump
 from tasks.database.backups import find_backups, read_backup
 from tasks.database.manifest import read_manifest
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.guardrails.plan import Plan, Risk, Standing
+from tasks.guardrails.plan import Plan, Risk, Standing, Verdict
 from tasks.guardrails.remediation import planning_for
 from tasks.platforms.postgresql import major_version
 from tests.postgres_fixtures import (
@@ -193,3 +193,29 @@ def test_a_superuser_restores_as_the_owner(planner: Cluster, tmp_path: Path) -> 
     system = make_system(planner, tmp_path, user="postgres")
     carry_out(plan_backup(), WORK)
     assert len(list(system.backups.folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("of.dump", ["-Fc"]), ("of.sql", []), ("of.dir", ["-Fd"])]
+)
+def test_the_schema_public_of_a_superuser(
+    planner: Cluster, planner_system: PlannerSystem, name: str, options: list[str]
+) -> None:
+    """As before PostgreSQL 15, and after an upgrade from there: no superuser is needed for it."""
+    planner.run(
+        "ALTER SCHEMA public OWNER TO postgres; GRANT ALL ON SCHEMA public TO PUBLIC", "planner"
+    )
+    carry_out(plan_backup(), WORK)
+    for path in planner_system.backups.folder.iterdir():
+        path.unlink()
+    path = take(planner, planner_system, f"backup-20261101-101112-{name}", *options)
+    plan = plan_restore()
+    old = major_version(planner.programs) < 15  # such a pg_dump says nothing of it
+    assert any("that schema public is postgres's" in note for note in plan.notes) is not old
+    answers = carry_out(plan, WORK)
+    assert {one.verdict for one in answers} == {Verdict.HELD}, path
+    side = f"planner_restore_{ID}"
+    assert planner.checksums(side) == planner.checksums("planner")
+    of = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'"
+    version = planner.one("SELECT current_setting('server_version_num')::int")
+    assert planner.one(of, side) == ("pg_database_owner" if version >= 150000 else "postgres")
