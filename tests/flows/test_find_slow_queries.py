@@ -1,6 +1,7 @@
 """find_slow_queries on a sandbox under load, with queries that are slow for real."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -316,6 +317,10 @@ def set_before(sandbox: Sandbox, value: str) -> None:
     with sandbox.connect() as session:
         session.execute(f"ALTER SYSTEM SET log_min_duration_statement = '{value}'")
         session.execute("SELECT pg_reload_conf()")
+    give_up = time.monotonic() + 30
+    while in_force(sandbox) != value and time.monotonic() < give_up:
+        time.sleep(0.1)  # the server reads its files a moment later
+    assert in_force(sandbox) == value
 
 
 def slow_while(sandbox: Sandbox, stop: threading.Event) -> None:
