@@ -12,7 +12,7 @@ UV := $(shell command -v uv || echo $(REMEDY_HOME)/uv/bin/uv)
 READY := $(UV_PROJECT_ENVIRONMENT)/.ready
 RUN := $(UV) run --no-sync
 
-.PHONY: help demo test check bench faults up down docs pictures lock clean
+.PHONY: help demo test versions check bench faults up down docs pictures lock clean
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -29,6 +29,9 @@ demo: $(READY) ## Break the sandbox's database under load, restore it, prove it 
 
 test: $(READY) ## Run every test against real components
 	$(RUN) pytest $(or $(ARGS),-n 2 --dist loadfile)
+
+versions: $(READY) ## Run the database's tests on another PostgreSQL (ARGS="13 14 16 18")
+	$(RUN) python -m tests.versions $(ARGS)
 
 check: $(READY) ## Lint, types, import contracts, docs
 	$(RUN) ruff check .

@@ -32,12 +32,17 @@ def usable_programs() -> Path | None:
         programs = find_programs()
     except PreconditionFailed:
         return None
-    shared = subprocess.run(
-        [programs / "pg_config", "--sharedir"], capture_output=True, text=True, check=False
-    )
-    folders = [Path(shared.stdout.strip() or "/nowhere"), *programs.parent.glob("share*")]
+    folders = [*_told(programs / "pg_config"), *programs.parent.glob("share*")]
     found = any(list(folder.rglob(f"{EXTENSION}.control")) for folder in folders if folder.is_dir())
     return programs if found else None
+
+
+def _told(program: Path) -> list[Path]:
+    """Ask where shared files are; some packages of a server hold no program that tells."""
+    if not program.is_file():
+        return []
+    shared = subprocess.run([program, "--sharedir"], capture_output=True, text=True, check=False)
+    return [Path(shared.stdout.strip())] if shared.stdout.strip() else []
 
 
 class PrefectDatabase(DatabaseServer):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,10 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m infra.sandbox", description=__doc__)
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("--home", type=Path, required=True, help="folder of the sandbox")
+    parser.add_argument("--programs", type=Path, help="folder of PostgreSQL's programs")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows to fill in (seed)")
     parser.add_argument("--service", choices=SERVICES, help="what to start, stop or restart")
     parser.add_argument("--kind", choices=[kind.value for kind in Damage], help="what to damage")
     given = parser.parse_args()
+    if given.programs:
+        os.environ["REMEDY_POSTGRES_PROGRAMS"] = str(given.programs)
     try:
         shown = VERBS[given.verb](Sandbox(given.home), given)
     except RemediationError as error:

@@ -62,4 +62,6 @@ def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, A
 
 
 def _command(sandbox: "Sandbox", verb: str) -> list[str]:
-    return [sys.executable, "-m", "infra.sandbox", verb, "--home", str(sandbox.home)]
+    # Named: a command of a target has not the environment that the sandbox was made in.
+    programs = ["--programs", str(sandbox.cluster.programs)]
+    return [sys.executable, "-m", "infra.sandbox", verb, "--home", str(sandbox.home), *programs]

@@ -154,6 +154,15 @@ def find_diagnostic(entries: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(entry for entry in entries if entry in extensions | foreign)
 
 
+def find_public_schema(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Find the entry by which the schema public gets its owner."""
+    return tuple(
+        entry
+        for entry in entries
+        if (found := _ENTRY.match(entry)) and found["text"].startswith("SCHEMA - public ")
+    )
+
+
 @contextmanager
 def loading_list(
     database: Database, path: Path, leave_out: tuple[str, ...]

@@ -20,6 +20,7 @@ from tasks.platforms.protocols import Backups, Database, StoredBackup
 Format = Literal["plain", "custom", "directory", "unknown"]
 _NAME_TIME = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})[-_T]?(\d{2}):?(\d{2}):?(\d{2})")
 _GZIP, _ZSTD, _CUSTOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PGDMP"
+_NAMES = ("created", "roles", "owners", "defaulting", "extensions")
 
 
 class Backup(BaseModel):
@@ -40,6 +41,7 @@ class Backup(BaseModel):
         created: Tables it creates.
         roles: Roles it names.
         owners: Roles to which it gives objects.
+        public_owner: Whom it makes the owner of the schema public, '' where it does not.
         defaulting: Roles whose default rights it sets.
         extensions: Extensions it creates.
         settings: Settings of the session it makes.
@@ -66,6 +68,7 @@ class Backup(BaseModel):
     created: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
+    public_owner: str = ""
     defaulting: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
     settings: dict[str, str] = Field(default_factory=dict)
@@ -222,11 +225,8 @@ def _seen(seen: Scan) -> dict[str, object]:
         "server_version": seen.heads.get("server_version", ""),
         "dump_version": seen.heads.get("dump_version", ""),
         "tables": seen.tables,
-        "created": tuple(sorted(seen.created)),
-        "roles": tuple(sorted(seen.roles)),
-        "owners": tuple(sorted(seen.owners)),
-        "defaulting": tuple(sorted(seen.defaulting)),
-        "extensions": tuple(sorted(seen.extensions)),
+        **{name: tuple(sorted(getattr(seen, name))) for name in _NAMES},
+        "public_owner": seen.public_owner,
         "settings": seen.settings,
         "attached": tuple(seen.attached),
     }

@@ -20,10 +20,11 @@ from tasks.database.catalogue import (
     is_superuser,
 )
 from tasks.database.dump_programs import dump_roles, system_identifier
-from tasks.database.fit import beyond_owner, require_owners
+from tasks.database.fit import beyond_owner, leaves_public, require_owners
 from tasks.database.loaders import Load, load_archive
 from tasks.database.manifest import ROLES_SUFFIX, SUFFIX, Manifest, checksum, read_manifest
 from tasks.database.marks import Mark, name_beside, write_mark
+from tasks.database.plain_filter import PUBLIC_OWNER
 from tasks.database.proof import count_rows
 from tasks.database.revision import read_revision
 from tasks.database.side_database import create_database, drop_database
@@ -210,12 +211,13 @@ class BackUpDatabase(Change):
         """Load with no more rights than the owner's, unless something in it needs more."""
         seen = scan_archive(database, path, data=False)
         superuser = is_superuser(session)
+        public = (PUBLIC_OWNER,) if leaves_public(session, seen) else ()
         if not superuser:
             require_owners(session, seen, session.info.user, owner)
         return Load(
             into=name,
             role=owner if superuser and not beyond_owner(session, seen, owner) else "",
-            unknown=find_unknown(session, seen.settings),
+            unknown=find_unknown(session, seen.settings) + public,
             without=() if superuser else find_diagnostic(read_head(database, path).entries),
         )
 

@@ -4,10 +4,41 @@ from collections.abc import Iterable
 
 from tasks.database.archive import DIAGNOSTIC
 from tasks.database.backups import Backup
+from tasks.database.catalogue import is_superuser
 from tasks.database.rights import DATABASE_OWNER, Rights, find_foreign, grant_of
 from tasks.database.scan import Scan
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.protocols import Connection
+
+_FIRST_ROLE = 10  # OID of the superuser that initdb made
+_PUBLIC_OF_DATABASE_SINCE = 150000
+
+
+def leaves_public(session: Connection, held: Backup | Scan) -> bool:
+    """Say whether a backup's owner of the schema public is left out when it is loaded.
+
+    Before PostgreSQL 15 that schema is the first superuser's in every database, and a newer
+    pg_dump gives it to that one by a statement that only a superuser may run.
+
+    Args:
+        session: A session of the maintenance user in any database of the server.
+        held: The backup, read.
+    """
+    row = session.execute(
+        "SELECT oid::bigint AS oid, rolsuper AS super FROM pg_roles WHERE rolname = %s",
+        (held.public_owner,),
+    ).fetchone()
+    if row is None:
+        return False
+    if session.info.server_version < _PUBLIC_OF_DATABASE_SINCE:
+        return bool(row["oid"] == _FIRST_ROLE)  # a new database has it so by itself
+    return bool(row["super"]) and not is_superuser(session)
+
+
+def _owners(session: Connection, held: Backup | Scan) -> set[str]:
+    """Give the roles to which objects are given when a backup is loaded."""
+    given = {held.public_owner} if held.public_owner and not leaves_public(session, held) else set()
+    return {*held.owners, *given}
 
 
 def require_fit(session: Connection, backup: Backup, rights: Rights, owner: str) -> tuple[str, ...]:
@@ -50,7 +81,7 @@ def require_fit(session: Connection, backup: Backup, rights: Rights, owner: str)
 def _require_roles(session: Connection, backup: Backup) -> None:
     rows = session.execute("SELECT rolname AS name FROM pg_roles").fetchall()
     known = {row["name"] for row in rows}
-    if missing := [role for role in backup.roles if role not in known]:
+    if missing := sorted({*backup.roles, *_owners(session, backup)} - known):
         raise PreconditionFailed(
             expected="every role that the backup names to be on the server.",
             found=f"{backup.name} names {', '.join(missing)}, which the server has not.",
@@ -94,7 +125,7 @@ def require_owners(session: Connection, held: Backup | Scan, user: str, owner: s
     Raises:
         PreconditionFailed: Names the roles.
     """
-    others = set(held.owners) - {owner, DATABASE_OWNER}
+    others = _owners(session, held) - {owner, DATABASE_OWNER}
     every = others | set(held.defaulting)
     rows = session.execute(
         """SELECT rolname AS name FROM pg_roles WHERE rolname = ANY (%(every)s) AND rolsuper
@@ -131,7 +162,7 @@ def beyond_owner(session: Connection, held: Backup | Scan, owner: str) -> tuple[
     Returns:
         'extension x', 'objects of y', 'default rights of z'; nothing where all of it can.
     """
-    others = set(held.owners) - {owner, DATABASE_OWNER}
+    others = _owners(session, held) - {owner, DATABASE_OWNER}
     return (
         *(f"extension {name}" for name in _untrusted(session, held.extensions)),
         *(f"objects of {role}" for role in sorted(others)),

@@ -92,6 +92,7 @@ def _list(session: Connection) -> list[dict[str, Any]]:
         """SELECT c.conname AS name, n.nspname AS schema, t.relname AS child,
              pn.nspname AS parent_schema, p.relname AS parent, c.convalidated AS validated,
              c.confmatchtype::text AS match, t.relkind = 'r' AS plain,
+             coalesce((to_jsonb(c) ->> 'conperiod')::boolean, false) AS period,
              pg_relation_size(t.oid) / current_setting('block_size')::int AS pages,
              ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY AS k(n, i)
                    JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.n ORDER BY k.i)
@@ -102,7 +103,10 @@ def _list(session: Connection) -> list[dict[str, Any]]:
            FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
              JOIN pg_namespace n ON n.oid = t.relnamespace
              JOIN pg_class p ON p.oid = c.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
-           WHERE c.contype = 'f' AND c.conparentid = 0 ORDER BY 2, 3, 1"""
+           WHERE c.contype = 'f' AND c.conparentid = 0
+             -- What is NOT ENFORCED (PostgreSQL 18 and newer) may lead nowhere.
+             AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true)
+           ORDER BY 2, 3, 1"""
     ).fetchall()
 
 
@@ -137,16 +141,31 @@ def _question(row: dict[str, Any], start: int | None) -> sql.Composed:
     # Rows that came behind the last batch are the constraint's own affair: it checked them now.
     return sql.SQL(
         "SELECT count(*) AS n, (array_agg(concat_ws(', ', {own})))[1:{few}] AS few FROM {only} "
-        "{child} AS c WHERE {conditions} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {same})"
+        "{child} AS c WHERE {conditions} AND NOT {found}"
     ).format(
         own=sql.SQL(", ").join(own),
         few=sql.Literal(_FEW),
         only=sql.SQL("ONLY" if row["plain"] else ""),
         child=sql.Identifier(row["schema"], row["child"]),
         conditions=sql.SQL(" AND ").join(conditions),
-        parent=sql.Identifier(row["parent_schema"], row["parent"]),
-        same=sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(sql.Identifier("p", key), sql.Identifier("c", column))
-            for column, key in pairs
-        ),
+        found=_found(row, pairs),
+    )
+
+
+def _found(row: dict[str, Any], pairs: list[tuple[str, str]]) -> sql.Composed:
+    """Write the condition that a row points at something.
+
+    The last column of one with PERIOD (PostgreSQL 18 and newer) is a range, which all the rows
+    of that key together have to cover.
+    """
+    *others, (column, key) = pairs
+    parent = sql.Identifier(row["parent_schema"], row["parent"])
+    same = sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier("p", theirs), sql.Identifier("c", own))
+        for own, theirs in (others if row["period"] else pairs)
+    )
+    if not row["period"]:
+        return sql.SQL("EXISTS (SELECT FROM {} AS p WHERE {})").format(parent, same)
+    return sql.SQL("coalesce({} <@ (SELECT range_agg({}) FROM {} AS p WHERE {}), false)").format(
+        sql.Identifier("c", column), sql.Identifier("p", key), parent, same
     )

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from tasks.database import programs
-from tasks.database.archive import loading_list
+from tasks.database.archive import find_public_schema, loading_list, read_head
 from tasks.database.backups import open_plain
 from tasks.database.catalogue import complete_timeouts, elsewhere
-from tasks.database.plain_filter import knows_restrict, pump
+from tasks.database.plain_filter import PUBLIC_OWNER, knows_restrict, pump
 from tasks.platforms.protocols import Database
 
 _SETTINGS = {
@@ -42,7 +42,7 @@ class Load:
     Args:
         into: Name of the database.
         role: Role to load as, '' for the maintenance user itself.
-        unknown: Settings at the head of its SQL that the server does not know.
+        unknown: Settings at the head of its SQL that the server does not know; PUBLIC_OWNER.
         without: Entries of an archive that are left out.
         jobs: Parallel jobs for archives.
     """
@@ -69,8 +69,11 @@ def load_archive(database: Database, path: Path, load: Load) -> None:
         PreconditionFailed: It cannot be loaded; the end of what the program said is in the error.
         Transient: The server went away.
     """
-    with loading_list(database, path, load.without) as entries:
-        if load.unknown:
+    without = load.without
+    if PUBLIC_OWNER in load.unknown:
+        without += find_public_schema(read_head(database, path).entries)
+    with loading_list(database, path, without) as entries:
+        if set(load.unknown) - {PUBLIC_OWNER}:
             arguments: list[str | Path] = ["--file=-", *_NOT_LOADED, *entries, path]
             with (
                 programs.running(

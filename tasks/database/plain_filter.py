@@ -3,6 +3,8 @@
 import re
 from typing import IO
 
+# Among what is left out: the statement that gives the schema public to somebody.
+PUBLIC_OWNER = "owner of public"
 _CHUNK = 1 << 20
 _HEAD_BYTES = 1 << 16
 _TAIL_BYTES = 4096
@@ -11,6 +13,7 @@ _HEAD_END = re.compile(
 )
 _SETTING = re.compile(rb"^SET ([a-z_]+) = [^;\n]*;[ \t]*\r?\n", re.MULTILINE)
 _RESTRICT = re.compile(rb"^\\restrict [A-Za-z0-9]+[ \t]*\r?\n", re.MULTILINE)
+_OWNER = re.compile(rb'^ALTER SCHEMA "?public"? OWNER TO [^;\n]+;[ \t]*\r?\n', re.MULTILINE)
 _UNRESTRICT = re.compile(rb"^\\unrestrict [A-Za-z0-9]+[ \t]*\r?\n?\s*\Z", re.MULTILINE)
 # First minor release of each major version whose psql knows \restrict.
 _KNOWS_RESTRICT = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
@@ -38,7 +41,7 @@ def pump(stream: IO[bytes], psql: IO[bytes], leave_out: tuple[str, ...], *, rest
     Args:
         stream: The dump, unpacked, at its start.
         psql: Its standard input.
-        leave_out: Settings at the head that the server does not know.
+        leave_out: Settings at the head that the server does not know, and PUBLIC_OWNER.
         restrict: Whether psql knows `\restrict`; where it does not, both its lines are left
             out, as the scan has already refused what it guards against.
     """
@@ -51,6 +54,8 @@ def pump(stream: IO[bytes], psql: IO[bytes], leave_out: tuple[str, ...], *, rest
         head = _RESTRICT.sub(b"", head)
     psql.write(head)
     held = start[at:]
+    if PUBLIC_OWNER in leave_out:  # once: schemas come before everything that holds text
+        held = _OWNER.sub(b"", held, count=1)
     while chunk := stream.read(_CHUNK):
         held += chunk
         psql.write(held[:-_TAIL_BYTES])

@@ -6,10 +6,11 @@ from tasks.database.archive import DIAGNOSTIC
 from tasks.database.backups import Backup
 from tasks.database.catalogue import DatabaseFacts, elsewhere, find_unknown
 from tasks.database.choosing import Choice, Wanted, choose_backup
-from tasks.database.fit import require_fit
+from tasks.database.fit import leaves_public, require_fit
 from tasks.database.limits import forecast_disk
 from tasks.database.live import Live, inspect_live
 from tasks.database.migration_settings import require_migration
+from tasks.database.plain_filter import PUBLIC_OWNER
 from tasks.database.revision import is_older
 from tasks.database.settings import require_settable
 from tasks.guardrails.errors import PreconditionFailed
@@ -157,8 +158,15 @@ def weigh(request: Request, live: Live, choice: Choice) -> Found:
         beyond_owner = require_fit(session, backup, live.rights, live.facts.shape.owner)
         require_settable(session, live.settings, live.rights)
         leave_out = find_unknown(session, set(backup.settings) - {"session", "local"})
+        public = leaves_public(session, backup)
     size, needed, free = measure_disk(request.target, live, backup)
     notes = [f"left out of the dump, unknown to this server: SET {name}" for name in leave_out]
+    if public:
+        leave_out += (PUBLIC_OWNER,)
+        notes.append(
+            f"left out of the dump: that schema public is {backup.public_owner}'s; in the copy it "
+            "is whose it is in a new database"
+        )
     if free is None:
         notes.append("stays unproved: that the disk suffices (its free space cannot be measured)")
     if not backup.manifest:

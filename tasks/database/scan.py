@@ -28,6 +28,7 @@ _STATISTICS = {"PG_RESTORE_RELATION_STATS", "PG_RESTORE_ATTRIBUTE_STATS"}
 # A byte of theirs may look like a backslash or a quote.
 _UNSAFE_ENCODINGS = {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004", "MSKANJI"}
 _MOST_REFUSALS = 20
+_OWNER_OF_PUBLIC = ["alter", "schema", "public", "owner", "to"]
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Scan:
         created: Tables created, as 'schema.table'.
         roles: Roles it names.
         owners: Those of them to which it gives objects.
+        public_owner: Whom it makes the owner of the schema public, '' where it does not.
         defaulting: Those of them whose default rights it sets.
         extensions: Extensions it creates.
         settings: Settings of the session it makes, with their values.
@@ -56,6 +58,7 @@ class Scan:
     created: set[str] = field(default_factory=set)
     roles: set[str] = field(default_factory=set)
     owners: set[str] = field(default_factory=set)
+    public_owner: str = ""
     defaulting: set[str] = field(default_factory=set)
     extensions: set[str] = field(default_factory=set)
     settings: dict[str, str] = field(default_factory=dict)
@@ -129,7 +132,11 @@ def _read_statement(statement: Statement, seen: Scan) -> None:
             seen.attached.append(f"event trigger {_plain(tokens[3])}")
         case ["SET", name]:
             seen.settings[name.lower()] = "".join(tokens[3:])
-    seen.owners.update(_listed(tokens, _owners_at(tokens)))
+    owners = set(_listed(tokens, _owners_at(tokens)))
+    if [word.strip('"').lower() for word in tokens[:5]] == _OWNER_OF_PUBLIC and len(owners) == 1:
+        (seen.public_owner,) = owners
+    else:
+        seen.owners |= owners
     if tokens[:2] == ["ALTER", "DEFAULT"]:
         seen.defaulting.update(_listed(tokens, _behind(tokens, ("FOR", "ROLE"))))
     seen.roles |= seen.owners | seen.defaulting | set(_listed(tokens, _grantees_at(tokens)))

@@ -28,7 +28,8 @@ _COLUMNS = """
       JOIN pg_database d ON d.datname = current_database()
       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
       JOIN pg_type t ON t.oid = a.atttypid
-      LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+      -- Not by one of periods (PostgreSQL 18 and newer): no row is found by its equal there.
+      LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary AND NOT i.indisexclusion
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
       AND n.nspname <> 'information_schema'
     ORDER BY 1, 2, a.attname"""

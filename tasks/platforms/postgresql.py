@@ -29,7 +29,8 @@ from tasks.platforms.protocols import Connection
 
 T = TypeVar("T")
 
-NEEDED_PROGRAMS = ("initdb", "postgres", "pg_ctl", "psql", "pg_dump", "pg_dumpall", "pg_restore")
+CLIENT_PROGRAMS = ("psql", "pg_dump", "pg_dumpall", "pg_restore")
+NEEDED_PROGRAMS = ("initdb", "postgres", "pg_ctl", *CLIENT_PROGRAMS)
 _CONNECT_SECONDS = 10
 _GONE_SECONDS = 20.0
 _CHECK_INTERVAL_SINCE = 140000
@@ -268,7 +269,7 @@ class PostgreSQL:
         if not self._major:
             with self.connect(self.maintenance_database) as session:
                 self._major = session.info.server_version // 10000
-        folder = self._programs or find_programs(self._major)
+        folder = self._programs or find_programs(self._major, CLIENT_PROGRAMS)
         if not (folder / name).is_file():
             # What is no part of PostgreSQL, as pg_repack, is packaged elsewhere too.
             elsewhere = None if name in NEEDED_PROGRAMS else shutil.which(name)
@@ -349,11 +350,12 @@ class PostgreSQL:
         return list(ended.values())
 
 
-def find_programs(minimum: int | None = None) -> Path:
+def find_programs(minimum: int | None = None, needed: tuple[str, ...] = NEEDED_PROGRAMS) -> Path:
     """Find the folder with PostgreSQL's server and client programs.
 
     Args:
         minimum: The least major version that fits, or None.
+        needed: The programs that have to be in it.
 
     Returns:
         REMEDY_POSTGRES_PROGRAMS, else the newest of Debian's folders, else PATH, else the
@@ -367,8 +369,8 @@ def find_programs(minimum: int | None = None) -> Path:
     newer: list[Path] = []
     given = os.environ.get("REMEDY_POSTGRES_PROGRAMS", "")
     for folder in _candidates():
-        missing = [name for name in NEEDED_PROGRAMS if not (folder / name).is_file()]
-        version = 0 if missing else _version(folder)
+        missing = [name for name in needed if not (folder / name).is_file()]
+        version = 0 if missing else major_version(folder)
         if version and version >= (minimum or 0):
             if str(folder) == given or version == (minimum or version):
                 return folder
@@ -398,7 +400,12 @@ def _candidates() -> list[Path]:
 
 
 @lru_cache
-def _version(folder: Path) -> int:
+def major_version(folder: Path) -> int:
+    """Ask a folder's client programs for their major version; 0 where they do not say.
+
+    Args:
+        folder: Folder of PostgreSQL's programs.
+    """
     program = folder / "pg_dump"
     shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     number = re.search(r"\(PostgreSQL\) (\d+)", shown.stdout)

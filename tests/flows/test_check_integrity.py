@@ -35,6 +35,23 @@ ODD = """
     INSERT INTO "Odd one".parts VALUES (1, 1), (2, 77)
 """
 
+PERIODS = """
+    CREATE SCHEMA lent;
+    CREATE TABLE lent.prices (item int4range, at tsrange,
+      CONSTRAINT prices_key PRIMARY KEY (item, at WITHOUT OVERLAPS));
+    CREATE TABLE lent.sales (item int4range, at tsrange,
+      CONSTRAINT has_price FOREIGN KEY (item, PERIOD at) REFERENCES lent.prices (item, PERIOD at));
+    CREATE TABLE lent.numbers (id int PRIMARY KEY);
+    CREATE TABLE lent.notes (item int REFERENCES lent.numbers NOT ENFORCED);
+    SET session_replication_role = replica;
+    INSERT INTO lent.prices VALUES ('[1,2)', '[2020-01-01, 2021-01-01)'),
+      ('[1,2)', '[2021-01-01, 2022-01-01)');
+    INSERT INTO lent.sales VALUES ('[1,2)', '[2020-06-01, 2021-06-01)'),
+      ('[1,2)', '[2021-06-01, 2022-06-01)'), ('[2,3)', '[2020-06-01, 2020-07-01)'),
+      (NULL, '[2020-06-01, 2020-07-01)');
+    INSERT INTO lent.notes VALUES (7)
+"""
+
 
 def findings(runs: Runs, sandbox: Sandbox, outcome: str) -> list[Finding]:
     """Check it while users work; none of their requests fails."""
@@ -160,3 +177,18 @@ def test_keys_of_several_columns_and_odd_names(sandbox: Sandbox) -> None:
         ("Odd one.child", ("up",)): 1,
         ("Odd one.parts", ("up",)): 1,
     }
+
+
+def test_keys_of_periods_and_keys_that_are_not_enforced(sandbox: Sandbox) -> None:
+    """A range is covered by several rows together; what is not enforced may lead nowhere."""
+    with sandbox.connect() as session:
+        if session.info.server_version < 180000:
+            pytest.skip("PostgreSQL 18 brought both")
+        for statement in PERIODS.split(";"):
+            session.execute(statement)
+    found = {
+        one.name: (one.orphans, len(one.examples))
+        for one in verify_foreign_keys(targets.load("sandbox").database)
+        if one.table.startswith("lent.")
+    }
+    assert found == {"has_price": (2, 2)}

@@ -1,6 +1,7 @@
 """find_slow_queries on a sandbox under load, with queries that are slow for real."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -316,6 +317,10 @@ def set_before(sandbox: Sandbox, value: str) -> None:
     with sandbox.connect() as session:
         session.execute(f"ALTER SYSTEM SET log_min_duration_statement = '{value}'")
         session.execute("SELECT pg_reload_conf()")
+    give_up = time.monotonic() + 30
+    while in_force(sandbox) != value and time.monotonic() < give_up:
+        time.sleep(0.1)  # the server reads its files a moment later
+    assert in_force(sandbox) == value
 
 
 def slow_while(sandbox: Sandbox, stop: threading.Event) -> None:
@@ -468,9 +473,10 @@ def test_who_may_not_log_is_told_which_grants(runs: Runs, sandbox: Sandbox) -> N
     case, state = carry_out(runs, sandbox, find_slow_queries, source="log", watch_seconds=1)
     assert state.name == "Advised", state.message
     (told,) = [one for one in findings(case) if "may not have slow" in one.what]
-    assert [line.partition(";")[0] for line in told.patch.splitlines()] == [
-        statement.replace(" TO planner_admin", ' TO "planner_admin"') for statement in MAY_LOG
-    ]
+    wanted = [one.replace(" TO planner_admin", ' TO "planner_admin"') for one in MAY_LOG]
+    if sandbox.connect().info.server_version < 150000:  # nobody else may be given it
+        wanted = ['ALTER ROLE "planner_admin" SUPERUSER']
+    assert [line.partition(";")[0] for line in told.patch.splitlines()] == wanted
     assert case.of_kind("begun") == []
 
 

@@ -8,7 +8,9 @@ from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
+from tasks.platforms import targets
 from tasks.platforms.postgresql import PostgreSQL
+from tasks.platforms.sandbox.target import SandboxTarget
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 
@@ -92,3 +94,28 @@ def test_a_disk_that_is_too_full_is_said_beforehand(
     assert "drop_kept_databases" in (state.message or "")
     assert not case.of_kind("begun")
     assert dead_rows(sandbox, "actuals") > 1000
+
+
+def test_a_table_of_somebody_else_is_named(runs: Runs, sandbox: Sandbox) -> None:
+    """It is left alone until the maintenance user has a right to it: MAINTAIN, where that is."""
+    targets.give(SandboxTarget(**sandbox.target_settings(limited=True)))
+    owner, user = sandbox.settings.application_user, sandbox.settings.maintenance_user
+    with sandbox.connect() as session:
+        session.execute("CREATE TABLE foreign_rows AS SELECT i FROM generate_series(1, 5000) i")
+        session.execute("ALTER TABLE foreign_rows SET (autovacuum_enabled = false)")
+        session.execute("UPDATE foreign_rows SET i = i")
+        session.execute(f"ALTER DATABASE {sandbox.settings.database} OWNER TO postgres".encode())
+        new = session.info.server_version >= 170000
+    case, state = vacuum(runs, sandbox)
+    assert state.name == "Advised", state.message
+    told = [one.what for one in case.stages[0].stage.findings]
+    assert "public.foreign_rows may not be vacuumed by the maintenance user." in told
+    assert dead_rows(sandbox, "foreign_rows") > 1000
+    with sandbox.connect() as session:
+        right = f"MAINTAIN ON foreign_rows TO {user}" if new else f"{owner} TO {user}"
+        session.execute(f"GRANT {right}".encode())
+        if not new:
+            session.execute(f"ALTER TABLE foreign_rows OWNER TO {owner}".encode())
+    _, state = vacuum(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert dead_rows(sandbox, "foreign_rows") == 0

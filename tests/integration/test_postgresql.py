@@ -8,7 +8,7 @@ import pytest
 
 from tasks.guardrails.errors import LeaseLost, PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.systems import pin
-from tasks.platforms.postgresql import PostgreSQL, find_programs, sqlstate
+from tasks.platforms.postgresql import CLIENT_PROGRAMS, PostgreSQL, find_programs, sqlstate
 from tests.fences import Held
 from tests.postgres_fixtures import Cluster, PlannerSystem
 
@@ -18,9 +18,10 @@ def test_sessions_carry_the_fencing_token(planner_system: PlannerSystem) -> None
     with pin(planner_system, Held(7)), planner_system.database.connect() as session:
         row = session.execute(
             "SELECT current_setting('application_name') AS name, "
-            "current_setting('client_connection_check_interval') AS interval"
+            "current_setting('client_connection_check_interval', true) AS interval"
         ).fetchone()
-    assert row == {"name": "remedy:planner-test:7", "interval": "1s"}
+        knows = session.info.server_version >= 140000
+    assert row == {"name": "remedy:planner-test:7", "interval": "1s" if knows else None}
     assert planner_system.database.environment()["PGAPPNAME"] == "remedy:planner-test:0"
 
 
@@ -105,6 +106,19 @@ def test_programs_fit_the_server(planner_system: PlannerSystem, tmp_path: Path) 
         assert find_programs() == find_programs()
     assert planner_system.database.free_bytes()
     assert tmp_path.exists()
+
+
+def test_client_programs_alone_suffice_for_a_client(planner: Cluster, tmp_path: Path) -> None:
+    """A worker without a server's programs dumps and restores; a server is not made by them."""
+    for name in CLIENT_PROGRAMS:
+        (tmp_path / name).symlink_to(planner.programs / name)
+    database = PostgreSQL("t", "127.0.0.1", planner.port, "planner", "planner_admin", "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REMEDY_POSTGRES_PROGRAMS", str(tmp_path))
+        assert database.program("pg_restore") == tmp_path / "pg_restore"
+        patch.setenv("PATH", "")
+        with contextlib.suppress(PreconditionFailed):
+            assert find_programs() != tmp_path
 
 
 def test_no_password_is_shown() -> None:

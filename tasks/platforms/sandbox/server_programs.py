@@ -31,6 +31,13 @@ class ServerPrograms:
         version = self._data / "PG_VERSION"
         wanted = version.read_text().strip() if version.exists() else ""
         folder = self._folder or find_programs(int(wanted) if wanted.isdigit() else None)
+        if not (folder / name).is_file():
+            raise PreconditionFailed(
+                expected=f"the server's program {name}.",
+                found=f"none in {folder}.",
+                todo="Install all of PostgreSQL's server, or set REMEDY_POSTGRES_PROGRAMS to the "
+                "folder of its programs.",
+            )
         return folder / name
 
     def _run(self, name: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":

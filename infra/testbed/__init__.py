@@ -1,0 +1,1 @@
+"""What tests run against beside the sandbox: systems of other makes and versions."""

@@ -1,0 +1,1 @@
+"""PostgreSQL of every major version that remediations take, from packages."""
