@@ -119,7 +119,7 @@ def _insist_on_program(database: Database, version: str, otherwise: str) -> None
             expected=f"the program pg_repack {version} on this host, where remediations run.",
             found=error.found,
             todo="Install it beside PostgreSQL's client programs (Debian: apt-get install "
-            f"postgresql-15-repack, for the server's version), or in PATH. {otherwise}",
+            f"postgresql-15-repack for a server of 15), or in PATH. {otherwise}",
         ) from error
     if numbers(said) != numbers(version):
         raise PreconditionFailed(
