@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from flows.database.restore_from_backup import Attached, Writes, cut_over, restore_from_backup
-from tasks.database.cutover import SwapDatabases
+from tasks.database.restore.cutover import SwapDatabases
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Answer, Plan, Stage, Standing, Work
 from tasks.guardrails.remediation import planning_for

@@ -6,11 +6,12 @@ from pydantic import Field
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
-from tasks.database import migration_plan, rehearsal
-from tasks.database.applying import ApplyRevision
-from tasks.database.migration_plan import SchemaIsAt
-from tasks.database.pending import find_pending, find_scripts
-from tasks.database.restore_plan import plan_limits
+from tasks.database.migrations import plan as migration_plan
+from tasks.database.migrations import rehearsal
+from tasks.database.migrations.applying import ApplyRevision
+from tasks.database.migrations.pending import find_pending, find_scripts
+from tasks.database.migrations.plan import SchemaIsAt
+from tasks.database.restore.plan import plan_limits
 from tasks.guardrails.plan import Effects, Plan, Risk, Stage, StageOutline
 from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.guardrails.words import counted

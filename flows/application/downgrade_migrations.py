@@ -2,12 +2,12 @@
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
-from tasks.database import downgrade_findings, downgrade_plan, rehearsal, way_back
-from tasks.database.backing_up import inspect_source
-from tasks.database.downgrading import BackUpFirst, DowngradeRevision
-from tasks.database.migration_plan import SchemaIsAt, describe_rehearsal
-from tasks.database.pending import find_pending
-from tasks.database.restore_plan import plan_limits
+from tasks.database.backup.backing_up import inspect_source
+from tasks.database.migrations import downgrade_findings, downgrade_plan, rehearsal, way_back
+from tasks.database.migrations.downgrading import BackUpFirst, DowngradeRevision
+from tasks.database.migrations.pending import find_pending
+from tasks.database.migrations.plan import SchemaIsAt, describe_rehearsal
+from tasks.database.restore.plan import plan_limits
 from tasks.guardrails.plan import Effects, Plan, Risk, Stage, StageOutline
 from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.guardrails.words import counted

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from tasks.database.backing_up import inspect_source
-from tasks.database.dump import BackUpDatabase
+from tasks.database.backup.backing_up import inspect_source
+from tasks.database.backup.dump import BackUpDatabase
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.platforms.targets import TargetName

@@ -7,17 +7,17 @@ from pydantic import Field
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
 from tasks.cache.keys import ClearCache
-from tasks.database.carry_checks import CarriedRowsAreThere, RowsCarriedOver
-from tasks.database.carry_findings import (
+from tasks.database.carry.carry_over import CarryRowsOver
+from tasks.database.carry.checks import CarriedRowsAreThere, RowsCarriedOver
+from tasks.database.carry.findings import (
     Found,
     describe_kept,
     find_door,
     find_later_rows,
     read_sides,
 )
-from tasks.database.carry_over import CarryRowsOver
-from tasks.database.opening import CloseKeptDatabase, OpenKeptDatabase
-from tasks.database.restored import find_restored, reread_restored
+from tasks.database.copies.opening import CloseKeptDatabase, OpenKeptDatabase
+from tasks.database.restore.restored import find_restored, reread_restored
 from tasks.guardrails.plan import Change, Effects, Plan, Risk, Stage, StageOutline
 from tasks.guardrails.remediation import remediation as make_remediation
 from tasks.guardrails.words import counted

@@ -1,6 +1,6 @@
 """Say whether a database's data holds together, and what to run where it does not."""
 
-from tasks.database.integrity import (
+from tasks.database.integrity.report import (
     find_files_left,
     verify_all_indexes,
     verify_keys,

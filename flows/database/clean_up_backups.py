@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.database.old_backups import find_old_backups
-from tasks.database.retention import Retention
+from tasks.database.backup.old_backups import find_old_backups
+from tasks.database.backup.retention import Retention
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.guardrails.words import counted

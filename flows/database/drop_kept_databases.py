@@ -2,7 +2,7 @@
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
-from tasks.database.kept import DropKeptDatabase, find_kept_databases
+from tasks.database.copies.kept import DropKeptDatabase, find_kept_databases
 from tasks.guardrails.plan import Effects, Finding, Plan, Risk
 from tasks.guardrails.remediation import remediation
 from tasks.guardrails.words import counted

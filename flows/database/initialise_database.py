@@ -2,7 +2,7 @@
 
 from tasks.application.answers import find_unproved
 from tasks.application.reaches_database import ApplicationReachesDatabase
-from tasks.database.initialise_plan import find_first_data
+from tasks.database.server.initialise_plan import find_first_data
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation
 from tasks.platforms.targets import TargetName

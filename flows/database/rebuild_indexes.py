@@ -2,8 +2,8 @@
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
-from tasks.database.amcheck import RebuiltIndexesAreSound
-from tasks.database.index_findings import Which, find_damaged_indexes
+from tasks.database.indexes.amcheck import RebuiltIndexesAreSound
+from tasks.database.indexes.findings import Which, find_damaged_indexes
 from tasks.database.limits import FreeDisk
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation

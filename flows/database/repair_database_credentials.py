@@ -5,14 +5,14 @@ import enum
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
 from tasks.application.settings_change import ChangeSettings, TakeSettingsUp
-from tasks.database.login_faults import (
+from tasks.database.logins.faults import (
     ON_APPLICATION,
     ON_DATABASE,
     LoginFaults,
     find_login_faults,
 )
-from tasks.database.login_tries import Wrong
-from tasks.database.repair_login import RepairLogin
+from tasks.database.logins.repair_login import RepairLogin
+from tasks.database.logins.tries import Wrong
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Effects, Finding, Plan, Risk
 from tasks.guardrails.remediation import remediation, remediation_id

@@ -8,18 +8,18 @@ from pydantic import Field
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
 from tasks.cache.keys import ClearCache, inspect_queues
-from tasks.database import restore
-from tasks.database.cutover import SwapDatabases
-from tasks.database.differences import TableDifference
+from tasks.database.copies.differences import TableDifference
+from tasks.database.copies.proof import RestoredDatabaseIsLive
 from tasks.database.limits import RowsLost
-from tasks.database.proof import RestoredDatabaseIsLive
-from tasks.database.restore_cutover import (
+from tasks.database.restore import inspection as restore
+from tasks.database.restore.cutover import SwapDatabases
+from tasks.database.restore.cutover_plan import (
     Ready,
     describe_differences,
     look_at_copy,
     plan_swap,
 )
-from tasks.database.restore_plan import (
+from tasks.database.restore.plan import (
     describe,
     forecast,
     plan_copy,

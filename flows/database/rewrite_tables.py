@@ -7,9 +7,9 @@ from pydantic import Field
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
 from tasks.database.limits import FreeDisk
-from tasks.database.repack_table import RepackTable
-from tasks.database.rewrite_findings import Found, Way, find_loose_tables
-from tasks.database.rewrite_full import VacuumFull
+from tasks.database.vacuum.repack_table import RepackTable
+from tasks.database.vacuum.rewrite_findings import Found, Way, find_loose_tables
+from tasks.database.vacuum.rewrite_full import VacuumFull
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation
 from tasks.guardrails.words import counted

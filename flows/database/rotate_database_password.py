@@ -8,9 +8,9 @@ from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.login import inspect_login
 from tasks.application.serves import ApplicationServes
 from tasks.application.settings_change import ChangeSettings, kept_as
-from tasks.database.alternate_login import CreateAlternateLogin
-from tasks.database.end_logins import EndLogins
-from tasks.database.rotation import OldPasswordIsRefused, find_alternate
+from tasks.database.logins.alternate_login import CreateAlternateLogin
+from tasks.database.logins.end_logins import EndLogins
+from tasks.database.logins.rotation import OldPasswordIsRefused, find_alternate
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.platforms.targets import TargetName

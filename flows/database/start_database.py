@@ -2,7 +2,7 @@
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
-from tasks.database.server_faults import find_server_faults
+from tasks.database.server.faults import find_server_faults
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation
 from tasks.platforms.targets import TargetName

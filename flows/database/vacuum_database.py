@@ -2,7 +2,7 @@
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
-from tasks.database.vacuum_findings import measure_dead_rows
+from tasks.database.vacuum.findings import measure_dead_rows
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation
 from tasks.guardrails.words import counted

@@ -1,6 +1,6 @@
 """Say how the server would carry a query out, and what is wrong with that."""
 
-from tasks.database.explained import explain_query
+from tasks.database.queries.explained import explain_query
 from tasks.guardrails.plan import Plan, Risk
 from tasks.guardrails.remediation import remediation
 from tasks.platforms.targets import TargetName

@@ -7,11 +7,15 @@ from pydantic import Field
 
 from tasks.application.answers import ApplicationAnswers
 from tasks.application.serves import ApplicationServes
-from tasks.database.extensions import CreateExtension
-from tasks.database.query_log import LogSlowStatements
-from tasks.database.slow_log import find_log, measure_log
-from tasks.database.slow_statistics import describe_missing, inspect_counting, measure_queries
-from tasks.database.statements import EXTENSION
+from tasks.database.queries.extensions import CreateExtension
+from tasks.database.queries.query_log import LogSlowStatements
+from tasks.database.queries.slow_log import find_log, measure_log
+from tasks.database.queries.slow_statistics import (
+    describe_missing,
+    inspect_counting,
+    measure_queries,
+)
+from tasks.database.queries.statements import EXTENSION
 from tasks.guardrails.plan import Effects, Finding, Plan, Risk, Stage, StageOutline
 from tasks.guardrails.remediation import remediation
 from tasks.platforms import targets

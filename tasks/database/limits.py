@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from tasks.database.baseline import Baseline, lost_since
-from tasks.database.differences import measure_differences
+from tasks.database.copies.baseline import Baseline, lost_since
+from tasks.database.copies.differences import measure_differences
 from tasks.guardrails.plan import Limit, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection

@@ -12,11 +12,11 @@ from flows.help.undo_remediation import undo_remediation
 from flows.performance.add_indexes import add_indexes
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
-from tasks.database.create_index import CreateIndex, find_made, name_of_index, write_comment
-from tasks.database.index_catalogue import find_covering, list_heaps
-from tasks.database.judge_index import JudgeIndex, Measured
-from tasks.database.key_widths import find_long
-from tasks.database.missing_indexes import find_missing_indexes
+from tasks.database.indexes.create_index import CreateIndex, find_made, name_of_index, write_comment
+from tasks.database.indexes.judge_index import JudgeIndex, Measured
+from tasks.database.indexes.key_widths import find_long
+from tasks.database.indexes.missing_indexes import find_missing_indexes
+from tasks.database.indexes.statistics import find_covering, list_heaps
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import Transient, WorldMoved
 from tasks.guardrails.plan import Standing, Work

@@ -13,9 +13,9 @@ from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.migrations import BEFORE_HEAD, HEAD, migrate
 from infra.sandbox.services import Sandbox
 from tasks.application.answers import ApplicationAnswers
-from tasks.database.applying import ApplyRevision
-from tasks.database.pending import find_pending, find_scripts
-from tasks.database.rehearsal import describe_scripts
+from tasks.database.migrations.applying import ApplyRevision
+from tasks.database.migrations.pending import find_pending, find_scripts
+from tasks.database.migrations.rehearsal import describe_scripts
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.holders import holders
@@ -321,7 +321,7 @@ def test_a_lock_timeout_without_effect_is_found_in_the_rehearsal(
     own = '"application_name": "planner-app", "options": "-c lock_timeout=0"'
     session.write_text(session.read_text().replace('"application_name": "planner-app"', own))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.database.migration_locks._PROOF_SECONDS", 8.0)
+        patch.setattr("tasks.database.migrations.locks._PROOF_SECONDS", 8.0)
         _, state = apply(runs, sandbox)
     assert state.name == "Undone", state.message
     assert "PGOPTIONS has no effect" in (state.message or "")
@@ -398,7 +398,7 @@ def test_who_waits_too_long_outside_of_a_transaction_is_ended(shipped: Shipped) 
     with pytest.MonkeyPatch.context() as patch, sandbox.connect() as session:
         session.execute("BEGIN")
         session.execute("LOCK TABLE workers IN ROW EXCLUSIVE MODE")
-        patch.setattr("tasks.database.moving._PATIENCE_SECONDS", 2.0)
+        patch.setattr("tasks.database.migrations.moving._PATIENCE_SECONDS", 2.0)
         with pytest.raises(PreconditionFailed) as raised:
             torn_change().apply(Work(target=sandbox.settings.name, remediation="aaaabbbb22"))
         session.rollback()

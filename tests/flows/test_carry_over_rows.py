@@ -16,11 +16,11 @@ from flows.database.restore_from_backup import restore_from_backup
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
-from tasks.database.carry_findings import find_door, find_later_rows, read_sides
-from tasks.database.carry_marks import KIND
-from tasks.database.carry_over import CarryRowsOver
-from tasks.database.opening import OpenKeptDatabase
-from tasks.database.restored import find_restored
+from tasks.database.carry.carry_over import CarryRowsOver
+from tasks.database.carry.findings import find_door, find_later_rows, read_sides
+from tasks.database.carry.marks import KIND
+from tasks.database.copies.opening import OpenKeptDatabase
+from tasks.database.restore.restored import find_restored
 from tasks.guardrails import faults
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import RemediationError
@@ -274,7 +274,7 @@ def test_many_rows_are_not_tried_for_ever(
         session.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON programs FOR EACH ROW EXECUTE FUNCTION refuse()"
         )
-    monkeypatch.setattr("tasks.database.carry_trial._LONGEST_SECONDS", 0.001)
+    monkeypatch.setattr("tasks.database.carry.trial._LONGEST_SECONDS", 0.001)
     before = snapshot(sandbox)
     case, state = carry_out(runs, sandbox, carry_over_rows)
     assert state.name == "Undone", state.message

@@ -11,7 +11,7 @@ from flows.database.check_integrity import check_integrity
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
-from tasks.database.foreign_keys import verify_foreign_keys
+from tasks.database.integrity.foreign_keys import verify_foreign_keys
 from tasks.database.sequences import find_behind_columns, raise_sequences
 from tasks.guardrails.plan import Finding
 from tasks.platforms import targets

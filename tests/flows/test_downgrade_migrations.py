@@ -12,8 +12,8 @@ from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.migrations import BEFORE_HEAD, HEAD
 from infra.sandbox.services import Sandbox
 from tasks.application.answers import ApplicationAnswers
-from tasks.database.downgrading import DowngradeRevision
-from tasks.database.manifest import SUFFIX, Manifest, read_manifest
+from tasks.database.backup.manifest import SUFFIX, Manifest, read_manifest
+from tasks.database.migrations.downgrading import DowngradeRevision
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import UndoFailed
 from tasks.guardrails.holders import holders

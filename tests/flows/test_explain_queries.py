@@ -4,7 +4,7 @@ import pytest
 
 from flows.performance.explain_queries import explain_queries
 from infra.sandbox.services import Sandbox
-from tasks.database.query_plans import explain
+from tasks.database.queries.plans import explain
 from tasks.guardrails.errors import BadInput, PreconditionFailed, RemediationError
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection

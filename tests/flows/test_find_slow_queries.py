@@ -17,9 +17,9 @@ from flows.performance.find_slow_queries import find_slow_queries
 from infra.sandbox.load import USER, Load
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
-from tasks.database.log_place import LogPlace
-from tasks.database.log_setting import find_unreadable
-from tasks.database.query_log import LogSlowStatements, StopLogging
+from tasks.database.queries.log_place import LogPlace
+from tasks.database.queries.log_setting import find_unreadable
+from tasks.database.queries.query_log import LogSlowStatements, StopLogging
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import WorldMoved
 from tasks.guardrails.plan import Finding, Standing, Work

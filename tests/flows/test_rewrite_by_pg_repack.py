@@ -18,7 +18,7 @@ from psycopg import sql
 from flows.database.rewrite_tables import rewrite_tables
 from infra.sandbox import pristine
 from infra.sandbox.services import Sandbox
-from tasks.database.repack_table import RepackTable
+from tasks.database.vacuum.repack_table import RepackTable
 from tasks.guardrails.case import Case
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets

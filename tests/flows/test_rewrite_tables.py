@@ -8,7 +8,7 @@ from psycopg import sql
 from flows.database.rewrite_tables import rewrite_tables
 from flows.database.vacuum_database import vacuum_database
 from infra.sandbox.services import Sandbox
-from tasks.database import rewrite_cost
+from tasks.database.vacuum import rewrite_cost
 from tasks.guardrails.case import Case
 from tasks.platforms import targets
 from tasks.platforms.postgresql import PostgreSQL

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from flows.database.back_up_database import back_up_database
-from tasks.database import dump
-from tasks.database.backups import find_backups, read_backup
-from tasks.database.manifest import read_manifest
+from tasks.database.backup import dump
+from tasks.database.backup.backups import find_backups, read_backup
+from tasks.database.backup.manifest import read_manifest
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Plan, Risk, Standing, Verdict
 from tasks.guardrails.remediation import planning_for

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from tasks.database.plain_filter import knows_restrict, pump
-from tasks.database.scan import scan
+from tasks.database.backup.plain_filter import knows_restrict, pump
+from tasks.database.backup.scan import scan
 
 HEAD = b"--\n-- PostgreSQL database dump\n--\nSET statement_timeout = 0;\n"
 END = b"--\n-- PostgreSQL database dump complete\n--\n"

@@ -18,11 +18,11 @@ from infra.sandbox.damage import Damage, damage
 from infra.sandbox.migrations import BEFORE_HEAD, migrate
 from infra.sandbox.seed import seed
 from infra.sandbox.services import Sandbox
-from tasks.database.baseline import lost_since
+from tasks.database.backup.loaders import loading_options
+from tasks.database.backup.manifest import ROLES_SUFFIX, SUFFIX, read_manifest
 from tasks.database.catalogue import NO_TIMEOUTS, connect_with
+from tasks.database.copies.baseline import lost_since
 from tasks.database.limits import RowsLost
-from tasks.database.loaders import loading_options
-from tasks.database.manifest import ROLES_SUFFIX, SUFFIX, read_manifest
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.ledger import Ledger

@@ -3,8 +3,8 @@
 import pytest
 from psycopg.errors import FeatureNotSupported
 
-from tasks.database.baseline import Baseline, compare_databases, lost_since
-from tasks.database.differences import measure_differences
+from tasks.database.copies.baseline import Baseline, compare_databases, lost_since
+from tasks.database.copies.differences import measure_differences
 from tasks.database.limits import RowsLost
 from tests.postgres_fixtures import WORK, Cluster, PlannerSystem
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tasks.database import cutover, swapping
+from tasks.database.copies.side_database import create_database
 from tasks.database.limits import ROWS_LOST
-from tasks.database.loading import LoadBackup
-from tasks.database.side_database import create_database
+from tasks.database.restore import cutover, swapping
+from tasks.database.restore.loading import LoadBackup
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Plan, Standing
 from tests.postgres_fixtures import (
@@ -114,7 +114,7 @@ KILLED = """
     import os, signal, sys, threading, time
     from pathlib import Path
     from tasks.guardrails.plan import Change, Work
-    from tasks.database import swapping
+    from tasks.database.restore import swapping
     from tests.postgres_fixtures import ID, Cluster, make_system
     cluster = Cluster(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
     system = make_system(cluster, Path(sys.argv[4]))

@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.cli.app import call
-from tasks.database.downgrading import DowngradeRevision
+from tasks.database.migrations.downgrading import DowngradeRevision
 from tasks.guardrails import approvers, engine, standing, systems
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import BadInput

@@ -2,12 +2,12 @@
 
 from psycopg import sql
 
-from tasks.database.carry_marks import CarryNote, read_note
-from tasks.database.kept import _horizon
+from tasks.database.carry.marks import CarryNote, read_note
+from tasks.database.carry.table_shapes import Reference, Shape, in_order
+from tasks.database.copies.kept import _horizon
+from tasks.database.copies.opening import open_for
+from tasks.database.copies.written import swap_transaction
 from tasks.database.marks import read_mark
-from tasks.database.opening import open_for
-from tasks.database.table_shapes import Reference, Shape, in_order
-from tasks.database.written import swap_transaction
 
 KEPT = (
     "remedy aaaaaaaaaa kept: planner as it was until the cut-over; kept until 2026-12-03 10:00 "

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tasks.database.log_lines import Logged, parse, sum_up
-from tasks.database.log_setting import milliseconds
+from tasks.database.queries.log_lines import Logged, parse, sum_up
+from tasks.database.queries.log_setting import milliseconds
 from tasks.guardrails.errors import PreconditionFailed
 
 CANARY = "canary-91be"

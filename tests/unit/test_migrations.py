@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.database.history import parse_history
-from tasks.database.lint import find_linter, lint
-from tasks.database.losses import find_dropped
-from tasks.database.measured import Measured, as_text, from_text
-from tasks.database.migration_output import failed_for_a_lock, what_it_said
-from tasks.database.migration_plan import insist_on
-from tasks.database.pending import Pending, Script
-from tasks.database.rehearsal import describe_problem
-from tasks.database.rehearsing import RehearseRevision
-from tasks.database.schema_objects import describe_changes
-from tasks.database.way_back import Step, find_way, insist_on_downgrades
+from tasks.database.migrations.lint import find_linter, lint
+from tasks.database.migrations.losses import find_dropped
+from tasks.database.migrations.measured import Measured, as_text, from_text
+from tasks.database.migrations.pending import Pending, Script
+from tasks.database.migrations.plan import insist_on
+from tasks.database.migrations.rehearsal import describe_problem
+from tasks.database.migrations.rehearsing import RehearseRevision
+from tasks.database.migrations.way_back import Step, find_way, insist_on_downgrades
+from tasks.database.schema.history import parse_history
+from tasks.database.schema.objects import describe_changes
+from tasks.database.schema.output import failed_for_a_lock, what_it_said
 from tasks.guardrails.errors import BadInput, PreconditionFailed, WorldMoved
 from tasks.platforms.applications import Completed
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.database.normal_text import first_word, shown, with_parameters
+from tasks.database.queries.normal_text import first_word, shown, with_parameters
 
 CANARY = "canary-7f3a"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.database.plan_columns import compared_columns
+from tasks.database.queries.plan_columns import compared_columns
 
 CASES = {
     "(t.a = $1)": (["a"], []),

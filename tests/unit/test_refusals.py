@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tasks.database.refusals import without_values
+from tasks.database.carry.refusals import without_values
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.platforms.postgresql import told
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.database.downgrading import DowngradeRevision
+from tasks.database.migrations.downgrading import DowngradeRevision
 from tasks.guardrails.approval import Count, Gate, stage_gate
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger

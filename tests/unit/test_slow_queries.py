@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks.database.queries import Counted, Query, queries_of
-from tasks.database.slow_findings import bar
-from tasks.database.slow_queries import find_detour, find_problems, find_repeated, tables_in
+from tasks.database.queries.measured import Counted, Query, queries_of
+from tasks.database.queries.slow_findings import bar
+from tasks.database.queries.slow_queries import find_detour, find_problems, find_repeated, tables_in
 
 
 def query(text: str, calls: int, seconds: float, rows: int, **more: int) -> Query:

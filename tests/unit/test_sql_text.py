@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks.database.hypothetical import read_index
-from tasks.database.normal_text import without_literals
-from tasks.database.query_statistics import parameterised
+from tasks.database.queries.hypothetical import read_index
+from tasks.database.queries.normal_text import without_literals
+from tasks.database.queries.query_statistics import parameterised
 from tasks.guardrails.errors import BadInput
 
 SECRET = "Erika-Mustermann-1964"

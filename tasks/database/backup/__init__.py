@@ -1,0 +1,1 @@
+"""Backups: taken, proved, read, chosen and thinned out."""

@@ -1,0 +1,163 @@
+"""Which backups of a target may go, so that what is needed for a restore stays."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from tasks.database.backup.backups import Backup, detect_format, find_backups, time_of
+from tasks.database.backup.manifest import SUFFIX
+from tasks.database.backup.retention import (
+    DestroyDiscarded,
+    DiscardBackup,
+    Retention,
+    box_name,
+    choose_kept,
+    find_sound,
+    is_over,
+)
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.plan import Change, Finding
+from tasks.guardrails.probe import probe
+from tasks.guardrails.words import counted
+from tasks.platforms import targets
+from tasks.platforms.protocols import Backups, StoredBackup
+
+_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Found:
+    """What may go.
+
+    Args:
+        findings: What was found, for the plan.
+        changes: What is moved into the trash, then what is destroyed there.
+        discarded: How many are moved.
+        destroyed: Bytes that are destroyed.
+    """
+
+    findings: tuple[Finding, ...]
+    changes: tuple[Change, ...]
+    discarded: int
+    destroyed: int
+
+
+@probe
+def find_old_backups(target: str, rule: Retention, trash_days: int, remediation: str) -> Found:
+    """Find the backups that may go.
+
+    Args:
+        target: Name of the target.
+        rule: What is kept.
+        trash_days: Days for which what goes stays in the trash.
+        remediation: Id of the remediation, for the name of the box.
+
+    Returns:
+        Findings and changes; none that would leave fewer sound backups than the rule says.
+
+    Raises:
+        PreconditionFailed: No backup is proved to be restorable; nothing may go then.
+    """
+    system = targets.load(target)
+    now = datetime.now(UTC)
+    files = system.backups.list()
+    proved = {one.name.removesuffix(SUFFIX) for one in files if one.name.endswith(SUFFIX)}
+    entries = [one for one in find_backups(system.backups) if _is_backup(system.backups, one.name)]
+    away = system.backups.discarded()
+    over = {box: names for box, names in away.items() if is_over(box, now)}
+    table = system.migrations.version_table if system.migrations else "alembic_version"
+    kept = choose_kept(entries, proved, rule, now)
+    goes = [entry for entry in entries if entry.name not in kept]
+    sound: list[Backup] = []
+    unsound: list[Backup] = []
+    if goes or over:
+        sound, unsound = find_sound(system.database, system.backups, entries, rule.sound, table)
+        _insist_on_proof(sound, unsound)
+    if len(sound) < rule.sound:
+        over = {}  # what lies in the trash may be needed yet
+    spared = {one.name: f"one of the {rule.sound} newest sound ones" for one in sound}
+    goes = [entry for entry in goes if entry.name not in spared]
+    until = now + timedelta(days=trash_days)
+    box = box_name(until, remediation)
+    verdicts = {
+        **{entry.name: "into the trash" for entry in goes},
+        **spared,
+        **kept,
+        **{one.name: f"{kept.get(one.name, 'goes')}; not sound: {one.problem}" for one in unsound},
+    }
+    return Found(
+        findings=(
+            _overview(entries, verdicts, len(goes)),
+            *([_trash(away, over, rule, len(sound))] if away else []),
+        ),
+        changes=(
+            *(
+                DiscardBackup(name=entry.name, size=entry.size, box=box, until=until)
+                for entry in goes
+            ),
+            *(
+                DestroyDiscarded(box=name, names=tuple(names), size=sum(names.values()))
+                for name, names in over.items()
+            ),
+        ),
+        discarded=len(goes),
+        destroyed=sum(sum(names.values()) for names in over.values()),
+    )
+
+
+def _insist_on_proof(sound: list[Backup], unsound: list[Backup]) -> None:
+    """Make sure that the newest sound backup was restored once: its manifest says so."""
+    if sound and sound[0].manifest:
+        return
+    found = "; ".join(f"{one.name}: {one.problem}" for one in unsound[:5])
+    if sound:
+        found = f"{sound[0].name}, which nobody has restored yet"
+    raise PreconditionFailed(
+        expected="the newest sound backup to be proved by a restore before any other goes.",
+        found=f"{found or 'no backup at all'}.",
+        state="Every backup is where it was.",
+        todo="Take one that is proved: remedy run back-up-database; then run again.",
+    )
+
+
+def _overview(entries: list[StoredBackup], verdicts: dict[str, str], goes: int) -> Finding:
+    return Finding(
+        what=f"{counted(len(entries), 'backup')} in the store, {counted(goes, 'goes', 'go')}.",
+        how="the store's list; the newest were read to their end",
+        columns=("backup", "time (UTC)", "MB", "what becomes of it") if entries else (),
+        rows=tuple(
+            (
+                entry.name,
+                f"{time_of(entry)[0]:%Y-%m-%d %H:%M}",
+                f"{entry.size / 1e6:.1f}",
+                verdicts.get(entry.name, ""),
+            )
+            for entry in entries[:_SHOWN]
+        ),
+    )
+
+
+def _is_backup(store: Backups, name: str) -> bool:
+    """Say whether an entry reads like a backup: no link, no notes that somebody has left."""
+    with store.local(name) as path:
+        return not path.is_symlink() and detect_format(path)[0] != "unknown"
+
+
+def _trash(
+    away: dict[str, dict[str, int]], over: dict[str, dict[str, int]], rule: Retention, sound: int
+) -> Finding:
+    kept = f" There are {sound} sound backups and not {rule.sound}: none is destroyed."
+    return Finding(
+        what=f"{counted(len(away), 'box is', 'boxes are')} in the trash; {len(over)} may go."
+        + (kept if sound < rule.sound else ""),
+        how="the store's trash",
+        columns=("box", "files", "MB", "goes"),
+        rows=tuple(
+            (
+                box,
+                str(len(names)),
+                f"{sum(names.values()) / 1e6:.1f}",
+                "yes" if box in over else "no",
+            )
+            for box, names in away.items()
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Rows that were written after the backup, carried over into the restored database."""

@@ -1,0 +1,1 @@
+"""Databases beside the live one: made, proved, compared, kept, opened and dropped."""

@@ -1,0 +1,1 @@
+"""Indexes: damaged, invalid, missing and unused ones."""

@@ -1,0 +1,1 @@
+"""Whether the data of a database holds together."""

@@ -1,0 +1,1 @@
+"""Log-ins of an application: why they fail, and how their password changes."""

@@ -1,0 +1,1 @@
+"""Migrations of the schema: pending, rehearsed on a copy, applied to live."""

@@ -1,0 +1,1 @@
+"""The server of a database: whether it runs, why not, starting and initialising it."""

@@ -1,0 +1,106 @@
+"""What keeps a database's server from running, and the plan that starts it."""
+
+import time
+from dataclasses import dataclass
+
+from tasks.database.server.judgement import Judgement, judge
+from tasks.database.server.start import SetFolderAccess, SetPidFileAside, StartServer
+from tasks.database.server.state import describe, find_refusal
+from tasks.guardrails.plan import Change, Finding
+from tasks.guardrails.probe import probe
+from tasks.platforms import targets
+from tasks.platforms.servers import Look, Server
+
+_LOOK_SECONDS = 0.25
+_SETTLES_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ServerFaults:
+    """Why a database's server accepts no connections, and what is done about it.
+
+    Args:
+        findings: What was found, for the plan.
+        changes: What is done.
+    """
+
+    findings: tuple[Finding, ...]
+    changes: tuple[Change, ...]
+
+
+@probe
+def find_server_faults(target: str) -> ServerFaults:
+    """Find out why a database's server accepts no connections.
+
+    Args:
+        target: Name of the target.
+
+    Returns:
+        Findings and changes; nothing to do where it accepts them.
+
+    Raises:
+        PreconditionFailed: Its processes and files cannot be seen from here.
+    """
+    system = targets.load(target)
+    refusal = find_refusal(system.database)
+    if not refusal:
+        return ServerFaults((_runs(),), ())
+    look = _settled(system.server)
+    judged = judge(look)
+    findings = (
+        Finding(
+            what=f"The server accepts no connections: {judged.why}.",
+            how="a connection; /proc, postmaster.pid, pg_controldata, postgres -C, its log",
+            columns=("looked at", "seen"),
+            rows=describe(look),
+        ),
+        *(
+            Finding(what=one.what, how="the table above", patch=one.todo)
+            for one in judged.obstacles
+        ),
+    )
+    changes = () if judged.obstacles else _plan(look, judged)
+    return ServerFaults(findings, changes)
+
+
+def _runs() -> Finding:
+    return Finding(what="The server runs and accepts connections.", how="a connection to it")
+
+
+def _settled(server: Server) -> Look:
+    """Look when what a killed server has left has ended: its processes follow it in a moment."""
+    give_up = time.monotonic() + _SETTLES_SECONDS
+    while True:
+        look = server.look()
+        pids = {holder.pid for holder in look.holders}
+        left = bool(pids) and (look.pid_file is None or look.pid_file.pid not in pids)
+        if not left or time.monotonic() > give_up:
+            return look
+        time.sleep(_LOOK_SECONDS)
+
+
+def _plan(look: Look, judged: Judgement) -> tuple[Change, ...]:
+    changes: list[Change] = []
+    if judged.access and look.access:
+        was, will = look.access, judged.access
+        changes.append(
+            SetFolderAccess(
+                data=look.data,
+                before=(was.user, was.group, was.mode),
+                after=(will.user, will.group, will.mode),
+            )
+        )
+    if judged.stale and look.pid_file:
+        changes.append(
+            SetPidFileAside(
+                data=look.data,
+                pid=look.pid_file.pid,
+                pid_is=look.pid_file.pid_is,
+                text=look.pid_file.text,
+            )
+        )
+    identifier = look.control.system_identifier if look.control else ""
+    changes.append(
+        StartServer(data=look.data, system_identifier=identifier, is_standby=look.is_standby)
+    )
+    return tuple(changes)

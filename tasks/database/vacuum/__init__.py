@@ -1,0 +1,1 @@
+"""Dead rows, and tables whose files are much larger than their rows."""

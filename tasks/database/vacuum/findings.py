@@ -1,0 +1,150 @@
+"""Which tables of a database are worth vacuuming, and what a vacuum will not do for them."""
+
+import json
+from dataclasses import dataclass
+
+from tasks.database.limits import DISK_RESERVE
+from tasks.database.vacuum.changes import Table, VacuumTable, find_horizon_holders, list_tables
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.plan import Finding
+from tasks.guardrails.probe import probe
+from tasks.guardrails.words import counted
+from tasks.platforms import targets
+
+_DEAD_ROWS, _DEAD_SHARE = 1000, 0.05
+_OLD_SHARE = 0.5  # of autovacuum_freeze_max_age
+_HOLDS_TRANSACTIONS = 1000
+_BYTES_A_SECOND = 50e6
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """The tables that are vacuumed, and what was found.
+
+    Args:
+        findings: What was found, for the plan.
+        changes: A vacuum of each table that is worth it.
+        size: Bytes of those tables.
+    """
+
+    findings: tuple[Finding, ...]
+    changes: tuple[VacuumTable, ...]
+    size: int
+
+    @property
+    def duration(self) -> str:
+        """How long it will take, roughly."""
+        return f"about {max(1, self.size / _BYTES_A_SECOND):.0f} s"
+
+
+@probe
+def measure_dead_rows(target: str, *, every_table: bool) -> Found:
+    """Measure dead rows, ages and loose files of a database's tables.
+
+    Args:
+        target: Name of the target.
+        every_table: Whether tables with few dead rows are vacuumed as well.
+
+    Returns:
+        Findings and changes.
+
+    Raises:
+        PreconditionFailed: The server's disk is too full even for a vacuum.
+    """
+    database = targets.load(target).database
+    free = database.free_bytes()
+    if free is not None and free < DISK_RESERVE:
+        raise PreconditionFailed(
+            expected=f"{DISK_RESERVE / 1e6:.0f} MB free on the server's disk: a vacuum writes to "
+            "its log, and a server without room for that ends.",
+            found=f"{free / 1e6:.0f} MB.",
+            todo="Free some first: drop_kept_databases, clean_up_backups; then run again.",
+        )
+    with database.connect() as session:
+        tables = list_tables(session)
+        holders = find_horizon_holders(session)
+        row = session.execute(
+            "SELECT setting::bigint AS most FROM pg_settings "
+            "WHERE name = 'autovacuum_freeze_max_age'"
+        ).fetchone() or {"most": 200_000_000}
+    old = int(row["most"]) * _OLD_SHARE
+    worth = [one for one in tables if every_table or _has_many_dead(one) or one.age > old]
+    wanted = [one for one in worth if one.ours]
+    return Found(
+        findings=(
+            _overview(tables, wanted),
+            *_holders(holders),
+            *(_not_ours(one) for one in worth if not one.ours),
+            *(_loose(one) for one in tables if one.is_loose),
+        ),
+        changes=tuple(
+            VacuumTable(
+                schema_name=one.schema_name,
+                name=one.name,
+                oid=one.oid,
+                before=one.by_hand,
+                freeze=one.age > old,
+            )
+            for one in wanted
+        ),
+        size=sum(one.size for one in wanted),
+    )
+
+
+def _has_many_dead(table: Table) -> bool:
+    return table.dead >= max(_DEAD_ROWS, _DEAD_SHARE * table.live)
+
+
+def _overview(tables: list[Table], wanted: list[Table]) -> Finding:
+    dead = sum(one.dead for one in tables)
+    return Finding(
+        what=f"{counted(len(tables), 'table')} with about {dead:,} dead rows; "
+        f"{counted(len(wanted), 'is', 'are')} worth vacuuming.",
+        how="pg_stat_user_tables",
+        columns=("table", "MB", "rows", "dead rows", "age", "vacuumed (UTC)"),
+        rows=tuple(
+            (
+                one.full_name,
+                f"{one.size / 1e6:.1f}",
+                f"{one.live:,}",
+                f"{one.dead:,}",
+                f"{one.age:,}",
+                one.vacuumed or "never",
+            )
+            for one in tables[:_SHOWN]
+        ),
+    )
+
+
+def _holders(holders: list[tuple[str, int]]) -> list[Finding]:
+    """Name who keeps rows from being removed; a vacuum leaves those that they may still see."""
+    return [
+        Finding(
+            what=f"{who} keeps rows that died in the last {age:,} transactions.",
+            how="pg_stat_activity, pg_replication_slots, pg_prepared_xacts",
+        )
+        for who, age in holders
+        if age > _HOLDS_TRANSACTIONS
+    ]
+
+
+def _not_ours(table: Table) -> Finding:
+    return Finding(
+        what=f"{table.full_name} may not be vacuumed by the maintenance user.",
+        how="pg_has_role",
+        patch=f"As a superuser: VACUUM (ANALYZE) {table.full_name}",
+    )
+
+
+def _loose(table: Table) -> Finding:
+    wasted = table.size - table.content
+    return Finding(
+        what=f"{table.full_name} has {table.size / 1e6:.0f} MB for rows of about "
+        f"{table.content / 1e6:.0f} MB. A vacuum gives the room to new rows of this table; only "
+        f"writing it anew gives it back to the disk: about {wasted / 1e6:.0f} MB.",
+        how="pg_relation_size, pg_stats",
+        patch=f"rewrite_tables tables={json.dumps([table.full_name], ensure_ascii=False)}: by "
+        "pg_repack, which locks for moments. With way=vacuum_full everybody is locked out of the "
+        "table until it is written; its plan says for how long.",
+    )
