@@ -2,9 +2,9 @@
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
+from tasks.database.disk import FreeDisk
 from tasks.database.indexes.amcheck import RebuiltIndexesAreSound
 from tasks.database.indexes.findings import Which, find_damaged_indexes
-from tasks.database.limits import FreeDisk
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation
 from tasks.guardrails.words import counted

@@ -10,7 +10,7 @@ from tasks.application.serves import ApplicationServes
 from tasks.cache.keys import ClearCache, inspect_queues
 from tasks.database.copies.differences import TableDifference
 from tasks.database.copies.proof import RestoredDatabaseIsLive
-from tasks.database.limits import RowsLost
+from tasks.database.copies.rows_lost import RowsLost
 from tasks.database.restore import inspection as restore
 from tasks.database.restore.cutover import SwapDatabases
 from tasks.database.restore.cutover_plan import (

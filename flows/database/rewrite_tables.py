@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
-from tasks.database.limits import FreeDisk
+from tasks.database.disk import FreeDisk
 from tasks.database.vacuum.repack_table import RepackTable
 from tasks.database.vacuum.rewrite_findings import Found, Way, find_loose_tables
 from tasks.database.vacuum.rewrite_full import VacuumFull

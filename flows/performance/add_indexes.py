@@ -6,8 +6,8 @@ from pydantic import Field
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
+from tasks.database.disk import FreeDisk
 from tasks.database.indexes.missing_indexes import find_missing_indexes
-from tasks.database.limits import FreeDisk
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.guardrails.words import counted

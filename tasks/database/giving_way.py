@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import sql
 
 from tasks.database.catalogue import NO_TIMEOUTS, connect_with
-from tasks.database.limits import DISK_RESERVE
+from tasks.database.disk import DISK_RESERVE
 from tasks.database.looking import Looking
 from tasks.database.reporting import Reporter
 from tasks.guardrails.errors import RemediationError, Transient

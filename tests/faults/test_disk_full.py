@@ -13,7 +13,7 @@ from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.services import Sandbox
 from tasks.database.catalogue import find_database, inspect_database
 from tasks.database.copies.side_database import create_database, drop_database
-from tasks.database.limits import DISK_RESERVE
+from tasks.database.disk import DISK_RESERVE
 from tasks.database.marks import Mark, write_mark
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import RemediationError

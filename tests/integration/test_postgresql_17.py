@@ -22,7 +22,7 @@ from tasks.database.backup.loaders import loading_options
 from tasks.database.backup.manifest import ROLES_SUFFIX, SUFFIX, read_manifest
 from tasks.database.catalogue import NO_TIMEOUTS, connect_with
 from tasks.database.copies.baseline import lost_since
-from tasks.database.limits import RowsLost
+from tasks.database.copies.rows_lost import RowsLost
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.ledger import Ledger

@@ -5,7 +5,7 @@ from psycopg.errors import FeatureNotSupported
 
 from tasks.database.copies.baseline import Baseline, compare_databases, lost_since
 from tasks.database.copies.differences import measure_differences
-from tasks.database.limits import RowsLost
+from tasks.database.copies.rows_lost import RowsLost
 from tests.postgres_fixtures import WORK, Cluster, PlannerSystem
 
 COPY = "copy_of_planner"

@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tasks.database.copies.rows_lost import ROWS_LOST
 from tasks.database.copies.side_database import create_database
-from tasks.database.limits import ROWS_LOST
 from tasks.database.restore import cutover, swapping
 from tasks.database.restore.loading import LoadBackup
 from tasks.guardrails.errors import PreconditionFailed

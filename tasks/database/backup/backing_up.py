@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tasks.database.backup.backups import find_backups
 from tasks.database.backup.dump_programs import choose_compression
 from tasks.database.catalogue import elsewhere, inspect_database
-from tasks.database.limits import forecast_disk
+from tasks.database.disk import forecast_disk
 from tasks.database.rights import inspect_rights, require_rights
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding

@@ -4,6 +4,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.database.disk import DISK_RESERVE
 from tasks.database.indexes.amcheck import State, Verified, verify_indexes
 from tasks.database.indexes.catalogue import (
     Index,
@@ -12,7 +13,6 @@ from tasks.database.indexes.catalogue import (
     list_indexes,
 )
 from tasks.database.indexes.changes import DropLeftOverIndex, RebuildIndex
-from tasks.database.limits import DISK_RESERVE
 from tasks.guardrails.plan import Change, Finding
 from tasks.guardrails.probe import probe
 from tasks.guardrails.words import counted

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.database.disk import DISK_RESERVE
 from tasks.database.indexes.candidates import Candidate, describe_long
 from tasks.database.indexes.gathering import Gathered, gather
 from tasks.database.indexes.statistics import Heap, estimate_size, list_heaps
 from tasks.database.indexes.unused_indexes import find_unused_indexes, measured_since
-from tasks.database.limits import DISK_RESERVE
 from tasks.database.queries.hypothetical import UNFORETOLD, find_hypopg
 from tasks.database.queries.normal_text import without_literals
 from tasks.database.queries.plan_problems import FEW_PAGES

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from psycopg import sql
 
-from tasks.database.limits import DISK_RESERVE
+from tasks.database.disk import DISK_RESERVE
 from tasks.database.queries.log_place import LogPlace
 from tasks.database.queries.log_setting import SETTING, LogSetting, inspect_log_setting
 from tasks.database.reporting import Reporter

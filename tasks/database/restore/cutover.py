@@ -8,8 +8,8 @@ from psycopg import sql
 from tasks.database.catalogue import elsewhere, find_database, name_of
 from tasks.database.copies.left_behind import allow_connections, allowing, describe_left_behind
 from tasks.database.copies.opening import open_for
+from tasks.database.copies.rows_lost import ROWS_LOST
 from tasks.database.copies.written import count_written, loss_of
-from tasks.database.limits import ROWS_LOST
 from tasks.database.marks import Mark, comment_on, horizon_text, mark_text
 from tasks.database.restore.swapping import rename, swap
 from tasks.database.sequences import raise_sequences, read_sequences

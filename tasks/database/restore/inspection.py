@@ -9,7 +9,7 @@ from tasks.database.backup.fit import leaves_public, require_fit
 from tasks.database.backup.plain_filter import PUBLIC_OWNER
 from tasks.database.catalogue import DatabaseFacts, elsewhere, find_unknown
 from tasks.database.copies.settings import require_settable
-from tasks.database.limits import forecast_disk
+from tasks.database.disk import forecast_disk
 from tasks.database.restore.live import Live, inspect_live
 from tasks.database.schema.revision import is_older
 from tasks.database.schema.settings import require_migration

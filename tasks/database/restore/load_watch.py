@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from psycopg import sql
 
 from tasks.database.catalogue import elsewhere, inspect_database
-from tasks.database.limits import DISK_RESERVE
+from tasks.database.disk import DISK_RESERVE
 from tasks.database.reporting import Reporter
 from tasks.database.sessions import end_sessions
 from tasks.guardrails.errors import PreconditionFailed, RemediationError

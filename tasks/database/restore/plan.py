@@ -4,7 +4,7 @@ from tasks.database.copies.freeze import FreezeCopy
 from tasks.database.copies.proof import ConstraintsAreValid, CopyIsComplete, IndexesAreSound
 from tasks.database.copies.settings import READ_ONLY, CopyDatabaseSettings
 from tasks.database.copies.side_database import CreateSideDatabase
-from tasks.database.limits import FreeDisk
+from tasks.database.disk import FreeDisk
 from tasks.database.marks import name_beside
 from tasks.database.restore.inspection import Found, Request
 from tasks.database.restore.loading import LoadBackup

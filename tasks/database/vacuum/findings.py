@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from tasks.database.limits import DISK_RESERVE
+from tasks.database.disk import DISK_RESERVE
 from tasks.database.vacuum.changes import Table, VacuumTable, find_horizon_holders, list_tables
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding

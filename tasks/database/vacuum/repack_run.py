@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from tasks.database.catalogue import complete_timeouts
-from tasks.database.limits import DISK_RESERVE
+from tasks.database.disk import DISK_RESERVE
 from tasks.database.looking import Looking
 from tasks.database.programs import running
 from tasks.database.reporting import Reporter

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.database.limits import forecast_disk
+from tasks.database.disk import forecast_disk
 from tasks.database.vacuum.repack_needs import Repack, inspect_repack
 from tasks.database.vacuum.repack_remains import (
     ClearRepackRemains,

@@ -1,47 +1,14 @@
-"""Amounts that an approver agreed to, measured again right before the act."""
+"""Room on the server's disk: what has to stay free, and what a copy will take."""
 
 from typing import ClassVar
 
-from tasks.database.copies.baseline import Baseline, lost_since
-from tasks.database.copies.differences import measure_differences
 from tasks.guardrails.plan import Limit, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection
 
-ROWS_LOST = "rows lost"
 # Bytes that stay free: a server without room for its log ends, and the live database with it.
 DISK_RESERVE = 100_000_000
 _SORT_SHARE = 0.3  # of the database, for building its indexes
-
-
-class RowsLost(Limit):
-    """Rows of live that the copy has not, or has differently.
-
-    Args:
-        live: Name of the live database.
-        side: Name of the copy.
-        since: The comparison that the approver saw; without it both are compared from scratch.
-    """
-
-    kind: ClassVar[str] = "database.rows_lost"
-
-    live: str
-    side: str
-    since: Baseline | None = None
-
-    @property
-    def title(self) -> str:
-        """What is limited."""
-        return ROWS_LOST
-
-    def measure(self, work: Work) -> float:
-        """Compare what is newer than the comparison; everything where that may not suffice."""
-        database = targets.load(work.target).database
-        if self.since is not None:
-            most = lost_since(database, self.live, self.side, self.since)
-            if most is not None and not self.exceeded(most):
-                return most
-        return sum(one.lost for one in measure_differences(database, self.live, self.side))
 
 
 class FreeDisk(Limit):
