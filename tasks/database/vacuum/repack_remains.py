@@ -5,15 +5,12 @@ Source: pg_repack's manual, "Diagnostics", and what its 1.4.8 and 1.5.3 make.
 
 import random
 import time
-from typing import ClassVar
 
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
 from tasks.database.vacuum.rewritable import find_holders
 from tasks.guardrails.errors import Transient
-from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
-from tasks.platforms import targets
 from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection, Database
 
@@ -209,48 +206,3 @@ def _drops(found: Remains) -> list[sql.Composed]:
             for kind, name in (("TABLE", "log"), ("TYPE", "pk"), ("TABLE", "table"))
         ),
     ]
-
-
-class ClearRepackRemains(Change):
-    """Drop what somebody's pg_repack has left that did not end.
-
-    Args:
-        oid: OID of the table that it was to write anew.
-        table: Its schema and name.
-        left: What is there.
-    """
-
-    kind: ClassVar[str] = "database.clear_repack_remains"
-    permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner",)
-    reverts: ClassVar[Reverts] = "pointless"
-
-    oid: int
-    table: str
-    left: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        """What the change does."""
-        return f"clear what a pg_repack of {self.table} has left"
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """What it touches."""
-        return (f"table {self.table}",)
-
-    @property
-    def before_and_after(self) -> tuple[str, str]:
-        """Both states in words."""
-        return f"{', '.join(self.left)} of a pg_repack that did not end", "all of it is gone"
-
-    def observe(self, work: Work) -> Observed:
-        """Look for it."""
-        with targets.load(work.target).database.connect() as session:
-            found = next((one for one in find_remains(session) if one.oid == self.oid), None)
-        if found is None:
-            return Observed(Standing.AFTER, "nothing is left")
-        return Observed(Standing.BEFORE, f"there is {', '.join(found.left)}")
-
-    def apply(self, work: Work) -> str:
-        """Drop it, unless a pg_repack is at work."""
-        return f"dropped: {', '.join(clear_remains(targets.load(work.target).database, self.oid))}"

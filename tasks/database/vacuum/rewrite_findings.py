@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.database.disk import forecast_disk
+from tasks.database.vacuum.clear_remains import ClearRepackRemains
 from tasks.database.vacuum.repack_needs import Repack, inspect_repack
 from tasks.database.vacuum.repack_remains import (
-    ClearRepackRemains,
     Remains,
     find_at_work,
     find_remains,
