@@ -20,6 +20,7 @@ from prefect.workers.process import ProcessWorker
 
 from deployments.services.platform import Platform
 from deployments.services.settings import PlatformSettings
+from deployments.services.worker_process import worker_service
 from deployments.worker import pool
 from deployments.worker.installed import entrypoint_of
 from tasks.guardrails import surface
@@ -76,6 +77,8 @@ def platform_of(home: Path) -> Iterator[PlatformSettings]:
     if settings is None:
         raise SystemExit("the platform did not come up")
     try:
+        # It would hear every event as well as the one that is measured.
+        worker_service(home, {"REMEDY_CODE": str(ROOT)}).stop()
         with temporary_settings({PREFECT_API_URL: settings.api_url}):
             yield settings
     finally:
