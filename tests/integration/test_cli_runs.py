@@ -9,6 +9,7 @@ import pytest
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Crashed
 from prefect.utilities.callables import parameter_schema
@@ -74,7 +75,8 @@ def command(
 def runs_of_recovery(remediation: str) -> list[str]:
     """Read the ids of the recoveries of a remediation that were started."""
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(limit=200)
+        # By default in the order of random ids: of more than these, any might be missing.
+        found = client.read_flow_runs(limit=200, sort=FlowRunSort.EXPECTED_START_TIME_DESC)
     return [str(run.id) for run in found if run.parameters == {"remediation": remediation}]
 
 
