@@ -11,13 +11,11 @@ from tasks.database.migrations import rehearsal
 from tasks.database.migrations.applying import ApplyRevision
 from tasks.database.migrations.pending import find_pending, find_scripts
 from tasks.database.migrations.plan import SchemaIsAt
-from tasks.database.restore.plan import plan_limits
-from tasks.guardrails.plan import Effects, Plan, Risk, Stage, StageOutline
+from tasks.database.restore.plan import forecast_copy, plan_limits
+from tasks.guardrails.plan import Plan, Risk, Stage, StageOutline
 from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.guardrails.words import counted
 from tasks.platforms.targets import TargetName
-
-_BYTES_A_SECOND = 40e6  # as restore_from_backup loads
 
 
 @remediation(
@@ -64,7 +62,6 @@ def apply_migrations(
             findings=(*standing, *statements, *ready.findings),
         )
     many = counted(len(pending.revisions), "revision")
-    seconds = ready.found.expected_bytes / _BYTES_A_SECOND
     kinds = (ApplyRevision.kind,)
     return Plan(
         name="rehearse",
@@ -74,12 +71,7 @@ def apply_migrations(
         changes=rehearsal.plan_rehearsal(remediation_id(), pending, scripts, ready.found),
         limits=plan_limits(ready.found),
         watches=(ApplicationServes(),),
-        effects=Effects(
-            locks="none in the live database",
-            duration=f"about {max(5, seconds):.0f} s for the copy",
-            disk_needed=ready.found.disk_needed,
-            disk_free=ready.found.disk_free,
-        ),
+        effects=forecast_copy(ready.found),
         notes=(*ready.found.notes, *find_unproved(target)),
         later=(
             StageOutline(

@@ -7,13 +7,11 @@ from tasks.database.migrations import downgrade_findings, downgrade_plan, rehear
 from tasks.database.migrations.downgrading import BackUpFirst, DowngradeRevision
 from tasks.database.migrations.pending import find_pending
 from tasks.database.migrations.plan import SchemaIsAt, describe_rehearsal
-from tasks.database.restore.plan import plan_limits
-from tasks.guardrails.plan import Effects, Plan, Risk, Stage, StageOutline
+from tasks.database.restore.plan import forecast_copy, plan_limits
+from tasks.guardrails.plan import Plan, Risk, Stage, StageOutline
 from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.guardrails.words import counted
 from tasks.platforms.targets import TargetName
-
-_BYTES_A_SECOND = 40e6  # as restore_from_backup loads
 
 
 @remediation(
@@ -58,7 +56,6 @@ def downgrade_migrations(target: TargetName, revision: str) -> Plan:
         findings = (*standing, *statements, *ready.findings)
         return Plan(name="rehearse", title="Nothing is taken back", findings=findings)
     many = counted(len(steps), "downgrade")
-    seconds = ready.found.expected_bytes / _BYTES_A_SECOND
     return Plan(
         name="rehearse",
         title=f"Rehearse {many} on a copy made from {ready.found.chosen.name}",
@@ -67,12 +64,7 @@ def downgrade_migrations(target: TargetName, revision: str) -> Plan:
         changes=downgrade_plan.rehearse_on_copy(remediation_id(), steps, ready.found),
         limits=plan_limits(ready.found),
         watches=(ApplicationServes(),),
-        effects=Effects(
-            locks="none in the live database",
-            duration=f"about {max(5, seconds):.0f} s for the copy",
-            disk_needed=ready.found.disk_needed,
-            disk_free=ready.found.disk_free,
-        ),
+        effects=forecast_copy(ready.found),
         notes=(*ready.found.notes, *find_unproved(target)),
         later=(
             StageOutline(

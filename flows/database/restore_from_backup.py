@@ -21,7 +21,7 @@ from tasks.database.restore.cutover_plan import (
 )
 from tasks.database.restore.plan import (
     describe,
-    forecast,
+    forecast_copy,
     plan_copy,
     plan_limits,
     plan_proof,
@@ -94,7 +94,7 @@ def restore_from_backup(
         checks=plan_proof(request, found),
         limits=plan_limits(found),
         watches=(ApplicationServes(),),
-        effects=forecast(request, found),
+        effects=forecast_copy(found, refuse_writes=request.refuse_writes),
         notes=(*found.notes, *find_unproved(target)),
         later=(
             StageOutline(

@@ -143,11 +143,16 @@ def plan_limits(found: Found) -> tuple[Limit, ...]:
     return (FreeDisk(at_least=float(found.disk_needed), unit="bytes"),)
 
 
-def forecast(request: Request, found: Found) -> Effects:
-    """Say what the first stage costs."""
+def forecast_copy(found: Found, *, refuse_writes: bool = False) -> Effects:
+    """Say what a stage costs that loads a backup beside the live database.
+
+    Args:
+        found: The backup, and the disk that it needs.
+        refuse_writes: Whether writers are kept out of live meanwhile.
+    """
     seconds = found.expected_bytes / _BYTES_A_SECOND
     return Effects(
-        outage="writes fail from its start on" if request.refuse_writes else "none",
+        outage="writes fail from its start on" if refuse_writes else "none",
         locks="none in the live database",
         duration=f"about {max(5, seconds):.0f} s",
         lost="nothing",
