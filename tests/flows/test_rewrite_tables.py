@@ -225,6 +225,22 @@ def test_a_lock_that_others_keep_is_given_up(runs: Runs, sandbox: Sandbox) -> No
     assert file_of(sandbox)[0] == before[0]
 
 
+def test_who_keeps_dead_rows_is_named_before(runs: Runs, sandbox: Sandbox) -> None:
+    """What an old transaction may still see is written anew too: no room would come of it."""
+    with sandbox.connect() as holder, sandbox.connect() as others:
+        holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        holder.execute("SELECT count(*) FROM users")
+        for _ in range(1100):
+            others.execute("SELECT txid_current()")
+        case, state = carry_out(
+            runs, sandbox, rewrite_tables, tables=["public.programs"], dry_run=True, **FULL
+        )
+        assert state.name == "Planned", state.message
+        assert f"session {holder.info.backend_pid} of" in told(case)
+        assert "keeps rows that died in the last" in told(case)
+        holder.rollback()
+
+
 def test_what_is_missing_of_pg_repack_is_told(runs: Runs, sandbox: Sandbox) -> None:
     """How to get it, and what the other way would cost."""
     make_loose(sandbox)

@@ -10,6 +10,7 @@ from tasks.guardrails.plan import Finding
 from tasks.guardrails.probe import probe
 from tasks.guardrails.words import counted
 from tasks.platforms import targets
+from tasks.platforms.protocols import Connection
 
 _DEAD_ROWS, _DEAD_SHARE = 1000, 0.05
 _OLD_SHARE = 0.5  # of autovacuum_freeze_max_age
@@ -63,7 +64,7 @@ def measure_dead_rows(target: str, *, every_table: bool) -> Found:
         )
     with database.connect() as session:
         tables = list_tables(session)
-        holders = find_horizon_holders(session)
+        horizon = describe_horizon(session)
         row = session.execute(
             "SELECT setting::bigint AS most FROM pg_settings "
             "WHERE name = 'autovacuum_freeze_max_age'"
@@ -74,7 +75,7 @@ def measure_dead_rows(target: str, *, every_table: bool) -> Found:
     return Found(
         findings=(
             _overview(tables, wanted),
-            *_holders(holders),
+            *horizon,
             *(_not_ours(one) for one in worth if not one.ours),
             *(_loose(one) for one in tables if one.is_loose),
         ),
@@ -117,14 +118,18 @@ def _overview(tables: list[Table], wanted: list[Table]) -> Finding:
     )
 
 
-def _holders(holders: list[tuple[str, int]]) -> list[Finding]:
-    """Name who keeps rows from being removed; a vacuum leaves those that they may still see."""
+def describe_horizon(session: Connection) -> list[Finding]:
+    """Name who keeps rows from being removed: what they may still see is left, or written anew.
+
+    Args:
+        session: A session in the database.
+    """
     return [
         Finding(
             what=f"{who} keeps rows that died in the last {age:,} transactions.",
             how="pg_stat_activity, pg_replication_slots, pg_prepared_xacts",
         )
-        for who, age in holders
+        for who, age in find_horizon_holders(session)
         if age > _HOLDS_TRANSACTIONS
     ]
 

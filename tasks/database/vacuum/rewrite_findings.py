@@ -8,12 +8,9 @@ from dataclasses import dataclass
 
 from tasks.database.disk import forecast_disk
 from tasks.database.vacuum.clear_remains import ClearRepackRemains
+from tasks.database.vacuum.findings import describe_horizon
 from tasks.database.vacuum.repack_needs import Repack, inspect_repack
-from tasks.database.vacuum.repack_remains import (
-    Remains,
-    find_at_work,
-    find_remains,
-)
+from tasks.database.vacuum.repack_remains import Remains, find_at_work, find_remains
 from tasks.database.vacuum.repack_table import RepackTable
 from tasks.database.vacuum.rewritable import Rewritable, list_rewritable
 from tasks.database.vacuum.rewrite_cost import Cost, measure_cost
@@ -123,6 +120,7 @@ def find_loose_tables(
     with database.connect() as session:
         needed = max((forecast_disk(session, one.written) for one, _ in planned), default=0)
         holders = [finding for one, _ in planned for finding in describe_holders(one, session)]
+        horizon = describe_horizon(session) if planned else []
     free = database.free_bytes()
     insist_on_room(planned, needed, free)
     return Found(
@@ -131,6 +129,7 @@ def find_loose_tables(
             *(describe_remains(one) for one in left),
             *refused,
             *holders,
+            *horizon,
         ),
         changes=(*clears, *changes),
         costs=tuple(planned),
