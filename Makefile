@@ -28,7 +28,7 @@ demo: $(READY) ## Break the sandbox's database under load, restore it, prove it 
 	$(RUN) python -m deployments.demo --approve=$(or $(APPROVE),auto)
 
 test: $(READY) ## Run every test against real components
-	$(RUN) pytest $(or $(ARGS),-n 2 --dist loadfile)
+	$(RUN) pytest $(or $(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
 
 versions: $(READY) ## Run the database's tests on another PostgreSQL (ARGS="13 14 16 18")
 	$(RUN) python -m tests.versions $(ARGS)

@@ -1,6 +1,5 @@
 """The way of the people on call in the Prefect UI: they start, read and approve in a browser."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -35,9 +34,6 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(
         not Path(person.CHROMIUM).exists(), reason=f"no {person.CHROMIUM} to look with"
-    ),
-    pytest.mark.skipif(
-        bool(os.environ.get("CI")), reason="ten minutes in a browser: run it by `make test`, not CI"
     ),
 ]
 
