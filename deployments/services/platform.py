@@ -100,6 +100,7 @@ class Platform:
             os.environ.update(client)
             # Imported while the server starts: it takes as long as that.
             from deployments import registration  # noqa: PLC0415
+            from deployments.services import worker_ready  # noqa: PLC0415
 
             server.wait()
             told(f"Prefect answers at {settings.ui_url}")
@@ -111,7 +112,8 @@ class Platform:
                 registration.save_sandbox(sandbox.result())
                 told("the sandbox is up, and known as target 'sandbox'")
             if services["worker"].start():
-                told("the worker started")
+                worker_ready.wait(services["worker"])
+                told("the worker started, and takes runs")
             return settings
 
     def down(self, told: Told = nobody, *, force: bool = False) -> None:

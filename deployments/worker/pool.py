@@ -1,6 +1,7 @@
 """The work pool of the worker: its type, and its template, in which nothing can be set."""
 
 from collections.abc import Container
+from datetime import datetime
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -64,6 +65,21 @@ def prepare(client: SyncPrefectClient, name: str) -> None:
         client.delete_work_pool(name)
     client.create_work_pool(
         WorkPoolCreate(name=name, type=TYPE, base_job_template=template()), overwrite=True
+    )
+
+
+def has_heard_of(client: SyncPrefectClient, name: str, worker: str, since: datetime) -> bool:
+    """Say whether a worker has told the pool of itself lately.
+
+    Args:
+        client: Client of Prefect's API.
+        name: Name of the pool.
+        worker: Name of the worker.
+        since: What is older does not count: a worker of that name may have been there before.
+    """
+    return any(
+        one.name == worker and one.last_heartbeat_time and one.last_heartbeat_time >= since
+        for one in client.read_workers_for_work_pool(name)
     )
 
 

@@ -94,6 +94,18 @@ def test_two_ups_at_once_start_each_service_once(live: Path) -> None:
     assert sum("the worker started" in one for one in told) == 1
 
 
+def test_a_worker_that_does_not_start_is_told(live: Path) -> None:
+    """`up` says why, and the next one, with that mended, starts it."""
+    os.kill(pids(live)["worker"], signal.SIGKILL)
+    done = remedy(live, "up", REMEDY_WORKER_LIMIT="0")
+    assert done.returncode != 0
+    assert "the platform's worker to take runs" in done.stderr
+    assert "greater than or equal to 1" in done.stderr
+    assert "the worker started" not in done.stderr
+    assert remedy(live, "up").returncode == 0
+    assert all(state["running"] for state in data(live, "status"))
+
+
 def test_up_is_taken_up_after_it_was_killed() -> None:
     """A first `up`, killed at several moments, is finished by the next one."""
     home = new_home()
