@@ -1,6 +1,7 @@
 """The work pool of the worker: its type, and its template, in which nothing can be set."""
 
-from collections.abc import Container
+import itertools
+from collections.abc import Container, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +15,13 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
 from tasks.guardrails.errors import PreconditionFailed
 
 TYPE = "remedy"
+_PAGE = 200
 _OPEN = [
     StateType.SCHEDULED,
     StateType.PENDING,
@@ -99,10 +102,19 @@ def offered_elsewhere(client: SyncPrefectClient, name: str, flows: Container[str
         *([f"pool {name!r} is of type {ours.type!r}"] if ours.type != TYPE else []),
         *(
             f"deployment {one.name!r} is in pool {one.work_pool_name!r}"
-            for one in client.read_deployments(limit=200)
+            for one in _deployments(client)
             if one.name in flows and one.work_pool_name not in (None, name)
         ),
     ]
+
+
+def _deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
+    """Read all deployments, a page at a time: the server gives no more than that."""
+    for offset in itertools.count(0, _PAGE):
+        page = client.read_deployments(limit=_PAGE, offset=offset)
+        yield from page
+        if len(page) < _PAGE:
+            return
 
 
 def _open_runs(client: SyncPrefectClient, name: str) -> list[FlowRun]:

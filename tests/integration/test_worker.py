@@ -89,8 +89,11 @@ def test_the_pool_of_an_older_version_is_made_anew(workers: Workers) -> None:
         assert client.read_work_pool(name).type == "remedy"
 
 
-def test_a_deployment_in_another_pool_is_found(workers: Workers) -> None:
-    """Another worker would run what the API says; `remedy doctor` warns of that."""
+def test_a_deployment_in_another_pool_is_found(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker would run what the API says; `remedy doctor` warns of that, of each page."""
+    monkeypatch.setattr(pool, "_PAGE", 1)
     other = f"{workers.pool}-other"
     with workers.client() as client:
         assert pool.offered_elsewhere(client, workers.pool, ["held-change"]) == []
