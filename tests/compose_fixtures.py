@@ -20,6 +20,7 @@ from infra.testbed.docker.compose_program import Compose, provide_v2
 from infra.testbed.docker.engine import Engine, engine, locked
 from infra.testbed.docker.images import provide_images
 from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.compose.target import ComposeTarget
 
 FEW_ROWS = 5_000
 PREFIX = "remedy-test-compose-"
@@ -82,6 +83,12 @@ def fresh_compose(compose_system: ComposeSystem) -> ComposeSystem:
         else:
             leftover.unlink()
     return compose_system
+
+
+@pytest.fixture
+def compose_target(fresh_compose: ComposeSystem) -> ComposeTarget:
+    """The fresh project as a target."""
+    return ComposeTarget(**fresh_compose.target_settings())
 
 
 def _remove_orphans(engine: Engine) -> None:
