@@ -8,7 +8,7 @@ import pyotp
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 from tasks.guardrails import approvers, codes
 from tasks.guardrails.approval import Count, Gate, Verb, count, decide, waiting_gate
 from tasks.guardrails.case import Case
@@ -64,7 +64,7 @@ class Approvers:
 
 
 def carry_out(
-    runs: Runs, sandbox: Sandbox, flow: Flow[..., Any], **parameters: object
+    runs: Runs, sandbox: Planner, flow: Flow[..., Any], **parameters: object
 ) -> tuple[Case, State[Any]]:
     """Carry a remediation out on a sandbox, with the approvals that it asks for."""
     run, state = runs.start(flow, target=sandbox.settings.name, **parameters)

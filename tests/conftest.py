@@ -34,6 +34,7 @@ pytest_plugins = [
         "tests.sandbox_fixtures",
         "tests.toy_fixtures",
         "tests.nginx_fixtures",
+        "tests.compose_fixtures",
     )
     if (Path(__file__).parent.parent / (name.replace(".", "/") + ".py")).exists()
 ]

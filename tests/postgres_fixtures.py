@@ -23,9 +23,9 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Answer, Plan, Stage, Standing, Work
 from tasks.guardrails.remediation import planning_for
 from tasks.platforms import targets
+from tasks.platforms.local_backups import LocalBackups
 from tasks.platforms.postgresql import PostgreSQL, find_programs
 from tasks.platforms.protocols import Connection, MigrationSettings, ProbeAccount
-from tasks.platforms.sandbox.backups import LocalBackups
 
 NOBODY = 65534
 SCHEMA = """

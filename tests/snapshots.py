@@ -5,7 +5,8 @@ import re
 import subprocess
 from dataclasses import dataclass
 
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
+from tasks.platforms.postgresql import CLIENT_PROGRAMS, find_programs
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Snapshot:
 
 
 def snapshot(
-    sandbox: Sandbox, database: str | None = None, *, without_load: bool = False
+    sandbox: Planner, database: str | None = None, *, without_load: bool = False
 ) -> Snapshot:
     """Take a snapshot of a sandbox's database, as its superuser.
 
@@ -60,14 +61,14 @@ def snapshot(
     return Snapshot(_schema(sandbox, name), tuple(rows), large[0])
 
 
-def _schema(sandbox: Sandbox, name: str) -> str:
+def _schema(sandbox: Planner, name: str) -> str:
     """Dump the schema; lines that differ at every dump are left out."""
     info = sandbox.connect(name)
     parameters = info.info.get_parameters()
-    password = info.info.password
+    password, major = info.info.password, info.info.server_version // 10000
     info.close()
     done = subprocess.run(
-        [sandbox.cluster.programs / "pg_dump", "--schema-only", name],
+        [find_programs(major, CLIENT_PROGRAMS) / "pg_dump", "--schema-only", name],
         env={
             **os.environ,
             "PGHOST": parameters["host"],
@@ -82,7 +83,7 @@ def _schema(sandbox: Sandbox, name: str) -> str:
     return re.sub(r"^(--.*|\\(un)?restrict .*)?\n", "", done.stdout, flags=re.MULTILINE)
 
 
-def databases(sandbox: Sandbox) -> tuple[str, ...]:
+def databases(sandbox: Planner) -> tuple[str, ...]:
     """Name the server's databases."""
     with sandbox.connect("postgres") as session:
         found = session.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall()

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 import httpx
 
 from infra.sandbox.load import USER, Load
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 
 
 @contextmanager
-def under_load(sandbox: Sandbox) -> Iterator[None]:
+def under_load(sandbox: Planner) -> Iterator[None]:
     """Put the application under load while the block runs; not one request may fail."""
     load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
     load.start()
@@ -22,7 +22,7 @@ def under_load(sandbox: Sandbox) -> Iterator[None]:
     assert (seen.failed, seen.missing) == (0, []), seen.answers
 
 
-def log_in(sandbox: Sandbox) -> httpx.Response:
+def log_in(sandbox: Planner) -> httpx.Response:
     """Log in as a user does."""
     return httpx.post(
         f"{sandbox.url}/api/v1/auth/login",

@@ -9,7 +9,7 @@ from psycopg import sql
 from infra.sandbox.accounts import KNOWN_PROGRAM
 from infra.sandbox.migrations import BEFORE_HEAD, migrate
 from infra.sandbox.pages import Edit, edit_pages, overwrite, overwrite_leaf, swap_items
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 
 INDEX, TABLE = "ix_actuals_project_id", "projects"
 
@@ -48,7 +48,7 @@ class Done:
     detail: str
 
 
-def damage(sandbox: Sandbox, kind: Damage) -> Done:
+def damage(sandbox: Planner, kind: Damage) -> Done:
     """Break a sandbox's database.
 
     Args:
@@ -61,14 +61,14 @@ def damage(sandbox: Sandbox, kind: Damage) -> Done:
     return Done(kind, _DOERS[kind](sandbox))
 
 
-def _statements(sandbox: Sandbox, *statements: sql.SQL | sql.Composed) -> None:
+def _statements(sandbox: Planner, *statements: sql.SQL | sql.Composed) -> None:
     """Run statements in one transaction, as the owner of the tables would."""
     with sandbox.connect() as session, session.transaction():
         for statement in statements:
             session.execute(statement)
 
 
-def _rows_deleted(sandbox: Sandbox) -> str:
+def _rows_deleted(sandbox: Planner) -> str:
     children = ("actuals", "documents", "reports", "project_phases")
     _statements(
         sandbox,
@@ -79,19 +79,19 @@ def _rows_deleted(sandbox: Sandbox) -> str:
     return f"all rows deleted from projects, {', '.join(children)}"
 
 
-def _table_dropped(sandbox: Sandbox) -> str:
+def _table_dropped(sandbox: Planner) -> str:
     _statements(sandbox, sql.SQL("DROP TABLE projects CASCADE"))
     return "table projects dropped, with the foreign keys to it"
 
 
-def _page(relation: str, edit: Edit, what: str) -> Callable[[Sandbox], str]:
-    def do(sandbox: Sandbox) -> str:
+def _page(relation: str, edit: Edit, what: str) -> Callable[[Planner], str]:
+    def do(sandbox: Planner) -> str:
         return f"{what} page {edit_pages(sandbox, relation, edit)} of {relation}"
 
     return do
 
 
-def _foreign_keys_violated(sandbox: Sandbox) -> str:
+def _foreign_keys_violated(sandbox: Planner) -> str:
     _statements(
         sandbox,
         sql.SQL("SET LOCAL session_replication_role = replica"),
@@ -100,12 +100,12 @@ def _foreign_keys_violated(sandbox: Sandbox) -> str:
     return "all programs but the known one deleted without their projects"
 
 
-def _password_hashes_scrambled(sandbox: Sandbox) -> str:
+def _password_hashes_scrambled(sandbox: Planner) -> str:
     _statements(sandbox, sql.SQL("UPDATE users SET password_hash = md5(password_hash)"))
     return "all password hashes overwritten"
 
 
-def _schema_half_migrated(sandbox: Sandbox) -> str:
+def _schema_half_migrated(sandbox: Planner) -> str:
     migrate(sandbox, BEFORE_HEAD)
     owner = sql.Identifier(sandbox.settings.application_user)
     _statements(
@@ -116,7 +116,7 @@ def _schema_half_migrated(sandbox: Sandbox) -> str:
     return f"programs has sponsor and no health, and the revision says {BEFORE_HEAD}"
 
 
-_DOERS: dict[Damage, Callable[[Sandbox], str]] = {
+_DOERS: dict[Damage, Callable[[Planner], str]] = {
     Damage.ROWS_DELETED: _rows_deleted,
     Damage.TABLE_DROPPED: _table_dropped,
     Damage.INDEX_PAGE: _page(INDEX, overwrite_leaf, "overwrote"),

@@ -118,6 +118,10 @@ class DatabaseServer:
             autocommit=True,
         )
 
+    def stop(self) -> None:
+        """Stop the server in good order; its sessions are ended."""
+        self.service.stop()
+
     def start(self) -> None:
         """Start the server, unless it runs, and wait until it answers.
 

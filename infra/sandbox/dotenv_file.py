@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.platforms.sandbox.settings_file import SettingsFile
+from tasks.platforms.settings_file import SettingsFile
 
 _SECTIONS = {
     "Signs tokens; whoever has it is everybody.": ("SECRET_KEY",),

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 
 PAGE = 8192
 HEADER = struct.Struct("<QHHHHHHI")  # lsn, checksum, flags, lower, upper, special, version, xid
@@ -27,7 +27,7 @@ _BASES = (
 Edit = Callable[[bytearray, int], bytearray | None]
 
 
-def edit_pages(sandbox: Sandbox, relation: str, edit: Edit) -> int:
+def edit_pages(sandbox: Planner, relation: str, edit: Edit) -> int:
     """Change the first page of a relation's file that an edit accepts, with the server stopped.
 
     The server is stopped in good order before, so that the file is whole and nothing of it is
@@ -47,7 +47,7 @@ def edit_pages(sandbox: Sandbox, relation: str, edit: Edit) -> int:
     with sandbox.connect() as session:
         row = session.execute("SELECT pg_relation_filepath(%s::regclass)", [relation]).fetchone()
     file = sandbox.cluster.data / str(row[0] if row else "")
-    sandbox.cluster.service.stop()
+    sandbox.cluster.stop()
     try:
         return _edit(file, edit)
     finally:

@@ -6,6 +6,7 @@ import httpx
 from psycopg import sql
 
 from infra.sandbox import dotenv_file
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 
 PRISTINE = "planner_pristine"
@@ -13,11 +14,11 @@ ENDING = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname =
 SYSTEM = ("postgres", "template0", "template1", PRISTINE)
 
 
-def keep(sandbox: Sandbox) -> None:
+def keep(sandbox: Planner) -> None:
     """Keep the database as it is now as the pristine one; an earlier copy goes.
 
     Args:
-        sandbox: A sandbox that is up.
+        sandbox: A system that is up.
     """
     name = sandbox.settings.database
     with sandbox.connect("postgres") as session:
@@ -44,6 +45,19 @@ def reset(sandbox: Sandbox) -> None:
         sandbox: A sandbox whose pristine copy was kept.
     """
     sandbox.up()
+    reset_database(sandbox)
+    sandbox.cluster.prepare()
+    _reset_application(sandbox)
+    with sandbox.cache() as cache:
+        cache.flushall()
+
+
+def reset_database(sandbox: Planner) -> None:
+    """Put the pristine copy in the database's place; other databases and roles go.
+
+    Args:
+        sandbox: A system that is up, and whose pristine copy was kept.
+    """
     name = sandbox.settings.database
     with sandbox.connect("postgres") as session:
         others = session.execute(
@@ -53,10 +67,6 @@ def reset(sandbox: Sandbox) -> None:
         _drop(sandbox, str(other))
     _drop_roles(sandbox)
     _copy(sandbox, PRISTINE, name)
-    sandbox.cluster.prepare()
-    _reset_application(sandbox)
-    with sandbox.cache() as cache:
-        cache.flushall()
 
 
 def _reset_application(sandbox: Sandbox) -> None:
@@ -73,7 +83,7 @@ def _reset_application(sandbox: Sandbox) -> None:
         httpx.post(f"{sandbox.control_url}/undrain", params=asked, trust_env=False)
 
 
-def _drop_roles(sandbox: Sandbox) -> None:
+def _drop_roles(sandbox: Planner) -> None:
     settings = sandbox.settings
     known = [settings.superuser, settings.application_user, settings.maintenance_user]
     with sandbox.connect("postgres") as session:
@@ -84,7 +94,7 @@ def _drop_roles(sandbox: Sandbox) -> None:
             session.execute(sql.SQL("DROP ROLE {}").format(_name(str(role))))
 
 
-def _copy(sandbox: Sandbox, source: str, goal: str) -> None:
+def _copy(sandbox: Planner, source: str, goal: str) -> None:
     with sandbox.connect("postgres") as session:
         session.execute(
             sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
@@ -93,7 +103,7 @@ def _copy(sandbox: Sandbox, source: str, goal: str) -> None:
         )
 
 
-def _drop(sandbox: Sandbox, name: str) -> None:
+def _drop(sandbox: Planner, name: str) -> None:
     with sandbox.connect("postgres") as session:
         session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(_name(name)))
 

@@ -16,7 +16,7 @@ from infra.sandbox.accounts import (
     KNOWN_PROJECT,
     KNOWN_PROJECT_NAME,
 )
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 from tasks.guardrails.errors import PreconditionFailed
 
 LARGE_OBJECTS = 5
@@ -100,7 +100,7 @@ def counts(rows: int) -> dict[str, int]:
     return few | {"actuals": bulk * 4 // 5, "audit_logs": bulk // 5}
 
 
-def seed(sandbox: Sandbox, rows: int = 1_000_000) -> dict[str, int]:
+def seed(sandbox: Planner, rows: int = 1_000_000) -> dict[str, int]:
     """Fill the sandbox's database.
 
     Args:

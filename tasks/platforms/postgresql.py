@@ -143,6 +143,11 @@ class PostgreSQL:
         return f"PostgreSQL({self.user}@{self.host}:{self.port}/{self.name})"
 
     @property
+    def address(self) -> tuple[str, str]:
+        """Where the application reaches the server: host and port."""
+        return self.host, str(self.port)
+
+    @property
     def session_name(self) -> str:
         """The application_name of our sessions, with the fencing token held now."""
         return f"remedy:{self.target}:{fencing_token()}"

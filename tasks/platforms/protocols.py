@@ -59,13 +59,16 @@ class Database(Protocol):
     name: str
     maintenance_database: str
 
+    @property
+    def address(self) -> tuple[str, str]:
+        """Where the application reaches the server: host and port."""
+
     def connect(
         self, database: str | None = None, *, autocommit: bool = True, **settings: str
     ) -> Connection:
         """Connect as the maintenance user; rows come as dictionaries.
 
-        The session carries `application_name=remedy:<target>:<token>` and
-        `client_connection_check_interval`, so that a successor can end it.
+        The session carries `application_name=remedy:<target>:<token>`: a successor can end it.
 
         Args:
             database: Name of the database; the one under care by default.
@@ -202,8 +205,7 @@ class MigrationSettings(BaseModel):
             "POSTGRES_USER": "{user}",
             "POSTGRES_PASSWORD": "{password}",
         },
-        description="Variables that name the database, with {host}, {port}, {database}, "
-        "{user}, {password}.",
+        description="Variables with {host}, {port}, {database}, {user}, {password} of a database.",
     )
     version_table: str = Field(default="alembic_version", description="Table of the revision.")
 

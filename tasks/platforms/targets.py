@@ -13,7 +13,10 @@ from tasks.platforms.protocols import System
 TargetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
 # Slug of the block type -> where its class is.
-PLATFORMS = {"sandbox-target": "tasks.platforms.sandbox.target:SandboxTarget"}
+PLATFORMS = {
+    "sandbox-target": "tasks.platforms.sandbox.target:SandboxTarget",
+    "compose-target": "tasks.platforms.compose.target:ComposeTarget",
+}
 
 _given: dict[str, System] = {}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.guardrails.errors import BadInput, PreconditionFailed
-from tasks.platforms.sandbox.settings_file import SettingsFile
+from tasks.platforms.settings_file import SettingsFile
 
 TEXT = """\
 # Settings, by hand

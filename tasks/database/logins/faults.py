@@ -136,15 +136,15 @@ def _right(
     *,
     missing: bool,
 ) -> dict[str, str]:
-    given = database.environment()
+    right_host, right_port = database.address
     right = {
-        variables.host: given["PGHOST"],
-        variables.port: given["PGPORT"],
+        variables.host: right_host,
+        variables.port: right_port,
         variables.database: database.name,
         variables.user: owner if missing else shown[variables.user],
     }
     host = shown.get(variables.host, "")
-    if host and same_host(host, given["PGHOST"]):
+    if host and same_host(host, right_host):
         right[variables.host] = host  # another name of the same machine stays
     return {name: right[name] for name in shown}
 

@@ -75,10 +75,10 @@ def of_address(
     """
     wrong = {}
     host, port = shown.get(variables.host), shown.get(variables.port)
-    given = database.environment()
-    there = f"{given['PGHOST']}:{given['PGPORT']}"
-    other = port is not None and port != given["PGPORT"]
-    if other or (host is not None and not same_host(host, given["PGHOST"])):
+    right_host, right_port = database.address
+    there = f"{right_host}:{right_port}"
+    other = port is not None and port != right_port
+    if other or (host is not None and not same_host(host, right_host)):
         wrong[Wrong.ADDRESS] = (
             f"it connects to {host or 'its default'}:{port or 'its default'}, and the server is "
             f"{there}"

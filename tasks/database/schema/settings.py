@@ -68,15 +68,15 @@ def environment_of(
     database: Database, settings: MigrationSettings, side: str, role: str, password: str
 ) -> dict[str, str]:
     """Give the variables that lead the application to the copy, as the role made for it."""
-    address = database.environment(side)
+    host, port = database.address
     known = {
-        "{host}": address["PGHOST"],
-        "{port}": address["PGPORT"],
+        "{host}": host,
+        "{port}": port,
         "{database}": side,
         "{user}": role,
         "{password}": password,
     }
-    variables = {"PGAPPNAME": address["PGAPPNAME"]}
+    variables = {"PGAPPNAME": database.environment(side)["PGAPPNAME"]}
     for name, given in settings.environment.items():
         value = given
         for placeholder, text in known.items():

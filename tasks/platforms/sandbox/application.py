@@ -1,8 +1,6 @@
 """The application as local processes behind a proxy that can hold requests back."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,22 +10,11 @@ import httpx
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.applications import Completed, Replica
+from tasks.platforms.local_commands import run_here
 from tasks.platforms.sandbox.replicas import LocalReplicas
-from tasks.platforms.sandbox.settings_file import SettingsFile
+from tasks.platforms.settings_file import SettingsFile
 
 PATIENCE_SECONDS = 2.0
-# What a command inherits from us; nothing of Prefect's or of the ledger's.
-INHERITED = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
-# The command ends when we do (prctl PR_SET_PDEATHSIG, SIGKILL): whoever takes over the lease
-# must not meet it. Set before exec, so that no thread of ours is copied to do it.
-DIE_WITH_PARENT = (
-    "import ctypes,os,sys\n"
-    "if sys.platform=='linux':\n"
-    " ctypes.CDLL(None).prctl(1,9)\n"
-    " if os.getppid()!=int(sys.argv[1]): sys.exit(1)\n"
-    "try: os.execvpe(sys.argv[2],sys.argv[2:],os.environ)\n"
-    "except OSError as e: sys.exit('%s: %s'%(sys.argv[2],e.strerror))\n"
-)
 
 
 class LocalApplication:
@@ -157,31 +144,8 @@ class LocalApplication:
         Raises:
             PreconditionFailed: It took longer, and was ended.
         """
-        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         path = os.pathsep.join([str(self._programs), os.environ.get("PATH", os.defpath)])
-        outputs = subprocess.PIPE if seconds is None else subprocess.DEVNULL
-        try:
-            done = subprocess.run(
-                [sys.executable, "-S", "-E", "-c", DIE_WITH_PARENT, str(os.getpid()), *command],
-                cwd=self._directory,
-                env={**inherited, "PATH": path, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=outputs,
-                stderr=outputs,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=seconds,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise PreconditionFailed(
-                expected=f"`{command[0]} ...` to end within {seconds:.0f} s.",
-                found="it did not, and was ended.",
-                state="What it did until then stands.",
-                todo="Run it by hand, and look why it does not end.",
-            ) from error
-        status = done.returncode if done.returncode >= 0 else 128 - done.returncode
-        return Completed(status, done.stdout or "", done.stderr or "")
+        return run_here(command, self._directory, {"PATH": path, **environment}, seconds)
 
     @contextmanager
     def pause(self, seconds: float) -> Iterator[bool]:

@@ -1,0 +1,111 @@
+"""A compose project: its verbs, its containers, and what it may leave on an engine."""
+
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import docker
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from infra.sandbox.settings import HOST
+from infra.testbed.docker.compose_program import Compose
+from infra.testbed.docker.engine import Engine
+from tasks.guardrails.errors import PreconditionFailed
+
+FILES = ("docker-compose.yml", "docker-compose.prod.yml")
+PROFILE = "with-nginx"
+OF_PROJECT, OF_SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+
+
+class ComposeProject:
+    """A compose project in a folder.
+
+    Args:
+        folder: Where its files are.
+        name: Its name.
+        engine: Where it runs.
+        compose: The program that carries its verbs out.
+    """
+
+    def __init__(self, folder: Path, name: str, engine: Engine, compose: Compose) -> None:
+        """Keep where it is; starts nothing."""
+        self.folder, self.name, self.engine, self.compose = folder, name, engine, compose
+        self._client = engine.client()
+
+    def run(self, *arguments: str, files: Sequence[str] = FILES) -> str:
+        """Run a verb of compose on the project.
+
+        Args:
+            arguments: The verb with its arguments.
+            files: The project's compose files.
+
+        Returns:
+            What it printed.
+
+        Raises:
+            PreconditionFailed: It failed; says why.
+        """
+        given = [part for file in files for part in ("-f", file)]
+        done = subprocess.run(
+            [*self.compose.command, "-p", self.name, *given, "--profile", PROFILE, *arguments],
+            cwd=self.folder,
+            env=self.compose.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise PreconditionFailed(
+                expected=f"compose to carry out `{' '.join(arguments)}`.",
+                found=done.stderr.strip()[-1500:],
+                todo="Correct what it names.",
+            )
+        return done.stdout
+
+    def down(self) -> None:
+        """Remove its containers, networks and volumes."""
+        self.run("down", "--volumes", "--remove-orphans", "--timeout", "5")
+
+    def close(self) -> None:
+        """Let the engine go."""
+        self._client.close()
+
+    def container(self, service: str) -> Container:
+        """Give the container of a service, whether it runs or not.
+
+        Raises:
+            LookupError: There is none.
+        """
+        labels = [f"{OF_PROJECT}={self.name}", f"{OF_SERVICE}={service}"]
+        found = self._client.containers.list(all=True, filters={"label": labels})
+        if not found:
+            message = f"project {self.name} has no container of service {service}"
+            raise LookupError(message)
+        return found[0]
+
+    def address(self, service: str) -> str:
+        """Give the address of a service's container; loopback where it has none."""
+        with suppress(LookupError, NotFound):
+            networks = self.container(service).attrs["NetworkSettings"]["Networks"]
+            for network in networks.values():
+                if network["IPAddress"]:
+                    return str(network["IPAddress"])
+        return HOST
+
+
+def remove_project(client: docker.DockerClient, name: str) -> None:
+    """Remove what a project has left on an engine, without its files.
+
+    Args:
+        client: The engine.
+        name: Name of the project.
+    """
+    of_it: dict[str, str | list[str] | bool] = {"label": f"{OF_PROJECT}={name}"}
+    for container in client.containers.list(all=True, filters=of_it):
+        container.remove(force=True, v=True)
+    for network in client.networks.list(filters=of_it):
+        network.remove()
+    for volume in client.volumes.list(filters=of_it):
+        volume.remove(force=True)

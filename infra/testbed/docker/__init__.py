@@ -1,0 +1,1 @@
+"""A Docker engine for tests, and the images of a compose project on it."""

@@ -1,0 +1,1 @@
+"""The compose platform: a Docker engine and a compose project on it."""

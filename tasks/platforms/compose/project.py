@@ -1,0 +1,157 @@
+"""A compose project: its files and verbs by the compose program, its containers by the engine."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.guardrails.errors import PreconditionFailed, Transient
+from tasks.platforms.compose.engine import OF_PROJECT, OF_SERVICE, Engine, Found
+from tasks.platforms.local_commands import run_here
+
+
+@dataclass(frozen=True)
+class ComposeFiles:
+    """Where a project is described.
+
+    Args:
+        folder: Folder of the project.
+        name: Name of the project.
+        files: Its compose files, each laid over those before it.
+        profiles: Profiles that are in use.
+        command: The compose program.
+        environment: What the program is called with, as DOCKER_CONFIG.
+    """
+
+    folder: Path
+    name: str
+    files: tuple[str, ...]
+    profiles: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+class Project:
+    """A compose project on an engine.
+
+    Args:
+        files: Where it is described.
+        engine: Where it runs.
+        certificates: Folder of the engine's certificates, or None.
+    """
+
+    def __init__(self, files: ComposeFiles, engine: Engine, certificates: Path | None) -> None:
+        """Keep where it is; asks nothing."""
+        self.files, self.engine, self.name = files, engine, files.name
+        self._certificates = certificates
+
+    def containers(self, service: str) -> list[Found]:
+        """Find a service's containers, whatever compose has called them."""
+        return self.engine.containers({OF_PROJECT: self.name, OF_SERVICE: service})
+
+    def container(self, service: str) -> Found:
+        """Find a service's container.
+
+        Raises:
+            Transient: There is none.
+        """
+        found = self.containers(service)
+        if not found:
+            raise Transient(
+                expected=f"a container of service {service} of compose project {self.name}.",
+                found=f"none on the engine at {self.engine.url}.",
+                todo=f"Start it with `compose up -d {service}`, or correct the target's names.",
+            )
+        return found[0]
+
+    def configuration(self, service: str) -> dict[str, Any]:
+        """Read what the compose files say of a service, with the values of `.env` in them.
+
+        Args:
+            service: Its name.
+
+        Returns:
+            Its part, as the compose format describes it.
+
+        Raises:
+            PreconditionFailed: The files cannot be read, or have no such service.
+        """
+        said = yaml.safe_load(self.run("config"))["services"]
+        if service not in said:
+            raise PreconditionFailed(
+                expected=f"service {service} in the compose files of {self.files.folder}.",
+                found=f"{', '.join(sorted(said))}.",
+                todo="Correct the names of services, files or profiles of the target.",
+            )
+        found: dict[str, Any] = said[service]
+        return found
+
+    def settings(self, service: str) -> dict[str, str]:
+        """Give the environment with which a service is started now.
+
+        Args:
+            service: Its name.
+
+        Returns:
+            Value by name.
+        """
+        given = self.configuration(service).get("environment") or {}
+        # What `config` prints is a compose file again: a dollar sign stands there twice.
+        return {
+            name: str(value).replace("$$", "$")
+            for name, value in given.items()
+            if value is not None
+        }
+
+    def run(self, *arguments: str) -> str:
+        """Carry a verb of compose out.
+
+        Args:
+            arguments: The verb with its arguments; no secret among them.
+
+        Returns:
+            What it printed.
+
+        Raises:
+            PreconditionFailed: It failed.
+        """
+        files = self.files
+        if not files.folder.is_dir():
+            raise PreconditionFailed(
+                expected="the folder of the compose project.",
+                found=f"no {files.folder}.",
+                todo="Correct `project_directory` of the target.",
+            )
+        done = run_here(
+            [
+                *(*files.command, "-p", files.name),
+                *_each("-f", files.files),
+                *_each("--profile", files.profiles),
+                *arguments,
+            ],
+            files.folder,
+            self._environment(),
+        )
+        if done.status:
+            raise PreconditionFailed(
+                expected=f"`{' '.join((*files.command, *arguments))}` to be carried out.",
+                # What it printed may hold a part of a setting, and the record is for ever.
+                found=f"it ended with status {done.status}.",
+                state="What it did until then stands.",
+                todo=f"Run it by hand in {files.folder}, and read what it says.",
+            )
+        return done.output
+
+    def _environment(self) -> dict[str, str]:
+        # Nothing else of ours: a variable of the same name goes before one of `.env`.
+        given = {"PATH": os.environ.get("PATH", os.defpath), "DOCKER_HOST": self.engine.url}
+        if self._certificates is not None:
+            given |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(self._certificates)}
+        return {**given, **self.files.environment}
+
+
+def _each(option: str, values: Sequence[str]) -> list[str]:
+    return [part for value in values for part in (option, value)]

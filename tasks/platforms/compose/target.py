@@ -1,0 +1,191 @@
+"""A compose project as a target: a form of addresses in Prefect, and the capabilities behind it."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.compose import commands
+from tasks.platforms.compose.application import ComposeApplication
+from tasks.platforms.compose.database import ComposeDatabase
+from tasks.platforms.compose.engine import Engine
+from tasks.platforms.compose.project import ComposeFiles, Project
+from tasks.platforms.redis_cache import RedisCache
+from tasks.platforms.servers import Server
+from tasks.platforms.target_form import TargetForm
+
+_CACHE_PORT = 6379
+
+
+class ComposeTarget(TargetForm):
+    """A Planner that runs as a compose project on a Docker engine."""
+
+    _block_type_name: ClassVar[str] = "Compose target"
+    _block_type_slug: ClassVar[str] = "compose-target"
+    _description: ClassVar[str] = "A system under care that runs as a compose project."
+
+    named: ClassVar[tuple[str, ...]] = ("application",)  # its containers carry the name
+
+    known_as: str = Field(
+        default="compose", description="Name of the target where its block is not saved under one."
+    )
+    project_directory: Path = Field(description="Folder of the project, with its compose files.")
+    project_name: str = Field(
+        default="planner",
+        min_length=1,
+        description="Name of the project, as in the label com.docker.compose.project.",
+    )
+    compose_files: list[str] = Field(
+        default=["docker-compose.yml"],
+        min_length=1,
+        description="Compose files in that folder, each laid over those before it.",
+    )
+    profiles: list[str] = Field(default_factory=list, description="Profiles that are in use.")
+    compose_command: list[str] = Field(
+        default=["docker", "compose"],
+        min_length=1,
+        description="The compose program: `docker compose`, or `docker-compose` of version 1.",
+    )
+    compose_environment: dict[str, str] = Field(
+        default_factory=dict,
+        description="Variables that the compose program is called with, as DOCKER_CONFIG.",
+    )
+    engine_url: str = Field(
+        default="unix:///var/run/docker.sock",
+        pattern=r"^(unix|ssh|tcp)://",
+        description="Address of the engine: unix://, ssh://user@host or tcp://host:2376.",
+    )
+    engine_certificates: Path | None = Field(
+        default=None,
+        description="Folder of ca.pem, cert.pem and key.pem, for an engine at tcp:// with TLS.",
+    )
+    database_service: str = Field(default="db", description="Service of the PostgreSQL server.")
+    cache_service: str = Field(default="redis", description="Service of Redis or Valkey.")
+    application_service: str = Field(default="app", description="Service of the application.")
+    proxy_service: str = Field(
+        default="nginx", description="Service of nginx before the application; empty for none."
+    )
+    application_port: int = Field(
+        default=8000, description="Port that the application listens at in its container."
+    )
+    health_path: str = Field(
+        default="/health", description="Path at which a container that serves answers."
+    )
+    environment_file: Path = Field(
+        default=Path(".env"),
+        description="The project's `.env`, in its folder: read anew each time, and edited.",
+    )
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that it runs on."""
+        return Engine(self.engine_url, self.engine_certificates)
+
+    @cached_property
+    def project(self) -> Project:
+        """The compose project."""
+        files = ComposeFiles(
+            folder=self.project_directory,
+            name=self.project_name,
+            files=tuple(self.compose_files),
+            profiles=tuple(self.profiles),
+            command=tuple(self.compose_command),
+            environment=self.compose_environment,
+        )
+        return Project(files, self.engine, self.engine_certificates)
+
+    @property
+    def database(self) -> ComposeDatabase:
+        """The database under care, where its container is now.
+
+        Raises:
+            Transient: Its container does not run, or the engine does not answer.
+            PreconditionFailed: It is not reached from here.
+        """
+        return ComposeDatabase(
+            self.engine,
+            self.project.container(self.database_service),
+            self.name,
+            self.database_name,
+            self.maintenance_user,
+            self.maintenance_password.get_secret_value(),
+            self.maintenance_database,
+            self.programs,
+        )
+
+    @cached_property
+    def application(self) -> ComposeApplication:
+        """The web application."""
+        return ComposeApplication(
+            url=self.url.rstrip("/"),
+            target=self.name,
+            project=self.project,
+            service=self.application_service,
+            proxy=self.proxy_service,
+            port=self.application_port,
+            health_path=self.health_path,
+            settings_file=self.project_directory / self.environment_file,
+        )
+
+    @property
+    def server(self) -> Server:
+        """The server that the database is on.
+
+        Raises:
+            PreconditionFailed: Always, so far.
+        """
+        raise PreconditionFailed(
+            expected="a database's server whose process and files are looked at on this machine.",
+            found=f"one in a container of compose project {self.project_name}.",
+            todo=f"Look after it by `docker logs` and `compose up -d {self.database_service}`.",
+        )
+
+    @property
+    def cache(self) -> RedisCache:
+        """The cache and the queues, where their container is now.
+
+        Raises:
+            Transient: The container does not run, or the engine does not answer.
+            PreconditionFailed: It is not reached from here.
+        """
+        host, port = self.engine.reach(self.project.container(self.cache_service), _CACHE_PORT)
+        return RedisCache(
+            host=host,
+            port=port,
+            password=self.cache_password.get_secret_value(),
+            number=self.cache_database,
+            namespace=self.cache_namespace,
+            queues=self.queues,
+        )
+
+    def identity(self) -> dict[str, str]:
+        """Ask engine and server who they are.
+
+        Returns:
+            The engine's id, the project, the server's system identifier and version, and the
+            name of the database.
+
+        Raises:
+            Transient: One of them does not answer.
+            PreconditionFailed: It answers and refuses.
+        """
+        return {
+            **self.database.identity(),
+            "database": self.database_name,
+            "engine": self.engine.identity(),
+            "project": self.project_name,
+        }
+
+    def end_older(self, token: int) -> list[str]:
+        """End sessions and commands of older fencing tokens, and wait until they are gone.
+
+        Args:
+            token: The fencing token held now.
+
+        Returns:
+            A sentence for each that was ended.
+        """
+        ended = commands.end_older(self.engine, self.name, token)
+        return [*ended, *self.database.end_older(token)]
