@@ -53,16 +53,6 @@ class Picture:
     around: Inventory
 
 
-def loads(sandbox: Sandbox) -> bool:
-    """Say whether a program of ours fills a side database now."""
-    with sandbox.connect("postgres") as session:
-        row = session.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'remedy:%' "
-            "AND datname LIKE '%restore%' AND query ~* '^(copy|create|alter)'"
-        ).fetchone()
-    return bool(row and row[0])
-
-
 class Scene:
     """A sandbox under load, broken anew for each run of a remediation.
 

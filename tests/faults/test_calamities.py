@@ -15,9 +15,10 @@ from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tests.faults.cutting import CuttingProxy, proxy_to
+from tests.faults.loading import wait_for_load
 from tests.faults.matrix import Reference, judged, reference
 from tests.faults.sampling import sample
-from tests.faults.scene import LEASE_SECONDS, Scene, loads
+from tests.faults.scene import LEASE_SECONDS, Scene
 from tests.prefect_fixtures import Runs
 
 LOAD = "before-apply:database.load_backup"
@@ -56,9 +57,8 @@ def has_ended_well(scene: Scene, outcome: str) -> None:
 def in_the_load(scene: Scene, run: FlowRun) -> BaseProcess:
     """Execute a run until its backup is being loaded; it goes on."""
     child = scene.start(run)
-    while not loads(scene.sandbox):
-        assert child.is_alive(), "it ended before its load was seen"
-        time.sleep(0.005)
+    assert child.pid
+    wait_for_load(scene.sandbox, child.pid)
     return child
 
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,8 @@ from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers
+from tests.faults.loading import wait_for_load
 from tests.faults.sampling import sample
-from tests.faults.scene import loads
 from tests.prefect_fixtures import Runs
 from tests.snapshots import databases, snapshot
 
@@ -83,9 +82,7 @@ def test_killed_in_the_middle_of_the_load(runs: Runs, sandbox: Sandbox) -> None:
     damage(sandbox, Damage.ROWS_DELETED)
     run = runs.create(restore_from_backup, target=sandbox.settings.name)
     process = in_a_process(sandbox, run)
-    while not loads(sandbox):
-        assert process.poll() is None, "it ended before its load was seen"
-        time.sleep(0.01)
+    wait_for_load(sandbox, process.pid)
     process.kill()
     process.wait()
     case = Case.read(ledger, runs.id_of(run))
