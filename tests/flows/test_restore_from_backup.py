@@ -54,7 +54,6 @@ def read_projects(planner: Planner, rows: list[str]) -> set[int]:
     [
         *(("sandbox", kind) for kind in Damage),
         ("compose", Damage.ROWS_DELETED),
-        ("compose", Damage.SCHEMA_HALF_MIGRATED),
     ],
     indirect=["planner"],
 )

@@ -18,7 +18,7 @@ from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.protocols import System
 from tests.fences import Held
-from tests.users import log_in
+from tests.users import log_in, under_load
 
 ROOT = Path(__file__).parents[2]
 
@@ -207,3 +207,30 @@ def test_free_space_is_measured_where_the_volume_lies(
     assert here is not None
     assert inside is not None
     assert abs(here - inside) < 2**30
+
+
+def test_a_container_is_made_anew_without_a_gap(
+    compose_target: ComposeTarget, fresh_compose: ComposeSystem
+) -> None:
+    """Another one serves behind nginx meanwhile; nginx's file is the same afterwards."""
+    application = compose_target.application
+    file = fresh_compose.folder / "nginx" / "nginx.conf"
+    text, old = file.read_text(), application.configuration()
+    (before,) = application.replicas()
+    application.configure({"LOG_LEVEL": "ERROR"})
+    with under_load(fresh_compose):
+        assert application.stand_in(before.name)
+        application.drain(before.name)
+        (drained,) = application.replicas()
+        assert (drained.runs, drained.serves) == (True, False)
+        application.restart(before.name)
+        (anew,) = application.replicas()
+        assert (anew.settings["LOG_LEVEL"], anew.serves) == ("ERROR", False)
+        application.admit(before.name)
+    (after,) = application.replicas()
+    assert after.serves
+    assert application.stand_in(before.name)  # and its remediation dies
+    assert compose_target.end_older(1) == [f"container {before.name}-stand-in of token 0"]
+    assert file.read_text() == text
+    assert compose_target.engine.containers({"remedy.target": "compose"}) == []
+    application.put_back(old, {"LOG_LEVEL": "ERROR"}, {"LOG_LEVEL": "WARNING"})
