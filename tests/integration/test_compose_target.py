@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prefect.blocks.core import Block
 
+from deployments.cli.capabilities import examine
 from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails.errors import BadInput, PreconditionFailed, Transient
 from tasks.guardrails.systems import pin
@@ -194,6 +195,15 @@ def test_what_does_not_run_is_told_as_such(
         mute.identity()
     with pytest.raises(PreconditionFailed, match="whose process and files"):
         _ = compose_target.server
+
+
+def test_the_check_of_a_target_finds_nothing_wrong(
+    compose_target: ComposeTarget, home: Path
+) -> None:
+    """What `remedy target check` asks of database, backups, cache and application works."""
+    assert home
+    targets.give(compose_target)
+    assert [one for one in examine("compose") if one.answer != "works"] == []
 
 
 def test_free_space_is_measured_where_the_volume_lies(

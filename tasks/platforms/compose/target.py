@@ -151,7 +151,7 @@ class ComposeTarget(TargetForm):
         """
         raise PreconditionFailed(
             expected="a database's server whose process and files are looked at on this machine.",
-            found=f"one in a container of compose project {self.project_name}.",
+            found=f"compose lacks that so far: it runs in a container of {self.project_name}.",
             todo=f"Look after it by `docker logs` and `compose up -d {self.database_service}`.",
         )
 
