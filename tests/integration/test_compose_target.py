@@ -162,6 +162,8 @@ def test_a_setting_that_the_compose_files_do_not_pass_on_is_refused(
     text = fresh_compose.dotenv.read_text()
     with pytest.raises(PreconditionFailed, match=r"to take CACHE_SECONDS from .*\.env"):
         compose_target.application.configure({"CACHE_SECONDS": "1"})
+    with pytest.raises(PreconditionFailed, match="config` to be carried out"):
+        compose_target.application.configure({"APP_PORT": "no-port"})
     with pytest.raises(BadInput):
         compose_target.application.configure({"LOG_LEVEL": "a'b"})
     assert fresh_compose.dotenv.read_text() == text

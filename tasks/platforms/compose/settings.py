@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.compose.project import Project
 from tasks.platforms.settings_file import SettingsFile
@@ -45,9 +45,14 @@ class ComposeSettings:
             BadInput: A value cannot be written there.
         """
         insist_on_fence()
-        before, old = self._file.text(), self.settings()
+        before, now = self._file.text(), self.settings()
+        old = {name: now[name] for name in settings if name in now}
         self._file.change(settings)
-        now = self.settings()
+        try:
+            now = self.settings()
+        except RemediationError:  # with it the compose files are none any more
+            self._file.put_back(before, settings, old)
+            raise
         if missed := [name for name, value in settings.items() if now.get(name) != value]:
             self._file.put_back(before, settings, old)
             raise PreconditionFailed(
