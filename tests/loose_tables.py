@@ -37,7 +37,9 @@ def make_slow(sandbox: Sandbox) -> None:
             "RETURN n; END $$"
         )
         session.execute(
-            "CREATE TABLE slowly AS SELECT n, 'row ' || n AS what FROM generate_series(1, 1000) n"
+            # An ANALYZE of its own would hold the table for as long.
+            "CREATE TABLE slowly WITH (autovacuum_enabled = false) AS "
+            "SELECT n, 'row ' || n AS what FROM generate_series(1, 1000) n"
         )
         session.execute("ALTER TABLE slowly ADD PRIMARY KEY (n)")
         session.execute("CREATE INDEX slowly_index ON slowly (public.slow(n))")

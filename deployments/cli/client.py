@@ -28,7 +28,7 @@ from tasks.guardrails.case import id_of_run
 from tasks.guardrails.errors import BadInput, PreconditionFailed
 
 R = TypeVar("R")
-_BUSY = 503
+_UNKNOWN, _BUSY = 404, 503
 _NEWEST = 200  # the most that Prefect's API gives at once
 
 
@@ -222,5 +222,7 @@ def blocks(platform: str) -> list[BlockDocument]:
     """List the blocks of a type; none where the type was never registered."""
     try:
         return ask(lambda client: client.read_block_documents_by_type(platform))
-    except ObjectNotFound:
-        return []
+    except httpx.HTTPStatusError as error:  # not Prefect's own ObjectNotFound (3.8.8)
+        if error.response.status_code == _UNKNOWN:
+            return []
+        raise

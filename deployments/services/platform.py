@@ -21,6 +21,7 @@ from infra.sandbox.services import Sandbox
 from tasks.guardrails.errors import PreconditionFailed, TargetBusy
 
 LOCK_SECONDS = 180.0
+_PORTS_TRIED = 3
 Told = Callable[[str], None]
 
 
@@ -89,13 +90,11 @@ class Platform:
         with self._locked(), ThreadPoolExecutor(1) as beside:
             settings = places.choose(self.home, self._services, host)
             sandbox = beside.submit(self._start_sandbox) if with_sandbox else None
-            services = self._services(settings)
             database = self._database(settings)
             if database is not None:
                 database.start()
-            server = self._server(settings, database)
-            if server.service.start():
-                told("Prefect's server started")
+            settings, server = self._start_server(database, told, host)
+            services = self._services(settings)
             client = variables.local_environment(self.home, settings)
             os.environ.update(client)
             # Imported while the server starts: it takes as long as that.
@@ -164,6 +163,22 @@ class Platform:
                     State(f"sandbox/{name}", said["running"], said["pid"], place, said["log"])
                 )
         return found
+
+    def _start_server(
+        self, database: PrefectDatabase | None, told: Told, host: str
+    ) -> tuple[PlatformSettings, PrefectServer]:
+        """Start Prefect's server; where somebody takes its port in that moment, on another one.
+
+        Another home's `up` may: both prefer the same, and a first start takes seconds.
+        """
+        for _ in range(_PORTS_TRIED):
+            settings = places.choose(self.home, self._services, host)
+            server = self._server(settings, database)
+            if server.service.start():
+                told("Prefect's server started")
+            if server.listens():
+                return settings, server
+        raise server.service.failed("answer")
 
     def _start_sandbox(self) -> Sandbox:
         sandbox = self.sandbox

@@ -61,16 +61,31 @@ class PrefectServer:
             directory=home,
         )
 
-    def answers(self) -> bool:
-        """Say whether the API answers: ours, not a stranger's on a port that both chose."""
+    def listens(self) -> bool:
+        """Wait until it has its port; False where it has ended, as somebody else has it."""
+        deadline = time.monotonic() + UP_WITHIN_SECONDS
+        while not self._has_port():
+            if self.service.process() is None or time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def _has_port(self) -> bool:
         process = self.service.process()
         try:
-            if process is None or self._port not in {
+            return process is not None and self._port in {
                 found.laddr.port for found in process.net_connections("tcp") if found.laddr
-            }:
+            }
+        except psutil.Error:
+            return False
+
+    def answers(self) -> bool:
+        """Say whether the API answers: ours, not a stranger's on a port that both chose."""
+        try:
+            if not self._has_port():
                 return False
             answer = httpx.get(f"{self._api}/health", timeout=5, trust_env=False)
-        except (httpx.HTTPError, psutil.Error):
+        except httpx.HTTPError:
             return False
         return answer.is_success
 

@@ -106,6 +106,30 @@ def test_a_worker_that_does_not_start_is_told(live: Path) -> None:
     assert all(state["running"] for state in data(live, "status"))
 
 
+def test_two_homes_come_up_at_once() -> None:
+    """Both prefer the same port; who finds it taken in the last moment takes another one."""
+    homes = [new_home(), new_home()]
+    try:
+        both = [
+            subprocess.Popen(
+                [REMEDY, "up", "--no-sandbox"],
+                env=clean_environment(home),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for home in homes
+        ]
+        told = [one.communicate(timeout=400)[1] for one in both]
+        assert [one.returncode for one in both] == [0, 0], told
+        ports = [PlatformSettings.load(environment.settings_file(home)) for home in homes]
+        assert len({one.api_port for one in ports if one}) == 2
+    finally:
+        for home in homes:
+            assert remedy(home, "down").returncode == 0
+            shutil.rmtree(home)
+
+
 def test_up_is_taken_up_after_it_was_killed() -> None:
     """A first `up`, killed at several moments, is finished by the next one."""
     home = new_home()

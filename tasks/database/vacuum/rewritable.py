@@ -194,8 +194,8 @@ def find_holders(session: Connection, oid: int, seconds: int = 0) -> list[str]:
     """
     rows = session.execute(
         """SELECT format('session %%s of %%s (%%s), in a transaction for %%s s', l.pid,
-               coalesce(a.usename, '?'), coalesce(a.state, 'prepared?'), extract(epoch FROM
-                 clock_timestamp() - a.xact_start)::int) AS who
+               coalesce(a.usename, a.backend_type, '?'), coalesce(a.state, 'prepared?'),
+               extract(epoch FROM clock_timestamp() - a.xact_start)::int) AS who
            FROM (SELECT DISTINCT pid FROM pg_locks WHERE relation = %s AND granted
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                 ) l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
