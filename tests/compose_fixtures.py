@@ -77,11 +77,7 @@ def compose_system(docker_engine: Engine, compose_program: Compose) -> Iterator[
 def fresh_compose(compose_system: ComposeSystem) -> ComposeSystem:
     """The project as it was seeded: containers up, rows, roles and cache reset, no backups."""
     compose_system.reset()
-    for leftover in compose_system.backups.iterdir():
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+    pristine.discard(compose_system.backups.iterdir())
     return compose_system
 
 

@@ -58,11 +58,7 @@ def _remove_orphans() -> None:
 def fresh_sandbox(sandbox_system: Sandbox) -> Sandbox:
     """The sandbox as it was seeded: services up, rows, roles and cache reset, no backups."""
     pristine.reset(sandbox_system)
-    for leftover in sandbox_system.backups.iterdir():
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+    pristine.discard(sandbox_system.backups.iterdir())
     return sandbox_system
 
 

@@ -178,6 +178,8 @@ class Platform:
                 told("Prefect's server started")
             if server.listens():
                 return settings, server
+            if server.service.process() is not None:
+                break  # it hangs, and not for want of a port
         raise server.service.failed("answer")
 
     def _start_sandbox(self) -> Sandbox:

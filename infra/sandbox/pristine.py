@@ -1,6 +1,9 @@
 """A pristine copy of the sandbox's database, and going back to it in a fraction of a second."""
 
+import shutil
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 import httpx
 from psycopg import sql
@@ -50,6 +53,15 @@ def reset(sandbox: Sandbox) -> None:
     _reset_application(sandbox)
     with sandbox.cache() as cache:
         cache.flushall()
+
+
+def discard(paths: Iterable[Path]) -> None:
+    """Remove files and folders, as backups are."""
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def reset_database(sandbox: Planner) -> None:

@@ -204,7 +204,11 @@ class PostgreSQL:
             PreconditionFailed: It answers and refuses.
             LeaseLost: Our lease ran out meanwhile; the session is closed again.
         """
-        return self._open(database or self.name, user, password, host, port)
+        return self._open(database or self.name, user, password, *self._reached(host, port))
+
+    def _reached(self, host: str | None, port: str | None) -> tuple[str, str]:
+        """Say where an address that the application has is reached from here."""
+        return host or self.host, port or str(self.port)
 
     def _open(
         self,

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr
 from tasks.platforms.local_backups import LocalBackups
 from tasks.platforms.local_secrets import LocalSecrets
 from tasks.platforms.protocols import MigrationSettings, ProbeAccount
+from tasks.platforms.redis_cache import RedisCache
 
 
 class TargetForm(Block):
@@ -89,6 +90,17 @@ class TargetForm(Block):
     def backups(self) -> LocalBackups:
         """The store of backups."""
         return LocalBackups(self.backups_directory)
+
+    def cache_at(self, host: str, port: int) -> RedisCache:
+        """Give the cache and the queues at an address."""
+        return RedisCache(
+            host=host,
+            port=port,
+            password=self.cache_password.get_secret_value(),
+            number=self.cache_database,
+            namespace=self.cache_namespace,
+            queues=self.queues,
+        )
 
     def fingerprint(self) -> str:
         """Hash what the target resolves to, without secrets' values.

@@ -64,15 +64,19 @@ def kept() -> dict[str, str]:
 
 def measured_on() -> str:
     """Say when this was measured, of which commit and on what."""
-    commit = _git("describe", "--always")
-    if _git("status", "--porcelain", "--", ".", f":!{PAGE.relative_to(ROOT)}"):
-        commit += ", changed"
     memory = psutil.virtual_memory().total / 2**30
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit or 'unknown'}, {os.cpu_count()} cores, "
-        f"{memory:.0f} GiB, {platform.system()} {platform.machine()}, "
-        f"Python {platform.python_version()}."
+        f"{measured_at(PAGE)}, {os.cpu_count()} cores, {memory:.0f} GiB, "
+        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}."
     )
+
+
+def measured_at(page: Path) -> str:
+    """Say when this was measured, and of which commit; whether more than a page differs from it."""
+    commit = _git("describe", "--always")
+    if _git("status", "--porcelain", "--", ".", f":!{page.relative_to(ROOT)}"):
+        commit += ", changed"
+    return f"{datetime.now(UTC):%Y-%m-%d}, commit {commit or 'unknown'}"
 
 
 def _git(*words: str) -> str:

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -112,8 +111,7 @@ class Scene:
         self._patch.setenv("REMEDY_LEASE_SECONDS", str(LEASE_SECONDS))
         self._patch.setattr(recovery, "_GRACE", timedelta(0))
         pristine.reset(self.sandbox)
-        for backup in set(self.backups()) - self._kept:
-            shutil.rmtree(backup) if backup.is_dir() else backup.unlink()
+        pristine.discard(set(self.backups()) - self._kept)
         name = self.flow.planner.__name__
         scenario = SCENARIOS.get(name, nothing)
         accounts = self.sandbox.settings.accounts

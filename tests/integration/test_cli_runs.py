@@ -22,6 +22,7 @@ from tasks.guardrails.case import Case
 from tasks.guardrails.holders import remediation_resource
 from tasks.guardrails.leases import take
 from tasks.guardrails.ledger import Ledger
+from tasks.platforms.targets import PLATFORMS
 from tests import toy
 from tests.broken_flows import make_section
 from tests.integration.test_cli import Command
@@ -70,6 +71,15 @@ def command(
     for name, value in (variables | {"COLUMNS": "200"}).items():
         monkeypatch.setenv(name, value)
     return Command(capsys)
+
+
+def test_targets_are_listed_where_a_platform_was_never_registered(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a server that an older version has set up."""
+    monkeypatch.setitem(PLATFORMS, "never-registered-target", "nowhere:Nothing")
+    code, _, error = command("target", "list")
+    assert code == 0, error
 
 
 def runs_of_recovery(remediation: str) -> list[str]:

@@ -1,6 +1,5 @@
 """A compose project: its verbs, its containers, and what it may leave on an engine."""
 
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from docker.models.containers import Container
 from infra.sandbox.settings import HOST
 from infra.testbed.docker.compose_program import Compose
 from infra.testbed.docker.engine import Engine
-from tasks.guardrails.errors import PreconditionFailed
+from infra.testbed.running import output_of
 
 FILES = ("docker-compose.yml", "docker-compose.prod.yml")
 PROFILE = "with-nginx"
@@ -48,21 +47,13 @@ class ComposeProject:
             PreconditionFailed: It failed; says why.
         """
         given = [part for file in files for part in ("-f", file)]
-        done = subprocess.run(
+        return output_of(
             [*self.compose.command, "-p", self.name, *given, "--profile", PROFILE, *arguments],
-            cwd=self.folder,
-            env=self.compose.environment,
-            capture_output=True,
-            text=True,
-            check=False,
+            expected=f"compose to carry out `{' '.join(arguments)}`.",
+            todo="Correct what it names.",
+            folder=self.folder,
+            environment=self.compose.environment,
         )
-        if done.returncode:
-            raise PreconditionFailed(
-                expected=f"compose to carry out `{' '.join(arguments)}`.",
-                found=done.stderr.strip()[-1500:],
-                todo="Correct what it names.",
-            )
-        return done.stdout
 
     def down(self) -> None:
         """Remove its containers, networks and volumes."""

@@ -7,14 +7,13 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 import docker
 
 from infra.testbed.docker.building import build, recipe_of
-from tasks.guardrails.errors import PreconditionFailed
+from infra.testbed.running import output_of
 
 APPLICATION = Path(__file__).parents[2] / "sandbox" / "application"
 DOCKERFILE = Path(__file__).parents[1] / "compose" / "files" / "Dockerfile"
@@ -79,20 +78,13 @@ def _python_of(client: docker.DockerClient, base: str) -> str:
 def _install(folder: Path, python: str) -> None:
     (folder / "constraints.txt").write_text("\n".join(_constraints()))
     uv = os.environ.get("UV") or "uv"
-    done = subprocess.run(
+    output_of(
         [
             *(uv, "pip", "install", "--quiet", "--target", folder / "site", "--link-mode=copy"),
             *("--python-version", python, "--only-binary=:all:", "--compile-bytecode"),
             *("--constraint", folder / "constraints.txt", *PACKAGES),
         ],
-        capture_output=True,
-        text=True,
-        check=False,
+        expected=f"the application's packages for Python {python}.",
+        todo="Look whether the index of packages answers.",
     )
-    if done.returncode:
-        raise PreconditionFailed(
-            expected=f"the application's packages for Python {python}.",
-            found=done.stderr.strip()[-800:],
-            todo="Look whether the index of packages answers.",
-        )
     shutil.rmtree(folder / "site" / "bin", ignore_errors=True)

@@ -6,14 +6,13 @@ Sources: mmdebstrap(1); postgresql-common's createcluster.conf.
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 import docker
 
 from infra.testbed.docker.debian import install
-from tasks.guardrails.errors import PreconditionFailed
+from infra.testbed.running import output_of
 
 PACKAGES = ("postgresql", "redis-server", "nginx-light", "python3", "python-is-python3", "curl")
 # Servers make their clusters when they start, and their programs are found as in other images.
@@ -61,16 +60,9 @@ def _release() -> str:
 
 def _bootstrap(release: str, packed: Path) -> None:
     command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", *HOOKS]
-    done = subprocess.run(
+    output_of(
         [*command, release, str(packed)],
-        env={**os.environ, "TMPDIR": str(packed.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
+        expected=f"mmdebstrap to make a small {release}.",
+        todo="Correct what it names, or let the engine reach a registry of images.",
+        environment={**os.environ, "TMPDIR": str(packed.parent)},
     )
-    if done.returncode:
-        raise PreconditionFailed(
-            expected=f"mmdebstrap to make a small {release}.",
-            found=done.stderr.strip()[-800:],
-            todo="Correct what it names, or let the engine reach a registry of images.",
-        )

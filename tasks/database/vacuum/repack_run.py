@@ -27,6 +27,7 @@ from tasks.platforms.protocols import Connection, Database
 _WAIT_SECONDS = 5
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 300.0
+_LOOKS_AFTER = 2
 _CHECK_INTERVAL_SINCE = 140000
 _CONNINFO_BEFORE = (1, 5, 1)
 _SETTINGS = {
@@ -145,6 +146,7 @@ class _Watch(Looking):
         self._session, self._process, self._oid = session, process, oid
         self._reporter, self._free = reporter, free
         self._waits_since: float | None = None
+        self._has_begun, self._looks_after = False, 0
         self.why = ""
 
     def run(self) -> None:
@@ -154,8 +156,10 @@ class _Watch(Looking):
                 free = self._free()
                 if free is not None and free < DISK_RESERVE:
                     self._end(f"only {free / 1e6:.0f} MB are free on the server's disk")
-                for _, _, query in find_at_work(self._session, self._oid):
+                at_work = find_at_work(self._session, self._oid)
+                for _, _, query in at_work:
                     self._tell(query)
+                self._end_clearing_up(begun=bool(at_work))
         except Exception:  # noqa: BLE001 - whatever it is: unwatched it may not go on
             self._end("it could not be watched any more")
 
@@ -172,6 +176,23 @@ class _Watch(Looking):
         if self._waits_since and now - self._waits_since > _PATIENCE_SECONDS:
             row = self._session.execute(_OLDEST.encode()).fetchone()
             self._end(row["who"] if row else "it waited for transactions that nobody sees")
+
+    def _end_clearing_up(self, *, begun: bool) -> None:
+        """End one that has given up and does not end: it drops what it made, again and again.
+
+        It would for as long as somebody holds the table, with everybody else queued behind it
+        1.5 s each time. What it leaves is dropped by our own, which wait for less, and seldom.
+        """
+        self._has_begun = self._has_begun or begun
+        self._looks_after = 0 if begun or not self._has_begun else self._looks_after + 1
+        if self._looks_after < _LOOKS_AFTER:
+            return
+        self._process.kill()
+        self._session.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user "
+            "AND application_name = current_setting('application_name') "
+            "AND query LIKE 'SELECT repack.repack_drop%'"
+        )
 
     def _end(self, why: str) -> None:
         self.why = self.why or why

@@ -7,7 +7,6 @@ from pathlib import Path
 from tasks.guardrails.errors import RemediationError
 from tasks.platforms.compose.engine import OF_SERVICE, Engine, Found
 from tasks.platforms.postgresql import PostgreSQL
-from tasks.platforms.protocols import Connection
 
 PORT = 5432
 _DATA = "/var/lib/postgresql/data"
@@ -57,43 +56,20 @@ class ComposeDatabase(PostgreSQL):
         """Where the application reaches the server: the service, by its port inside."""
         return self._container.labels.get(OF_SERVICE, self._container.name), str(PORT)
 
-    def log_in(
-        self,
-        user: str,
-        password: str,
-        database: str | None = None,
-        host: str | None = None,
-        port: str | None = None,
-    ) -> Connection:
-        """Connect as somebody else, as the application does.
-
-        Args:
-            user: Name of a role.
-            password: Its password.
-            database: Name of the database; the one under care by default.
-            host: Another address than the target's, as a container of the project has it.
-            port: Another port than the target's, the same.
-
-        Returns:
-            A session that carries the fencing token; each statement commits by itself.
-
-        Raises:
-            Transient: The server does not answer.
-            PreconditionFailed: It answers and refuses.
-            LeaseLost: Our lease ran out meanwhile; the session is closed again.
-        """
-        if host in self._container.known_as:
-            inside = int(port) if port and port.isdigit() else PORT
-            host, outside = self._engine.reach(self._container, inside)
-            port = str(outside)
-        return super().log_in(user, password, database, host, port)
+    def _reached(self, host: str | None, port: str | None) -> tuple[str, str]:
+        """Say where an address that the application's container has is reached from here."""
+        if host not in self._container.known_as:
+            return super()._reached(host, port)
+        inside = int(port) if port and port.isdigit() else PORT
+        address, outside = self._engine.reach(self._container, inside)
+        return address, str(outside)
 
     def free_bytes(self) -> int | None:
         """Measure the free bytes where the server keeps its data; None where unknowable."""
         data = self._container.environment.get("PGDATA", _DATA)
-        mounted = [one for one in self._container.mounts if _is_below(data, one.inside)]
-        for mount in mounted:
-            if self._engine.is_local and Path(mount.source).exists():
+        for mount in self._container.mounts:
+            holds_data = Path(data).is_relative_to(mount.inside)
+            if holds_data and self._engine.is_local and Path(mount.source).exists():
                 return shutil.disk_usage(mount.source).free
         with suppress(RemediationError, ValueError, IndexError), self._engine.client() as client:
             container = client.containers.get(self._container.id)
@@ -101,7 +77,3 @@ class ComposeDatabase(PostgreSQL):
             if status == 0 and isinstance(said, bytes):
                 return int(said.decode().splitlines()[-1].split()[3]) * 1024
         return None
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return Path(path).is_relative_to(folder)

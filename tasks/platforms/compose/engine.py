@@ -24,6 +24,7 @@ _LOOPBACK = "127.0.0.1"
 _ANY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not listened at
 _SERVER_ERROR = 500
 _CONFLICT = 409
+_UNKNOWN = "Whether that had an effect is not known; what came before it stands."
 
 
 def told(error: Exception, engine: str) -> RemediationError:
@@ -43,7 +44,7 @@ def told(error: Exception, engine: str) -> RemediationError:
         return (Transient if passing else PreconditionFailed)(
             expected=expected,
             found=f"{error.explanation or error} (status {error.status_code}).",
-            state="What it was asked had no effect; what came before it stands.",
+            state=_UNKNOWN if passing else "That had no effect; what came before it stands.",
             todo="Look at the engine's log, then try again."
             if passing
             else "Correct the target, or what its compose files say.",
@@ -54,12 +55,8 @@ def told(error: Exception, engine: str) -> RemediationError:
     todo = "Start the engine, or correct `engine_url` of the target."
     if shut_out:
         todo = "Let the worker's user reach the engine: group docker, or as root."
-    return kind(
-        expected=expected,
-        found=f"{str(error) or type(error).__name__}.",
-        state="What was asked before stands.",
-        todo=todo,
-    )
+    found = f"{str(error) or type(error).__name__}."
+    return kind(expected=expected, found=found, state=_UNKNOWN, todo=todo)
 
 
 @dataclass(frozen=True)

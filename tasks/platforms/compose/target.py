@@ -150,15 +150,8 @@ class ComposeTarget(TargetForm):
             Transient: The container does not run, or the engine does not answer.
             PreconditionFailed: It is not reached from here.
         """
-        host, port = self.engine.reach(self.project.container(self.cache_service), _CACHE_PORT)
-        return RedisCache(
-            host=host,
-            port=port,
-            password=self.cache_password.get_secret_value(),
-            number=self.cache_database,
-            namespace=self.cache_namespace,
-            queues=self.queues,
-        )
+        container = self.project.container(self.cache_service)
+        return self.cache_at(*self.engine.reach(container, _CACHE_PORT))
 
     def identity(self) -> dict[str, str]:
         """Ask engine and server who they are.

@@ -127,14 +127,7 @@ class SandboxTarget(TargetForm):
     @cached_property
     def cache(self) -> RedisCache:
         """The cache and the queues."""
-        return RedisCache(
-            host=self.cache_host,
-            port=self.cache_port,
-            password=self.cache_password.get_secret_value(),
-            number=self.cache_database,
-            namespace=self.cache_namespace,
-            queues=self.queues,
-        )
+        return self.cache_at(self.cache_host, self.cache_port)
 
     def identity(self) -> dict[str, str]:
         """Ask the server who it is.
