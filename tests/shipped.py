@@ -5,6 +5,7 @@ from pathlib import Path
 
 from flows.database.back_up_database import back_up_database
 from infra.sandbox.migrations import APPLICATION
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tasks.platforms import targets
@@ -90,7 +91,7 @@ def sandbox_alembic(shipped: Shipped, *arguments: str) -> Completed:
     return application.run(["alembic", *arguments], {})
 
 
-def back_up(runs: Runs, sandbox: Sandbox) -> None:
+def back_up(runs: Runs, sandbox: Planner) -> None:
     """Take a backup by the remediation that does."""
     _, state = carry_out(runs, sandbox, back_up_database)
     assert state.name == "Remediated", state.message
@@ -103,7 +104,7 @@ def alter_role(sandbox: Sandbox, right: str) -> None:
         session.execute(f"ALTER ROLE {sandbox.settings.maintenance_user} {right}".encode())
 
 
-def left_over(sandbox: Sandbox) -> list[str]:
+def left_over(sandbox: Planner) -> list[str]:
     """Name the databases and roles that a rehearsal has left."""
     with sandbox.connect("postgres") as session:
         roles = session.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^remedy'").fetchall()

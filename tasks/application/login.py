@@ -101,9 +101,11 @@ def inspect_login(target: str) -> Login:
     wanted = {name: now.get(name, "") for name in (variables.user, variables.password)}
     away = [one.name for one in replicas if not one.serves]
     stale = [one.name for one in replicas if one.serves and not runs_with(one, wanted)]
-    if away or stale or len(replicas) < _FEWEST:
+    alone = len(replicas) < _FEWEST and not any(one.replaceable for one in replicas)
+    if away or stale or alone:
         raise PreconditionFailed(
-            expected=f"at least {_FEWEST} replicas that serve, each with the settings as they are.",
+            expected=f"at least {_FEWEST} replicas that serve, or one that something can stand in "
+            "for, each with the settings as they are.",
             found=f"{counted(len(replicas), 'replica')}; not serving: {', '.join(away) or 'none'}; "
             f"started with other settings: {', '.join(stale) or 'none'}.",
             todo="Start what does not run, and restart what has old settings; then run again.",

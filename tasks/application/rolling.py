@@ -49,8 +49,8 @@ def roll(
             if not replica.serves:
                 _let_in(work, application, replica, prove=prove)
             continue
-        if serving:
-            _insist_on_another(application, replica)
+        if serving and not _has_another(application, replica):
+            _insist_on_stand_in(application, replica)
         application.drain(replica.name)
         work.progress(number / len(replicas), f"{replica.name} is drained, and restarted")
         try:
@@ -62,10 +62,13 @@ def roll(
     return sum(not (one.runs and is_current(one)) for one in replicas)
 
 
-def _insist_on_another(application: Application, replica: Replica) -> None:
-    if not replica.serves:
-        return
-    if not any(one.serves for one in application.replicas() if one.name != replica.name):
+def _has_another(application: Application, replica: Replica) -> bool:
+    others = [one for one in application.replicas() if one.name != replica.name]
+    return not replica.serves or any(one.serves for one in others)
+
+
+def _insist_on_stand_in(application: Application, replica: Replica) -> None:
+    if not application.stand_in(replica.name):
         raise PreconditionFailed(
             expected=f"another replica that serves while {replica.name} is restarted.",
             found="none: users would meet an outage.",
@@ -79,8 +82,10 @@ def _let_in(work: Work, application: Application, replica: Replica, *, prove: bo
     if not prove:
         application.admit(replica.name)
         return
+    # One that was made anew may be reached elsewhere.
+    now = next((one for one in application.replicas() if one.name == replica.name), replica)
     for attempt in range(_ATTEMPTS):
-        answer = ask_application(work, replica.url)
+        answer = ask_application(work, now.url)
         unable = answer.verdict is Verdict.NOT_ASKED
         if answer.verdict is Verdict.HELD or (unable and _has_no_account(work)):
             application.admit(replica.name)

@@ -24,6 +24,7 @@ class Replica:
         url: Where it alone is reached, past the proxy.
         runs: Whether it does.
         drained: Whether it gets no requests.
+        replaceable: Whether something can be made to stand in for it (see `stand_in`).
         settings: What it was started with; values of secrets among them.
     """
 
@@ -31,6 +32,7 @@ class Replica:
     url: str
     runs: bool
     drained: bool
+    replaceable: bool = False
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -78,6 +80,16 @@ class Application(Protocol):
 
         Raises:
             PreconditionFailed: The target does not say which there are.
+        """
+
+    def stand_in(self, name: str) -> bool:
+        """Have something serve in a replica's place until it is admitted again.
+
+        Returns:
+            Whether that is so now; false where the platform has nothing that could.
+
+        Raises:
+            PreconditionFailed: What should stand in does not come up; the replica serves.
         """
 
     def drain(self, name: str) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.platforms import targets
+from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.shipped import Shipped
 
@@ -16,6 +18,16 @@ def sandbox(fresh_sandbox: Sandbox, home: Path) -> Sandbox:
     assert home
     targets.give(SandboxTarget(**fresh_sandbox.target_settings()))
     return fresh_sandbox
+
+
+@pytest.fixture(params=["sandbox", "compose"])
+def planner(request: pytest.FixtureRequest, home: Path) -> Planner:
+    """Give a fresh system on each platform in turn, known as a target."""
+    assert home
+    system: Planner = request.getfixturevalue(f"fresh_{request.param}")
+    block = {"sandbox": SandboxTarget, "compose": ComposeTarget}[request.param]
+    targets.give(block(**system.target_settings()))
+    return system
 
 
 @pytest.fixture

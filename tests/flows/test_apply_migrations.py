@@ -1,4 +1,4 @@
-"""apply_migrations on a sandbox under load, whose application ships revisions of all sorts."""
+"""apply_migrations under load, on applications that ship revisions of all sorts."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from flows.application.apply_migrations import apply_migrations
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.migrations import BEFORE_HEAD, HEAD, migrate
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 from tasks.application.answers import ApplicationAnswers
 from tasks.database.migrations.applying import ApplyRevision
 from tasks.database.migrations.pending import find_pending, find_scripts
@@ -41,7 +41,7 @@ from tests.shipped import (
     sandbox_alembic,
 )
 from tests.snapshots import databases, snapshot
-from tests.users import under_load
+from tests.users import log_in, under_load
 
 COPIES = """op.execute("LOCK TABLE actuals IN ACCESS EXCLUSIVE MODE")
 op.execute("CREATE TABLE actuals_copy AS SELECT a.* FROM actuals a, generate_series(1, 60)")
@@ -68,7 +68,7 @@ FAILS = """op.add_column("projects", sa.Column("half", sa.Text()))
 op.execute("INSERT INTO users (username) VALUES ('hunter2-is-a-secret')")"""
 
 
-def apply(runs: Runs, sandbox: Sandbox, **parameters: Any) -> tuple[Case, State[Any]]:  # noqa: ANN401 - any parameter
+def apply(runs: Runs, sandbox: Planner, **parameters: Any) -> tuple[Case, State[Any]]:  # noqa: ANN401 - any parameter
     """Apply what is pending, with the approvals that it asks for."""
     return carry_out(runs, sandbox, apply_migrations, **parameters)
 
@@ -125,6 +125,20 @@ def test_an_application_whose_schema_is_behind_answers_again(runs: Runs, shipped
     _, undone = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
     assert undone.name == "Remediated", undone.message
     assert shipped.at() == (HEAD,)  # what was applied stays
+
+
+@pytest.mark.parametrize("planner", ["compose"], indirect=True)
+def test_revisions_that_come_in_an_image_are_applied(runs: Runs, planner: Planner) -> None:
+    """They are read, rehearsed and applied in containers like the application's own."""
+    migrate(planner, BEFORE_HEAD)
+    back_up(runs, planner)
+    case, state = apply(runs, planner)
+    assert state.name == "Remediated", state.message
+    with planner.connect() as session:
+        assert session.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
+    assert log_in(planner).is_success
+    assert left_over(planner) == []
+    assert "ALTER TABLE programs ADD COLUMN health" in found(case)
 
 
 def test_nothing_is_done_where_nothing_is_pending(runs: Runs, shipped: Shipped) -> None:

@@ -10,6 +10,7 @@ import pytest
 from flows.database.check_integrity import check_integrity
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.load import USER, Load
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.database.integrity.foreign_keys import verify_foreign_keys
 from tasks.database.sequences import find_behind_columns, raise_sequences
@@ -53,7 +54,7 @@ PERIODS = """
 """
 
 
-def findings(runs: Runs, sandbox: Sandbox, outcome: str) -> list[Finding]:
+def findings(runs: Runs, sandbox: Planner, outcome: str) -> list[Finding]:
     """Check it while users work; none of their requests fails."""
     load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
     load.start()
@@ -66,9 +67,9 @@ def findings(runs: Runs, sandbox: Sandbox, outcome: str) -> list[Finding]:
     return list(case.stages[0].stage.findings)
 
 
-def test_a_sound_database(runs: Runs, sandbox: Sandbox) -> None:
+def test_a_sound_database(runs: Runs, planner: Planner) -> None:
     """All of it was looked at: tables, indexes, foreign keys, and nothing is to be run."""
-    found = findings(runs, sandbox, "Unchanged")
+    found = findings(runs, planner, "Unchanged")
     assert "none is damaged; pages have checksums." in found[0].what
     assert re.match(r"Of (\d+) indexes \1 are sound", found[1].what)
     assert "none has rows that point at nothing" in found[2].what

@@ -6,6 +6,7 @@ from pathlib import Path
 from flows.database.back_up_database import back_up_database
 from flows.database.clean_up_backups import clean_up_backups
 from flows.help.undo_remediation import undo_remediation
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
@@ -13,7 +14,7 @@ from tests.prefect_fixtures import Runs
 ONLY_SOUND = {"keep_weekly": 0, "keep_monthly": 0}
 
 
-def proved(runs: Runs, sandbox: Sandbox) -> Path:
+def proved(runs: Runs, sandbox: Planner) -> Path:
     """Take a backup that is proved."""
     case, state = carry_out(runs, sandbox, back_up_database)
     assert state.name == "Remediated", state.message
@@ -26,26 +27,26 @@ def of_long_ago(backup: Path, *months: str) -> None:
         shutil.copy2(backup, backup.with_name(f"backup-2024{month}01-020000.dump"))
 
 
-def store(sandbox: Sandbox) -> dict[str, bytes]:
+def store(sandbox: Planner) -> dict[str, bytes]:
     """Read the store as a person lists it."""
     files = [path for path in sandbox.backups.iterdir() if path.is_file()]
     return {path.name: path.read_bytes() for path in files}
 
 
-def test_old_ones_go_and_come_back(runs: Runs, sandbox: Sandbox) -> None:
+def test_old_ones_go_and_come_back(runs: Runs, planner: Planner) -> None:
     """What is needed by no rule goes into the trash; the undo gives it back byte for byte."""
-    backup = proved(runs, sandbox)
+    backup = proved(runs, planner)
     of_long_ago(backup, "01", "02", "03")
-    before = store(sandbox)
-    case, state = carry_out(runs, sandbox, clean_up_backups, keep_sound=2, **ONLY_SOUND)
+    before = store(planner)
+    case, state = carry_out(runs, planner, clean_up_backups, keep_sound=2, **ONLY_SOUND)
     assert state.name == "Remediated", state.message
     assert len(case.of_kind("decided")) == 2
-    gone = set(before) - set(store(sandbox))
+    gone = set(before) - set(store(planner))
     assert gone == {"backup-20240101-020000.dump", "backup-20240201-020000.dump"}
-    _, undone = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    _, undone = carry_out(runs, planner, undo_remediation, remediation=case.id)
     assert undone.name == "Remediated", undone.message
-    assert store(sandbox) == before
-    assert not list((sandbox.backups / ".trash").iterdir())
+    assert store(planner) == before
+    assert not list((planner.backups / ".trash").iterdir())
 
 
 def test_weeks_and_months_keep_theirs(runs: Runs, sandbox: Sandbox) -> None:

@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 
 from flows.database.rebuild_indexes import rebuild_indexes
 from infra.sandbox.damage import INDEX, Damage, damage
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
@@ -19,14 +20,14 @@ from tests.snapshots import snapshot
 from tests.users import under_load
 
 
-def rebuild(runs: Runs, sandbox: Sandbox, **parameters: str) -> tuple[Case, State[object]]:
+def rebuild(runs: Runs, sandbox: Planner, **parameters: str) -> tuple[Case, State[object]]:
     """Rebuild what is damaged; nobody is asked."""
     run, state = runs.start(rebuild_indexes, target=sandbox.settings.name, **parameters)
     assert state is not None
     return Case.read(Ledger(), runs.id_of(run)), state
 
 
-def indexes(sandbox: Sandbox) -> dict[str, tuple[bool, str, int]]:
+def indexes(sandbox: Planner) -> dict[str, tuple[bool, str, int]]:
     """Read the indexes: name -> valid, definition, OID."""
     with sandbox.connect() as session:
         rows = session.execute(
@@ -36,12 +37,12 @@ def indexes(sandbox: Sandbox) -> dict[str, tuple[bool, str, int]]:
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
-def definitions(sandbox: Sandbox) -> dict[str, str]:
+def definitions(sandbox: Planner) -> dict[str, str]:
     """Read the definitions of the valid indexes."""
     return {name: text for name, (valid, text, _) in indexes(sandbox).items() if valid}
 
 
-def amcheck_says(sandbox: Sandbox, name: str) -> str:
+def amcheck_says(sandbox: Planner, name: str) -> str:
     """Ask amcheck of an index as an administrator would; '' where it is sound."""
     with sandbox.connect() as session:
         session.execute("CREATE EXTENSION IF NOT EXISTS amcheck")
@@ -54,21 +55,29 @@ def amcheck_says(sandbox: Sandbox, name: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("kind", [Damage.INDEX_ORDER, Damage.INDEX_PAGE])
-def test_a_damaged_index_is_rebuilt_under_load(runs: Runs, sandbox: Sandbox, kind: Damage) -> None:
+@pytest.mark.parametrize(
+    ("planner", "kind"),
+    [
+        ("sandbox", Damage.INDEX_ORDER),
+        ("sandbox", Damage.INDEX_PAGE),
+        ("compose", Damage.INDEX_PAGE),
+    ],
+    indirect=["planner"],
+)
+def test_a_damaged_index_is_rebuilt_under_load(runs: Runs, planner: Planner, kind: Damage) -> None:
     """It alone is built anew; no request fails, and the rows are as they were."""
-    before, original = indexes(sandbox), snapshot(sandbox)
-    damage(sandbox, kind)
-    assert amcheck_says(sandbox, INDEX)
-    with under_load(sandbox):
-        case, state = rebuild(runs, sandbox)
+    before, original = indexes(planner), snapshot(planner)
+    damage(planner, kind)
+    assert amcheck_says(planner, INDEX)
+    with under_load(planner):
+        case, state = rebuild(runs, planner)
     assert state.name == "Remediated", state.message
-    assert amcheck_says(sandbox, INDEX) == ""
-    after = indexes(sandbox)
+    assert amcheck_says(planner, INDEX) == ""
+    after = indexes(planner)
     assert {name for name in before if before[name] != after.get(name)} == {INDEX}
     assert after[INDEX][:2] == before[INDEX][:2]
     assert set(after) == set(before)
-    assert snapshot(sandbox, without_load=True).schema == original.schema
+    assert snapshot(planner, without_load=True).schema == original.schema
     (watched,) = case.of_kind("watched")
     assert watched.facts["failed"] == 0
 
@@ -95,7 +104,7 @@ def test_all_are_rebuilt_where_that_is_asked_for(runs: Runs, sandbox: Sandbox) -
 
 
 @contextmanager
-def old_snapshot(sandbox: Sandbox) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+def old_snapshot(sandbox: Planner) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """Hold a transaction open that every concurrent build has to wait for."""
     with sandbox.connect() as session:
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")

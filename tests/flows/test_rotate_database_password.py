@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 from flows.database.rotate_database_password import rotate_database_password
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.load import USER, Load
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
 from tasks.guardrails.case import Case
@@ -18,7 +19,7 @@ from tests.prefect_fixtures import Runs
 ALTERNATE = "planner_alternate"
 
 
-def rotate(runs: Runs, sandbox: Sandbox, **given: object) -> tuple[Case, State[object]]:
+def rotate(runs: Runs, sandbox: Planner, **given: object) -> tuple[Case, State[object]]:
     """Rotate it while users work; none of their requests fails, however it ends."""
     load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
     load.start()
@@ -40,13 +41,13 @@ def log_in(sandbox: Sandbox, user: str, password: str) -> str:
     return ""
 
 
-def query(sandbox: Sandbox, text: str) -> list[tuple[object, ...]]:
+def query(sandbox: Planner, text: str) -> list[tuple[object, ...]]:
     """Ask the server as its superuser."""
     with sandbox.connect() as session:
         return session.execute(text).fetchall()
 
 
-def roles(sandbox: Sandbox) -> list[tuple[object, ...]]:
+def roles(sandbox: Planner) -> list[tuple[object, ...]]:
     """Give the roles with all that is kept of them, their verifiers too."""
     return query(
         sandbox,
@@ -54,7 +55,7 @@ def roles(sandbox: Sandbox) -> list[tuple[object, ...]]:
     )
 
 
-def users_of_application(sandbox: Sandbox) -> set[object]:
+def users_of_application(sandbox: Planner) -> set[object]:
     """Give the roles as which programs other than remediations are logged in."""
     found = query(
         sandbox,
@@ -102,22 +103,22 @@ def test_it_is_rotated_and_back_with_no_request_failing(runs: Runs, sandbox: San
     assert targets.load("sandbox").application.settings() == new
 
 
-def test_an_undo_brings_everything_back(runs: Runs, sandbox: Sandbox) -> None:
+def test_an_undo_brings_everything_back(runs: Runs, planner: Planner) -> None:
     """Roles with their verifiers, the file byte for byte, no secret left; nobody notices."""
-    before, file = roles(sandbox), sandbox.dotenv.read_bytes()
-    case, state = rotate(runs, sandbox)
+    before, file = roles(planner), planner.dotenv.read_bytes()
+    case, state = rotate(runs, planner)
     assert state.name == "Remediated", state.message
-    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    load = Load(planner.url, planner.settings.accounts[USER], rate=10)
     load.start()
     try:
-        _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+        _, ended = carry_out(runs, planner, undo_remediation, remediation=case.id)
     finally:
         seen = load.stop()
     assert ended.name == "Remediated", ended.message
     assert (seen.failed, seen.missing) == (0, []), seen.answers
-    assert (roles(sandbox), sandbox.dotenv.read_bytes()) == (before, file)
-    assert users_of_application(sandbox) == {"planner"}
-    assert list(sandbox.secrets.iterdir()) == []
+    assert (roles(planner), planner.dotenv.read_bytes()) == (before, file)
+    assert users_of_application(planner) == {"planner"}
+    assert list(planner.secrets.iterdir()) == []
 
 
 def test_no_password_is_seen_anywhere(runs: Runs, sandbox: Sandbox) -> None:

@@ -5,6 +5,7 @@ from prefect.client.schemas.objects import State
 
 from flows.database.vacuum_database import vacuum_database
 from infra.sandbox.load import USER, Load
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
@@ -15,14 +16,14 @@ from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 
 
-def vacuum(runs: Runs, sandbox: Sandbox) -> tuple[Case, State[object]]:
+def vacuum(runs: Runs, sandbox: Planner) -> tuple[Case, State[object]]:
     """Vacuum what is worth it; nobody is asked."""
     run, state = runs.start(vacuum_database, target=sandbox.settings.name)
     assert state is not None
     return Case.read(Ledger(), runs.id_of(run)), state
 
 
-def kill_rows(sandbox: Sandbox) -> None:
+def kill_rows(sandbox: Planner) -> None:
     """Write every row of two tables anew, with autovacuum off for them."""
     with sandbox.connect() as session:
         for table in ("projects", "actuals"):
@@ -30,7 +31,7 @@ def kill_rows(sandbox: Sandbox) -> None:
             session.execute(f"UPDATE {table} SET updated_at = updated_at")
 
 
-def dead_rows(sandbox: Sandbox, table: str) -> int:
+def dead_rows(sandbox: Planner, table: str) -> int:
     """Count the dead rows of a table as pgstattuple finds them in its pages."""
     with sandbox.connect() as session:
         session.execute("CREATE EXTENSION IF NOT EXISTS pgstattuple")
@@ -39,21 +40,21 @@ def dead_rows(sandbox: Sandbox, table: str) -> int:
     return int(row[0]) if row else -1
 
 
-def test_dead_rows_go_under_load(runs: Runs, sandbox: Sandbox) -> None:
+def test_dead_rows_go_under_load(runs: Runs, planner: Planner) -> None:
     """They are gone from the pages, no request fails, and every row is as it was."""
-    kill_rows(sandbox)
-    assert dead_rows(sandbox, "actuals") > 1000
-    original = snapshot(sandbox)
-    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    kill_rows(planner)
+    assert dead_rows(planner, "actuals") > 1000
+    original = snapshot(planner)
+    load = Load(planner.url, planner.settings.accounts[USER], rate=10)
     load.start()
     try:
-        case, state = vacuum(runs, sandbox)
+        case, state = vacuum(runs, planner)
     finally:
         seen = load.stop()
     assert state.name == "Remediated", state.message
     assert (seen.failed, seen.missing) == (0, [])
-    assert dead_rows(sandbox, "actuals") == 0
-    assert snapshot(sandbox, without_load=True) == original
+    assert dead_rows(planner, "actuals") == 0
+    assert snapshot(planner, without_load=True) == original
     notes = [entry.facts["note"] for entry in case.of_kind("done")]
     assert all("dead rows" in note for note in notes)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prefect.blocks.core import Block
 
+from deployments.cli.capabilities import examine
 from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails.errors import BadInput, PreconditionFailed, Transient
 from tasks.guardrails.systems import pin
@@ -18,7 +19,7 @@ from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.protocols import System
 from tests.fences import Held
-from tests.users import log_in
+from tests.users import log_in, under_load
 
 ROOT = Path(__file__).parents[2]
 
@@ -161,6 +162,8 @@ def test_a_setting_that_the_compose_files_do_not_pass_on_is_refused(
     text = fresh_compose.dotenv.read_text()
     with pytest.raises(PreconditionFailed, match=r"to take CACHE_SECONDS from .*\.env"):
         compose_target.application.configure({"CACHE_SECONDS": "1"})
+    with pytest.raises(PreconditionFailed, match="config` to be carried out"):
+        compose_target.application.configure({"APP_PORT": "no-port"})
     with pytest.raises(BadInput):
         compose_target.application.configure({"LOG_LEVEL": "a'b"})
     assert fresh_compose.dotenv.read_text() == text
@@ -196,6 +199,15 @@ def test_what_does_not_run_is_told_as_such(
         _ = compose_target.server
 
 
+def test_the_check_of_a_target_finds_nothing_wrong(
+    compose_target: ComposeTarget, home: Path
+) -> None:
+    """What `remedy target check` asks of database, backups, cache and application works."""
+    assert home
+    targets.give(compose_target)
+    assert [one for one in examine("compose") if one.answer != "works"] == []
+
+
 def test_free_space_is_measured_where_the_volume_lies(
     compose_target: ComposeTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,3 +219,34 @@ def test_free_space_is_measured_where_the_volume_lies(
     assert here is not None
     assert inside is not None
     assert abs(here - inside) < 2**30
+
+
+def test_a_container_is_made_anew_without_a_gap(
+    compose_target: ComposeTarget, fresh_compose: ComposeSystem
+) -> None:
+    """Another one serves behind nginx meanwhile; nginx's file is the same afterwards."""
+    application = compose_target.application
+    file = fresh_compose.folder / "nginx" / "nginx.conf"
+    alike = "# http://other-app:8000, api.app:8000, app:80001\n"
+    text, old = alike + file.read_text(), application.configuration()
+    file.write_text(text)
+    (before,) = application.replicas()
+    application.configure({"LOG_LEVEL": "ERROR"})
+    with under_load(fresh_compose):
+        assert application.stand_in(before.name)
+        application.drain(before.name)
+        (drained,) = application.replicas()
+        assert (drained.runs, drained.serves) == (True, False)
+        assert file.read_text().startswith(alike)
+        application.restart(before.name)
+        (anew,) = application.replicas()
+        assert (anew.settings["LOG_LEVEL"], anew.serves) == ("ERROR", False)
+        application.admit(before.name)
+    (after,) = application.replicas()
+    assert after.serves
+    assert application.stand_in(before.name)  # and its remediation dies
+    assert compose_target.end_older(1) == [f"container {before.name}-stand-in of token 0"]
+    assert file.read_text() == text
+    assert compose_target.engine.containers({"remedy.target": "compose"}) == []
+    application.put_back(old, {"LOG_LEVEL": "ERROR"}, {"LOG_LEVEL": "WARNING"})
+    file.write_text(text.removeprefix(alike))

@@ -10,6 +10,7 @@ from infra.testbed.compose.system import ComposeSystem
 from infra.testbed.docker.compose_program import Compose, find_v1
 from infra.testbed.docker.engine import Engine
 from infra.testbed.docker.images import provide_images
+from tasks.platforms.compose.target import ComposeTarget
 from tests.compose_fixtures import CACHE, project_on
 from tests.users import log_in
 
@@ -70,13 +71,17 @@ def test_down_leaves_nothing(docker_engine: Engine, compose_program: Compose) ->
 
 
 def test_compose_of_version_1_starts_it_too(docker_engine: Engine) -> None:
-    """The same files serve the program of before, where it is installed."""
+    """The same files serve the program of before, and so does the target, where it is installed."""
     compose = find_v1(docker_engine)
     if compose is None:
         pytest.skip("Expected: compose v1. Found: none. Do next: apt-get install docker-compose")
     with project_on(docker_engine, compose, number=2) as system:
         system.up()
         assert len(left_of(docker_engine, system.project.name)) == 7
+        application = ComposeTarget(**system.target_settings()).application
+        application.configure({"LOG_LEVEL": "ERROR"})
+        application.restart(application.replicas()[0].name)
+        assert [one.settings["LOG_LEVEL"] for one in application.replicas()] == ["ERROR"]
         system.down()
         assert left_of(docker_engine, system.project.name) == []
 

@@ -1,8 +1,8 @@
-"""The application of a compose project: its settings in `.env`, its containers, its commands."""
+"""The application of a compose project: its containers, and its commands beside them."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -12,9 +12,11 @@ from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.applications import Completed, Replica
 from tasks.platforms.compose.commands import run_beside
-from tasks.platforms.compose.engine import Found
+from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, STANDS_IN, Found
 from tasks.platforms.compose.project import Project
-from tasks.platforms.settings_file import SettingsFile
+from tasks.platforms.compose.proxy import ComposeProxy
+from tasks.platforms.compose.settings import ComposeSettings
+from tasks.platforms.compose.stand_in import name_of_stand_in, remove_stand_in, start_stand_in
 
 _UP_WITHIN_SECONDS = 120.0
 _PATIENCE_SECONDS = 30
@@ -28,7 +30,7 @@ class ComposeApplication:
         target: Name of the target.
         project: The compose project.
         service: The application's service.
-        proxy: The service that stands before it, '' for none.
+        proxy: nginx before it, None for none.
         port: The port that it listens at inside.
         health_path: Path at which a container that serves answers.
         settings_file: The project's `.env`.
@@ -40,7 +42,7 @@ class ComposeApplication:
         target: str,
         project: Project,
         service: str,
-        proxy: str,
+        proxy: ComposeProxy | None,
         port: int,
         health_path: str,
         settings_file: Path,
@@ -48,65 +50,11 @@ class ComposeApplication:
         """Keep where it is; asks nothing."""
         self.url, self._target, self._project = url, target, project
         self._service, self._proxy, self._port = service, proxy, port
-        self._health_path, self._file = health_path, SettingsFile(settings_file)
-
-    def settings(self) -> dict[str, str]:
-        """Read the settings that a container is started with now.
-
-        Returns:
-            Value by name, as the compose files put them together.
-
-        Raises:
-            PreconditionFailed: The files cannot be read.
-        """
-        return self._project.settings(self._service)
-
-    def configure(self, settings: Mapping[str, str]) -> None:
-        """Change some settings in `.env`, whole or not at all; comments and order stay.
-
-        Args:
-            settings: New value by name.
-
-        Raises:
-            PreconditionFailed: The file cannot be written to, or the compose files do not take
-                one of them from there: it is as it was then.
-            BadInput: A value cannot be written there.
-        """
-        insist_on_fence()
-        before, old = self._file.text(), self.settings()
-        self._file.change(settings)
-        now = self.settings()
-        if missed := [name for name, value in settings.items() if now.get(name) != value]:
-            self._file.put_back(before, settings, old)
-            raise PreconditionFailed(
-                expected=f"the compose files to take {', '.join(missed)} from {self._file.path}.",
-                found="they have a value of their own, or do not pass it on.",
-                state="The file is as it was.",
-                todo=f"Write `NAME: ${{NAME}}` under the environment of service {self._service}.",
-            )
-
-    def configuration(self) -> str:
-        """Give the text of `.env`, secrets among it, for `put_back`.
-
-        Raises:
-            PreconditionFailed: It cannot be read.
-        """
-        return self._file.text()
-
-    def put_back(self, text: str, written: Mapping[str, str], old: Mapping[str, str]) -> None:
-        """Take `configure(written)` back; put back already is fine.
-
-        Args:
-            text: What the file was before.
-            written: What was changed.
-            old: The values of before, for a file that somebody has edited since.
-
-        Raises:
-            PreconditionFailed: The file cannot be written to.
-            BadInput: Somebody has edited it, and an old value cannot be written beside that.
-        """
-        insist_on_fence()
-        self._file.put_back(text, written, old)
+        self._upstream = f"{service}:{port}"
+        self._health_path = health_path
+        kept = ComposeSettings(project, service, settings_file)
+        self.settings, self.configure = kept.settings, kept.configure
+        self.configuration, self.put_back = kept.configuration, kept.put_back
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Completed:
         """Run a command as the application ships it, and wait for its end.
@@ -147,12 +95,14 @@ class ComposeApplication:
         Raises:
             Transient: The engine does not answer.
         """
+        replaceable = self._proxy is not None and self._proxy.can_switch()
         return [
             Replica(
                 name=one.name,
                 url=self._url_of(one),
                 runs=one.runs,
-                drained=False,
+                drained=self._is_stood_in_for(one.name),
+                replaceable=replaceable,
                 settings=one.environment,
             )
             for one in self._project.containers(self._service)
@@ -164,35 +114,83 @@ class ComposeApplication:
         host, port = self._project.engine.reach(container, self._port)
         return f"http://{host}:{port}"
 
+    def _is_stood_in_for(self, name: str) -> bool:
+        return self._proxy is not None and self._proxy.sends_to(self._stand_in(name))
+
+    def _stand_in(self, name: str) -> str:
+        return f"{name_of_stand_in(name)}:{self._port}"
+
+    def stand_in(self, name: str) -> bool:
+        """Start a second container like one, behind nginx, to serve until that is admitted again.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            False where no nginx stands before it.
+
+        Raises:
+            PreconditionFailed: The second one does not come up.
+        """
+        if self._proxy is None or not self._proxy.can_switch():
+            return False
+        (container,) = [one for one in self._project.containers(self._service) if one.name == name]
+        start_stand_in(self._project.engine, self._target, container, self._port, self._health_path)
+        return True
+
+    def end_idle_stand_ins(self, token: int) -> list[str]:
+        """Remove what an older remediation started to stand in, unless it serves.
+
+        Args:
+            token: The fencing token held now.
+
+        Returns:
+            A sentence for each that was removed.
+        """
+        ended = []
+        for one in self._project.engine.containers({OF_TARGET: self._target, STANDS_IN: ""}):
+            name, older = one.labels[STANDS_IN], one.labels[OF_TOKEN]
+            if int(older) < token and not self._is_stood_in_for(name):
+                remove_stand_in(self._project.engine, name)
+                ended.append(f"container {one.name} of token {older}")
+        return ended
+
     def drain(self, name: str) -> None:
-        """Stop a container once its requests have ended: nothing stands in for its port.
+        """Send a container no new requests, and wait until it has none in flight.
+
+        Where nothing stands in for it, it is stopped once its requests have ended.
 
         Args:
             name: Its name.
 
         Raises:
-            Transient: The engine does not answer.
+            Transient: Its requests did not end, or the engine does not answer.
         """
         insist_on_fence()
-        with self._project.engine.client() as client:
-            try:
-                client.containers.get(name).stop(timeout=_PATIENCE_SECONDS)
-            except NotFound:
-                return
+        stands_in = self._project.engine.containers({STANDS_IN: name})
+        if self._proxy is not None and any(one.runs for one in stands_in):
+            if not self._is_stood_in_for(name):
+                self._proxy.switch(self._upstream, self._stand_in(name))
+            return
+        with self._project.engine.client() as client, suppress(NotFound):
+            client.containers.get(name).stop(timeout=_PATIENCE_SECONDS)
 
     def admit(self, name: str) -> None:
-        """Start a container that was stopped; it gets requests as soon as it answers.
+        """Send a container requests again; what stood in for it goes.
 
         Args:
             name: Its name.
 
         Raises:
-            Transient: The engine does not answer.
+            Transient: Requests in what stood in did not end, or the engine does not answer.
             PreconditionFailed: There is no such container.
         """
         insist_on_fence()
         with self._project.engine.client() as client:
             client.containers.get(name).start()
+        if self._proxy is not None and self._is_stood_in_for(name):
+            self._proxy.switch(self._stand_in(name), self._upstream)
+        remove_stand_in(self._project.engine, name)
 
     def restart(self, name: str) -> None:
         """Make a container anew with the settings as they are now, wait until it answers.
@@ -216,7 +214,8 @@ class ComposeApplication:
                     todo=f"Read its log: `docker logs {name}`.",
                 )
             time.sleep(0.2)
-        self._have_the_proxy_look()
+        if self._proxy is not None and not self._is_stood_in_for(name):
+            self._proxy.reload()
 
     def _answers(self, name: str) -> bool:
         for one in self._project.containers(self._service):
@@ -227,10 +226,3 @@ class ComposeApplication:
                 except (httpx.HTTPError, Transient):
                     return False
         return False
-
-    def _have_the_proxy_look(self) -> None:
-        """Have nginx look its upstreams up: a new container may have another address."""
-        for one in self._project.containers(self._proxy) if self._proxy else []:
-            if one.runs:
-                with self._project.engine.client() as client:
-                    client.containers.get(one.id).exec_run(["nginx", "-s", "reload"])

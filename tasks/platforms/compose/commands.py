@@ -14,7 +14,7 @@ from docker.types import LogConfig
 
 from tasks.guardrails.systems import fencing_token, insist_on_fence
 from tasks.platforms.applications import Completed
-from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, Engine, Found
+from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, STANDS_IN, Engine, Found
 
 _NO_PROGRAM = 127
 _NOT_FOUND = ("executable file not found", "no such file or directory")
@@ -95,7 +95,7 @@ def end_older(engine: Engine, target: str, token: int) -> list[str]:
     ended = []
     for one in engine.containers({OF_TARGET: target, OF_TOKEN: ""}):
         older = one.labels[OF_TOKEN]
-        if older.isdigit() and int(older) < token:
+        if older.isdigit() and int(older) < token and STANDS_IN not in one.labels:
             with engine.client() as client, suppress(NotFound):
                 _remove(client.containers.get(one.id))
             ended.append(f"container {one.name} of token {older}")

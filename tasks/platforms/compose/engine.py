@@ -19,6 +19,7 @@ from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transi
 
 OF_PROJECT, OF_SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 OF_TARGET, OF_TOKEN = "remedy.target", "remedy.token"
+STANDS_IN = "remedy.stands-in-for"  # serves users: no successor may just end it
 _SECONDS = 60
 _LOOPBACK = "127.0.0.1"
 _ANY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not listened at
@@ -90,8 +91,7 @@ class Found:
         addresses: Its address in each network by the network's name.
         known_as: What the project's containers call it: service, name, aliases, addresses.
         ports: Where each port, as '5432/tcp', is published: address and port.
-        mounts: What it sees of elsewhere.
-        labels: Its labels.
+        mounts, labels: What it sees of elsewhere; its labels.
         environment: What it was started with; values of secrets among it.
     """
 

@@ -12,6 +12,7 @@ from tasks.platforms.compose.application import ComposeApplication
 from tasks.platforms.compose.database import ComposeDatabase
 from tasks.platforms.compose.engine import Engine
 from tasks.platforms.compose.project import ComposeFiles, Project
+from tasks.platforms.compose.proxy import ComposeProxy
 from tasks.platforms.redis_cache import RedisCache
 from tasks.platforms.servers import Server
 from tasks.platforms.target_form import TargetForm
@@ -66,6 +67,11 @@ class ComposeTarget(TargetForm):
     application_service: str = Field(default="app", description="Service of the application.")
     proxy_service: str = Field(
         default="nginx", description="Service of nginx before the application; empty for none."
+    )
+    proxy_configuration: Path = Field(
+        default=Path("nginx/nginx.conf"),
+        description="nginx's configuration in the project's folder: it names the application as "
+        "service:port, and is written to while that is restarted.",
     )
     application_port: int = Field(
         default=8000, description="Port that the application listens at in its container."
@@ -123,11 +129,18 @@ class ComposeTarget(TargetForm):
             target=self.name,
             project=self.project,
             service=self.application_service,
-            proxy=self.proxy_service,
+            proxy=self._proxy(),
             port=self.application_port,
             health_path=self.health_path,
             settings_file=self.project_directory / self.environment_file,
         )
+
+    def _proxy(self) -> ComposeProxy | None:
+        if not self.proxy_service:
+            return None
+        file = self.project_directory / self.proxy_configuration
+        upstream = f"{self.application_service}:{self.application_port}"
+        return ComposeProxy(self.project, self.proxy_service, file, upstream)
 
     @property
     def server(self) -> Server:
@@ -138,7 +151,7 @@ class ComposeTarget(TargetForm):
         """
         raise PreconditionFailed(
             expected="a database's server whose process and files are looked at on this machine.",
-            found=f"one in a container of compose project {self.project_name}.",
+            found=f"compose lacks that so far: it runs in a container of {self.project_name}.",
             todo=f"Look after it by `docker logs` and `compose up -d {self.database_service}`.",
         )
 
@@ -181,4 +194,5 @@ class ComposeTarget(TargetForm):
             A sentence for each that was ended.
         """
         ended = commands.end_older(self.engine, self.name, token)
+        ended += self.application.end_idle_stand_ins(token)
         return [*ended, *self.database.end_older(token)]

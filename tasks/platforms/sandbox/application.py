@@ -51,7 +51,7 @@ class LocalApplication:
         )
         self.replicas: Callable[[], list[Replica]] = self._replicas.list
         self.drain, self.admit = self._replicas.drain, self._replicas.admit
-        self.restart = self._replicas.restart
+        self.restart, self.stand_in = self._replicas.restart, self._replicas.stand_in
 
     def settings(self) -> dict[str, str]:
         """Read the settings that a process is started with now.

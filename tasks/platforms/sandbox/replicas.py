@@ -68,6 +68,10 @@ class LocalReplicas:
             )
         return found
 
+    def stand_in(self, name: str) -> bool:  # noqa: ARG002 - as every platform takes it
+        """Say that nothing stands in for a process: there is another one."""
+        return False
+
     def drain(self, name: str) -> None:
         """Send a process no new requests, and wait until it has none in flight.
 

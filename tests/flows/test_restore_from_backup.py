@@ -1,4 +1,4 @@
-"""restore_from_backup through the engine, on a sandbox that was broken for real."""
+"""restore_from_backup and back_up_database through the engine, on systems broken for real."""
 
 import time
 
@@ -11,7 +11,7 @@ from flows.database.restore_from_backup import restore_from_backup
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.load import USER, Load
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 from tasks.guardrails.case import Case
 from tasks.guardrails.holders import holders
 from tasks.guardrails.ledger import Ledger
@@ -21,45 +21,52 @@ from tests.snapshots import Snapshot, databases, snapshot
 from tests.users import log_in
 
 
-def name_of(sandbox: Sandbox) -> str:
+def name_of(planner: Planner) -> str:
     """Give the target's name."""
-    return sandbox.settings.name
+    return planner.settings.name
 
 
-def back_up(runs: Runs, sandbox: Sandbox) -> None:
+def back_up(runs: Runs, planner: Planner) -> None:
     """Take a backup by the remediation that does."""
-    _, state = runs.start(back_up_database, target=name_of(sandbox))
+    _, state = runs.start(back_up_database, target=name_of(planner))
     assert state is not None
     assert state.name == "Remediated", state.message
 
 
-def restore(runs: Runs, sandbox: Sandbox, ledger: Ledger) -> tuple[FlowRun, State[object]]:
+def restore(runs: Runs, planner: Planner, ledger: Ledger) -> tuple[FlowRun, State[object]]:
     """Restore, with as many approvals as are asked for."""
-    run, state = runs.start(restore_from_backup, target=name_of(sandbox))
+    run, state = runs.start(restore_from_backup, target=name_of(planner))
     if state is None:
         state = Approvers(ledger).approve_until_it_ends(runs, run)
     return run, state
 
 
-def read_projects(sandbox: Sandbox, rows: list[str]) -> set[int]:
+def read_projects(planner: Planner, rows: list[str]) -> set[int]:
     """Read projects as a user does, from the cache where they are in it; gives the statuses."""
-    token = log_in(sandbox).json()["access_token"]
+    token = log_in(planner).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=planner.url, headers=headers, trust_env=False) as client:
         return {client.get(f"/api/v1/projects/{row}").status_code for row in rows}
 
 
-@pytest.mark.parametrize("kind", list(Damage))
-def test_each_damage_is_repaired(runs: Runs, sandbox: Sandbox, kind: Damage) -> None:
+@pytest.mark.parametrize(
+    ("planner", "kind"),
+    [
+        *(("sandbox", kind) for kind in Damage),
+        ("compose", Damage.ROWS_DELETED),
+    ],
+    indirect=["planner"],
+)
+def test_each_damage_is_repaired(runs: Runs, planner: Planner, kind: Damage) -> None:
     """After the restore all rows are as they were in the backup, and a user can log in."""
     ledger = Ledger()
-    original = snapshot(sandbox)
-    back_up(runs, sandbox)
-    damage(sandbox, kind)
-    run, state = restore(runs, sandbox, ledger)
+    original = snapshot(planner)
+    back_up(runs, planner)
+    damage(planner, kind)
+    run, state = restore(runs, planner, ledger)
     assert state.name == "Remediated", state.message
-    assert snapshot(sandbox) == original
-    assert log_in(sandbox).is_success
+    assert snapshot(planner) == original
+    assert log_in(planner).is_success
     case = Case.read(ledger, runs.id_of(run))
     assert case.outcome == "remediated"
     watched = case.of_kind("watched")
@@ -68,45 +75,46 @@ def test_each_damage_is_repaired(runs: Runs, sandbox: Sandbox, kind: Damage) -> 
     assert not any(holder.is_live for holder in holders(ledger))
 
 
-def test_undo_gives_the_original_back(runs: Runs, sandbox: Sandbox) -> None:
+def test_undo_gives_the_original_back(runs: Runs, planner: Planner) -> None:
     """The undo of a restore leaves schema and rows as they were before it, for users too."""
     ledger = Ledger()
-    back_up(runs, sandbox)
-    with sandbox.connect() as session:
+    back_up(runs, planner)
+    with planner.connect() as session:
         found = session.execute("SELECT id::text FROM projects ORDER BY id LIMIT 5").fetchall()
     projects = [row for (row,) in found]
-    damage(sandbox, Damage.ROWS_DELETED)
-    broken: Snapshot = snapshot(sandbox)
-    run, state = restore(runs, sandbox, ledger)
+    damage(planner, Damage.ROWS_DELETED)
+    broken: Snapshot = snapshot(planner)
+    run, state = restore(runs, planner, ledger)
     assert state.name == "Remediated", state.message
-    assert snapshot(sandbox) != broken
-    assert read_projects(sandbox, projects) == {httpx.codes.OK}  # they are cached now
+    assert snapshot(planner) != broken
+    assert read_projects(planner, projects) == {httpx.codes.OK}  # they are cached now
     undo, undone = runs.start(
-        undo_remediation, target=name_of(sandbox), remediation=runs.id_of(run)
+        undo_remediation, target=name_of(planner), remediation=runs.id_of(run)
     )
     if undone is None:
         undone = Approvers(ledger).approve_until_it_ends(runs, undo)
     assert undone.name == "Remediated", undone.message
-    assert snapshot(sandbox) == broken
-    assert read_projects(sandbox, projects) == {httpx.codes.NOT_FOUND}
+    assert snapshot(planner) == broken
+    assert read_projects(planner, projects) == {httpx.codes.NOT_FOUND}
     (record,) = Case.read(ledger, runs.id_of(undo)).stages
     assert "the application logs in, reads and writes" in record.stage.notes[0]  # rows were gone
 
 
+@pytest.mark.parametrize("planner", ["sandbox"], indirect=True)
 def test_amounts_that_move_while_approval_waits_are_no_other_world(
-    runs: Runs, sandbox: Sandbox
+    runs: Runs, planner: Planner
 ) -> None:
     """Users write while somebody thinks: what is lost grows within its limit, and it is done."""
     ledger = Ledger()
-    back_up(runs, sandbox)
-    damage(sandbox, Damage.ROWS_DELETED)
-    load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
+    back_up(runs, planner)
+    damage(planner, Damage.ROWS_DELETED)
+    load = Load(planner.url, planner.settings.accounts[USER], rate=10)
     load.start()
     try:
-        run, state = runs.start(restore_from_backup, target=name_of(sandbox))
+        run, state = runs.start(restore_from_backup, target=name_of(planner))
         assert state is None
-        before = loaded(sandbox)
-        while loaded(sandbox) < before + 20:
+        before = loaded(planner)
+        while loaded(planner) < before + 20:
             time.sleep(0.1)
         state = Approvers(ledger).approve_until_it_ends(runs, run)
     finally:
@@ -118,35 +126,36 @@ def test_amounts_that_move_while_approval_waits_are_no_other_world(
     assert max(amount for amount in amounts if amount < 1000) >= 20
 
 
-def loaded(sandbox: Sandbox) -> int:
+def loaded(planner: Planner) -> int:
     """Count what the load has written."""
-    with sandbox.connect() as session:
+    with planner.connect() as session:
         row = session.execute("SELECT count(*) FROM programs WHERE name LIKE 'Load %'").fetchone()
     return int(row[0]) if row else 0
 
 
-def test_dry_run_changes_nothing(runs: Runs, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("planner", ["sandbox"], indirect=True)
+def test_dry_run_changes_nothing(runs: Runs, planner: Planner) -> None:
     """A dry run leaves catalogue and data as they were."""
-    back_up(runs, sandbox)
-    damage(sandbox, Damage.ROWS_DELETED)
-    before, names = snapshot(sandbox), databases(sandbox)
-    _, state = runs.start(restore_from_backup, target=name_of(sandbox), dry_run=True)
+    back_up(runs, planner)
+    damage(planner, Damage.ROWS_DELETED)
+    before, names = snapshot(planner), databases(planner)
+    _, state = runs.start(restore_from_backup, target=name_of(planner), dry_run=True)
     assert state is not None
     assert state.name == "Planned", state.message
-    assert snapshot(sandbox) == before
-    assert databases(sandbox) == names
+    assert snapshot(planner) == before
+    assert databases(planner) == names
 
 
-def test_refused_cut_over_leaves_nothing(runs: Runs, sandbox: Sandbox) -> None:
+def test_refused_cut_over_leaves_nothing(runs: Runs, planner: Planner) -> None:
     """When the cut-over is refused the copy is removed, and live was never touched."""
     ledger = Ledger()
-    back_up(runs, sandbox)
-    damage(sandbox, Damage.ROWS_DELETED)
-    before, names = snapshot(sandbox), databases(sandbox)
-    run, state = runs.start(restore_from_backup, target=name_of(sandbox))
+    back_up(runs, planner)
+    damage(planner, Damage.ROWS_DELETED)
+    before, names = snapshot(planner), databases(planner)
+    run, state = runs.start(restore_from_backup, target=name_of(planner))
     assert state is None
-    assert databases(sandbox) != names
+    assert databases(planner) != names
     refused = Approvers(ledger).refuse(runs, run)
     assert refused.name == "Refused", refused.message
-    assert databases(sandbox) == names
-    assert snapshot(sandbox) == before
+    assert databases(planner) == names
+    assert snapshot(planner) == before

@@ -1,0 +1,111 @@
+"""nginx before the application: which container it sends requests to, changed without a gap.
+
+Sources: nginx.org/en/docs, control.html (changing configuration). The file is written in place:
+Docker mounts it by its inode, and a file that is renamed over it would not be seen inside.
+"""
+
+import os
+import re
+import time
+from pathlib import Path
+
+from docker.models.containers import Container
+
+from tasks.guardrails.errors import PreconditionFailed, Transient
+from tasks.platforms.compose.project import Project
+
+_PATIENCE_SECONDS = 30.0
+
+
+class ComposeProxy:
+    """nginx in a container, with its configuration in a file of the project.
+
+    Args:
+        project: The compose project.
+        service: Its service.
+        file: Its configuration.
+        upstream: The application as it stands there: service and port, as app:8000.
+    """
+
+    def __init__(self, project: Project, service: str, file: Path, upstream: str) -> None:
+        """Keep where it is; reads nothing."""
+        self._project, self._service = project, service
+        self._file, self._upstream = file, upstream
+
+    def can_switch(self) -> bool:
+        """Say whether it runs, and its configuration names the application's service."""
+        runs = any(one.runs for one in self._project.containers(self._service))
+        return runs and self.sends_to(self._upstream)
+
+    def sends_to(self, upstream: str) -> bool:
+        """Say whether its configuration names a container, as `switch` writes it."""
+        return self._file.is_file() and bool(_whole(upstream).search(self._file.read_text()))
+
+    def switch(self, old: str, new: str) -> None:
+        """Send all requests to another container; returns when those on the way have ended.
+
+        Args:
+            old: Where they go, as it stands in the configuration.
+            new: Where they shall go.
+
+        Raises:
+            PreconditionFailed: nginx refuses the configuration: it goes on as before.
+            Transient: Requests on the way do not end: new ones go to the new place.
+        """
+        before = self._file.read_text()
+        self._write(_whole(old).sub(lambda _found: new, before))
+        with self._project.engine.client() as client:
+            container = client.containers.get(self._project.container(self._service).id)
+            status, said = container.exec_run(["nginx", "-t", "-q"])
+            if status:
+                self._write(before)
+                raise PreconditionFailed(
+                    expected=f"nginx to accept {new} in the place of {old}.",
+                    found=bytes(said if isinstance(said, bytes) else b"").decode()[-500:],
+                    state="It goes on as before, and the file is as it was.",
+                    todo="Correct what nginx names.",
+                )
+            workers = _workers(container)
+            container.exec_run(["nginx", "-s", "reload"])
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while left := workers & _workers(container):
+                if time.monotonic() > deadline:
+                    raise Transient(
+                        expected=f"requests to {old} to end within {_PATIENCE_SECONDS:.0f} s.",
+                        found=f"{len(left)} worker of nginx still has some.",
+                        state=f"New requests go to {new}.",
+                        todo="Find what they wait for, then run again.",
+                    )
+                time.sleep(0.05)
+
+    def reload(self) -> None:
+        """Have it look its upstreams up: a new container may have another address."""
+        for one in self._project.containers(self._service):
+            if one.runs:
+                with self._project.engine.client() as client:
+                    client.containers.get(one.id).exec_run(["nginx", "-s", "reload"])
+
+    def _write(self, text: str) -> None:
+        try:
+            with self._file.open("r+b") as file:
+                file.write(text.encode())
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise PreconditionFailed(
+                expected=f"to write nginx's configuration {self._file}.",
+                found=f"{error.strerror or error}.",
+                todo="Correct `proxy_configuration` of the target, or the file's rights.",
+            ) from error
+
+
+def _whole(upstream: str) -> re.Pattern[str]:
+    """Give a pattern for service and port that fits no longer name, as other-app:8000."""
+    return re.compile(rf"(?<![\w.-]){re.escape(upstream)}(?!\w)")
+
+
+def _workers(container: Container) -> set[str]:
+    """Give the numbers of nginx's workers, those that are leaving too."""
+    shown = container.top(ps_args="-eo pid,args")
+    return {row[0] for row in shown["Processes"] or [] if "nginx: worker" in row[-1]}
