@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from typing import LiteralString
 
 from psycopg import sql
 
@@ -33,8 +32,7 @@ def make_slow(sandbox: Sandbox) -> None:
     with sandbox.connect() as session:
         session.execute(
             "CREATE FUNCTION public.slow(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN "
-            "IF current_setting('test.slow', true) = 'on' THEN PERFORM pg_sleep(0.02); END IF; "
-            "RETURN n; END $$"
+            "PERFORM pg_sleep(current_setting('test.slow', true)::float); RETURN n; END $$"
         )
         session.execute(
             # An ANALYZE of its own would hold the table for as long.
@@ -44,15 +42,15 @@ def make_slow(sandbox: Sandbox) -> None:
         session.execute("ALTER TABLE slowly ADD PRIMARY KEY (n)")
         session.execute("CREATE INDEX slowly_index ON slowly (public.slow(n))")
         session.execute("ALTER TABLE slowly OWNER TO planner")
-    be_slow(sandbox, "on")
+    be_slow(sandbox, 0.02)
 
 
-def be_slow(sandbox: Sandbox, how: LiteralString) -> None:
-    """Have each entry of that index wait from now on, 'on', or no more, 'off'."""
+def be_slow(sandbox: Sandbox, seconds: float) -> None:
+    """Have each entry of that index wait for so long, in sessions that begin from now on."""
     with sandbox.connect() as session:
         session.execute(
             sql.SQL("ALTER DATABASE {} SET test.slow = {}").format(
-                sql.Identifier(sandbox.settings.database), sql.Literal(how)
+                sql.Identifier(sandbox.settings.database), sql.Literal(str(seconds))
             )
         )
 

@@ -171,7 +171,7 @@ def test_what_somebodys_pg_repack_has_left_is_found_and_cleared(
     with anothers(repacked) as process:
         process.send_signal(signal.SIGKILL)
     assert "repack_trigger" in left_by_repack(repacked)
-    be_slow(repacked, "off")
+    be_slow(repacked, 0)
     case, state = carry_out(runs, repacked, rewrite_tables, tables=[SLOW])
     assert state.name == "Remediated", state.message
     assert "A pg_repack of public.slowly did not end, and has left" in told(case)
@@ -226,7 +226,7 @@ def test_who_holds_the_table_at_the_end_holds_nobody_up(runs: Runs, repacked: Sa
     def hold_until_it_has_given_up() -> None:
         until(lambda: builds_an_index(repacked))
         (first,) = ours()
-        be_slow(repacked, "off")
+        be_slow(repacked, 0)
         holder.execute("BEGIN")
         holder.execute(f"SELECT count(*) FROM {SLOW}")
         try:
@@ -283,7 +283,7 @@ def test_what_a_killed_run_leaves_is_seen_as_half_done(repacked: Sandbox) -> Non
     assert change.observe(begun).standing is Standing.BEFORE
     with anothers(repacked) as process:
         process.send_signal(signal.SIGKILL)
-    be_slow(repacked, "off")
+    be_slow(repacked, 0)
     change.apply(begun)
     assert left_by_repack(repacked) == []
     assert change.observe(begun).standing is Standing.AFTER

@@ -1,6 +1,8 @@
 """rewrite_tables by VACUUM FULL, on a sandbox under load whose table was made loose for real."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from psycopg import sql
@@ -9,12 +11,22 @@ from flows.database.rewrite_tables import rewrite_tables
 from flows.database.vacuum_database import vacuum_database
 from infra.sandbox.services import Sandbox
 from tasks.database.vacuum import rewrite_cost
+from tasks.database.vacuum.rewritable import find_holders
 from tasks.guardrails.case import Case
 from tasks.platforms import targets
 from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
-from tests.loose_tables import ODD, SLOW, SLOW_ROWS, file_of, make_loose, make_slow, until
+from tests.loose_tables import (
+    ODD,
+    SLOW,
+    SLOW_ROWS,
+    be_slow,
+    file_of,
+    make_loose,
+    make_slow,
+    until,
+)
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 from tests.users import under_load
@@ -253,3 +265,47 @@ def test_what_is_missing_of_pg_repack_is_told(runs: Runs, sandbox: Sandbox) -> N
     )
     assert not case.of_kind("begun")
     assert file_of(sandbox) == before
+
+
+@contextmanager
+def autovacuum_at_work(sandbox: Sandbox) -> Iterator[None]:
+    """Have autovacuum look at the slow table for minutes."""
+    make_slow(sandbox)
+    be_slow(sandbox, 0.2)
+    with sandbox.connect() as session:
+        session.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'")
+        session.execute("SELECT pg_reload_conf()")
+        try:
+            session.execute(
+                f"ALTER TABLE {SLOW} SET (autovacuum_enabled = true, "
+                "autovacuum_analyze_threshold = 0, autovacuum_analyze_scale_factor = 0)"
+            )
+            session.execute(f"UPDATE {SLOW} SET what = 'new' WHERE n < 100")
+            until(
+                lambda: session.execute(
+                    "SELECT pid FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' "
+                    "AND query LIKE '%slowly%'"
+                ).fetchone()
+            )
+            be_slow(sandbox, 0)
+            yield
+        finally:
+            session.execute("ALTER SYSTEM RESET autovacuum_naptime")
+            session.execute("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_autovacuum_gives_way(runs: Runs, sandbox: Sandbox, *, limited: bool) -> None:
+    """It does after deadlock_timeout, so long as its worker is not taken for a user."""
+    targets.give(SandboxTarget(**sandbox.target_settings(limited=limited)))
+    with autovacuum_at_work(sandbox):
+        before = file_of(sandbox, SLOW)
+        with targets.load("sandbox").database.connect() as session:
+            row = session.execute(f"SELECT '{SLOW}'::regclass::oid AS oid".encode()).fetchone()
+            assert row is not None
+            (holder,) = find_holders(session, row["oid"])
+            assert "of autovacuum (" in holder
+        _, state = carry_out(runs, sandbox, rewrite_tables, tables=[SLOW], **FULL)
+    assert state.name == "Remediated", state.message
+    assert file_of(sandbox, SLOW)[0] != before[0]
+    assert "canceling autovacuum task" in sandbox.cluster.service.log.read_text()

@@ -194,7 +194,8 @@ def find_holders(session: Connection, oid: int, seconds: int = 0) -> list[str]:
     """
     rows = session.execute(
         """SELECT format('session %%s of %%s (%%s), in a transaction for %%s s', l.pid,
-               coalesce(a.usename, a.backend_type, '?'), coalesce(a.state, 'prepared?'),
+               CASE WHEN a.pid IS NULL THEN '?' ELSE coalesce(a.usename, 'autovacuum') END,
+               coalesce(a.state, CASE WHEN a.pid IS NULL THEN 'prepared?' ELSE 'active' END),
                extract(epoch FROM clock_timestamp() - a.xact_start)::int) AS who
            FROM (SELECT DISTINCT pid FROM pg_locks WHERE relation = %s AND granted
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -205,3 +206,23 @@ def find_holders(session: Connection, oid: int, seconds: int = 0) -> list[str]:
         (oid, seconds),
     ).fetchall()
     return [row["who"] for row in rows]
+
+
+def is_held_by_autovacuum(session: Connection, oid: int) -> bool:
+    """Say whether autovacuum, and nobody else, holds a table in a way that more than reads it.
+
+    It gives way to who waits for longer than deadlock_timeout, unless it prevents a wraparound.
+
+    Args:
+        session: A session in the database.
+        oid: The table's OID.
+    """
+    # Who may not see what others do sees of a worker of autovacuum that it has no user.
+    row = session.execute(
+        """SELECT count(*) > 0 AND bool_and(a.pid IS NOT NULL AND a.usename IS NULL) AS so
+           FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+           WHERE l.relation = %s AND l.granted AND l.mode <> 'AccessShareLock'
+             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())""",
+        (oid,),
+    ).fetchone()
+    return bool(row and row["so"])

@@ -13,7 +13,12 @@ from tasks.database.catalogue import NO_TIMEOUTS, connect_with
 from tasks.database.giving_way import Underway, Watcher, run_giving_way
 from tasks.database.reporting import Reporter
 from tasks.database.vacuum.changes import look_at_vacuum
-from tasks.database.vacuum.rewritable import find_file, find_holders, measure_sizes
+from tasks.database.vacuum.rewritable import (
+    find_file,
+    find_holders,
+    is_held_by_autovacuum,
+    measure_sizes,
+)
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
@@ -21,7 +26,9 @@ from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection, Database
 
 # Who comes later queues behind the wait: so long at most are they held up for nothing.
-_LOCK_TIMEOUT = "300ms"
+_LOCK_MS = 300
+# Autovacuum gives way to who has waited for deadlock_timeout: so much longer is waited then.
+_LONGER_MS = 300
 _LOCKED, _CANCELLED = "55P03", "57014"
 
 
@@ -113,10 +120,12 @@ class VacuumFull(RewriteTable):
     def _write(self, database: Database, statement: sql.Composed, work: Work) -> float:
         """Run it under both timeouts, and watch the disk; gives the seconds that it took."""
         with (
-            connect_with(
-                database, database.name, {**NO_TIMEOUTS, "lock_timeout": _LOCK_TIMEOUT}
-            ) as session,
             database.connect() as beside,
+            connect_with(
+                database,
+                database.name,
+                {**NO_TIMEOUTS, "lock_timeout": f"{_lock_ms(beside, self.oid)}ms"},
+            ) as session,
         ):
             bound = f"{self.most_seconds}s"
             session.execute("SELECT set_config('statement_timeout', %s, false)", (bound,))
@@ -143,7 +152,7 @@ class VacuumFull(RewriteTable):
     def _not_locked(self, session: Connection) -> Transient:
         holders = find_holders(session, self.oid)
         return Transient(
-            expected=f"nobody to hold {self.full_name} for longer than {_LOCK_TIMEOUT}.",
+            expected=f"nobody to hold {self.full_name} for longer than {_LOCK_MS} ms.",
             found=f"{'; '.join(holders) or 'somebody did, who is gone by now'}.",
             state="Nothing was changed; nobody waits for it any more.",
             todo="Run it again when there is less traffic on the table, or once that "
@@ -161,6 +170,16 @@ class VacuumFull(RewriteTable):
             if why
             else "Run it with a larger most_seconds, or with way=pg_repack.",
         )
+
+
+def _lock_ms(session: Connection, oid: int) -> int:
+    """Say for how many milliseconds the lock of a table may be waited for."""
+    if not is_held_by_autovacuum(session, oid):
+        return _LOCK_MS
+    row = session.execute(
+        "SELECT setting::int AS ms FROM pg_settings WHERE name = 'deadlock_timeout'"
+    ).fetchone()
+    return (row["ms"] if row else 0) + _LONGER_MS
 
 
 def look_at_rewrite(session: Connection, pid: int) -> Underway | None:
