@@ -1,6 +1,10 @@
 """The compose project of tests: a user is served, and nothing of it is left behind."""
 
+import shutil
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,6 +12,7 @@ import pytest
 from infra.testbed.compose.project import OF_PROJECT
 from infra.testbed.compose.system import ComposeSystem
 from infra.testbed.docker.compose_program import Compose, find_v1
+from infra.testbed.docker.daemon import Daemon
 from infra.testbed.docker.engine import Engine
 from infra.testbed.docker.images import provide_images
 from tasks.platforms.compose.target import ComposeTarget
@@ -93,3 +98,22 @@ def test_what_is_there_is_not_built_again(docker_engine: Engine) -> None:
         before = [client.images.get(name).id for name in names]
         provide_images(docker_engine, CACHE)
         assert [client.images.get(name).id for name in names] == before
+
+
+def test_an_engine_is_stopped_by_another_process_than_started_it(
+    docker_engine: Engine, tmp_path: Path
+) -> None:
+    """As the last process of a run of tests does: its starter lives, and does not ask for it."""
+    if not docker_engine.is_ours:
+        pytest.skip("the machine has an engine of its own: none is started for tests here")
+    daemon = Daemon(tmp_path)
+    daemon.run.mkdir(mode=0o700)
+    daemon.start()
+    stop = "import sys; from pathlib import Path; from infra.testbed.docker.daemon import Daemon; "
+    stop += "Daemon(Path(sys.argv[1])).stop()"
+    try:
+        subprocess.run([sys.executable, "-c", stop, tmp_path], check=True, timeout=100)
+        assert not (daemon.run / "docker.sock").exists()
+    finally:
+        daemon.stop()
+        shutil.rmtree(daemon.run, ignore_errors=True)

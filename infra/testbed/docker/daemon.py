@@ -16,6 +16,7 @@ import docker
 import psutil
 from docker.errors import DockerException
 
+from infra.sandbox.processes import gone
 from tasks.guardrails.errors import PreconditionFailed
 
 UP_WITHIN_SECONDS = 60.0
@@ -89,11 +90,10 @@ class Daemon:
             if process.name() != "dockerd":
                 return  # a stranger has the number by now
             process.terminate()
-            try:
-                process.wait(DOWN_WITHIN_SECONDS)
-            except psutil.TimeoutExpired:
+            # Who has started it may be another process, which lives on and does not ask for it.
+            if not gone(process, DOWN_WITHIN_SECONDS):
                 process.kill()
-                process.wait(DOWN_WITHIN_SECONDS)
+                gone(process, DOWN_WITHIN_SECONDS)
 
     def _answers(self) -> bool:
         if not (self.run / "docker.sock").exists():
