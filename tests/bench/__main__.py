@@ -18,6 +18,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 SECTIONS = {
     "restore": "Restore of",
     "upkeep": "Upkeep of",
+    "compose": "A compose project",
     "worker": "Start of runs",
     "engine": "The engine's share",
     "waiting": "Runs that wait",

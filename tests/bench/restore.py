@@ -15,6 +15,7 @@ from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.load import Load
 from infra.sandbox.load_report import LoadReport
+from infra.sandbox.planner import Planner
 from infra.sandbox.seed import seed
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
@@ -42,8 +43,8 @@ class Measured:
     load: LoadReport
 
 
-def under_load(sandbox: Sandbox) -> Load:
-    """Put the sandbox under its steady load, and let it get even."""
+def under_load(sandbox: Planner) -> Load:
+    """Put a system under its steady load, and let it get even."""
     load = Load(sandbox.url, sandbox.settings.accounts["load"])
     load.start()
     time.sleep(_WARM_UP_SECONDS)

@@ -4,6 +4,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.database.back_up_database import back_up_database
 from infra.sandbox.load_report import LoadReport
+from infra.sandbox.planner import Planner
 from infra.sandbox.seed import seed
 from infra.sandbox.services import Sandbox
 from tasks.platforms import targets
@@ -66,14 +68,25 @@ def measure(home: Path, rows: int) -> list[tuple[str, Measured, Measured]]:
 
 def _both(runs: Runs, sandbox: Sandbox, task: Task) -> tuple[Measured, Measured]:
     task.broken(sandbox)
-    ours = _under_load(sandbox, task, partial(_ours, runs, sandbox, task))
+    ours = partial(_ours, runs, sandbox, task)
+    measured = measured_under_load(sandbox, ours, task.meanwhile(sandbox))
     task.broken(sandbox)
-    return _under_load(sandbox, task, partial(task.guide, sandbox)), ours
+    guides = partial(task.guide, sandbox)
+    return measured_under_load(sandbox, guides, task.meanwhile(sandbox)), measured
 
 
-def _under_load(sandbox: Sandbox, task: Task, step: Callable[[], bool]) -> Measured:
-    load = under_load(sandbox)
-    with task.meanwhile(sandbox):
+def measured_under_load(
+    system: Planner, step: Callable[[], bool], meanwhile: AbstractContextManager[None] | None = None
+) -> Measured:
+    """Measure one way under load, and some seconds beyond its end.
+
+    Args:
+        system: The system under load.
+        step: What is measured; says whether it ended by itself.
+        meanwhile: What others do in the meantime.
+    """
+    load = under_load(system)
+    with meanwhile or nullcontext():
         began = time.monotonic()
         ended = step()
         took = time.monotonic() - began
@@ -98,7 +111,7 @@ def table(found: list[tuple[str, Measured, Measured]], rows: int) -> list[str]:
     Returns:
         Lines of markdown.
     """
-    lines = [
+    return [
         f"## Upkeep of {rows:,} rows under load",
         "",
         f"Guide: its own commands, each statement given up after {GIVEN_UP_SECONDS} s. Ours looks,",
@@ -108,6 +121,13 @@ def table(found: list[tuple[str, Measured, Measured]], rows: int) -> list[str]:
         "| --- | --- | --- |",
         *(f"| {task.title} | {task.by_hand} | `{task.ours.name}`{task.more} |" for task in TASKS),
         "",
+        *figures(found),
+    ]
+
+
+def figures(found: list[tuple[str, Measured, Measured]]) -> list[str]:
+    """Write what was measured of each way as a table of markdown, with what the words mean."""
+    lines = [
         "Outage: tenths of a second in which a request began that failed or took over a second.",
         "Stall: time in which no request at all was answered.",
         "",

@@ -1,6 +1,7 @@
 """A sample of the attacks each time, another one for each version of the code; or all of them.
 
-REMEDY_FAULTS says how many: 'all', or a number at which a sample begins.
+REMEDY_FAULTS says how many: 'all', or a number at which a sample of boundaries begins; with
+either, every remediation is attacked in every direction.
 """
 
 import os
@@ -11,8 +12,8 @@ from typing import TypeVar
 from tasks.guardrails.version import code_version
 
 T = TypeVar("T")
-_GIVEN = os.environ.get("REMEDY_FAULTS", "")
-ALL = _GIVEN == "all"
+GIVEN = os.environ.get("REMEDY_FAULTS", "")
+ALL = GIVEN == "all"
 
 
 def sample(among: Sequence[T], many: int) -> list[T]:
@@ -22,7 +23,7 @@ def sample(among: Sequence[T], many: int) -> list[T]:
         among: What there is.
         many: How many are chosen at least.
     """
-    many = max(many, int(_GIVEN) if _GIVEN.isdigit() else 0)
+    many = max(many, int(GIVEN) if GIVEN.isdigit() else 0)
     if ALL or many >= len(among):
         return list(among)
     choice = random.Random(code_version())  # noqa: S311 - nothing is kept secret by it

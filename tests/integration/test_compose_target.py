@@ -16,6 +16,7 @@ from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails.errors import BadInput, PreconditionFailed, Transient
 from tasks.guardrails.systems import pin
 from tasks.platforms import targets
+from tasks.platforms.compose import commands
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.protocols import System
 from tests.fences import Held
@@ -30,6 +31,12 @@ def wait_until(is_so: Callable[[], object]) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "it never was so"
         time.sleep(0.1)
+
+
+def ours(target: ComposeTarget) -> list[str]:
+    """Name the containers on the engine that remediations of a target have begun."""
+    labels = {"remedy.target": f"{target.project_name}/compose"}
+    return [one.name for one in target.engine.containers(labels)]
 
 
 def test_it_is_a_system(compose_target: ComposeTarget) -> None:
@@ -96,11 +103,12 @@ def test_a_command_of_one_that_was_killed_is_ended_by_its_successor(
     assert caller.stdin is not None
     caller.stdin.write(json.dumps(fresh_compose.target_settings()).encode())
     caller.stdin.close()
-    labels = {"remedy.target": "compose"}
+    labels = {"remedy.target": f"{fresh_compose.project.name}/compose"}
     wait_until(lambda: [one for one in compose_target.engine.containers(labels) if one.runs])
     caller.kill()
     caller.wait()
     (left,) = compose_target.engine.containers(labels)
+    assert commands.end_older(compose_target.engine, "another-project", "compose", 9) == []
     assert compose_target.end_older(1) == [f"container {left.name} of token 0"]
     assert compose_target.engine.containers(labels) == []
 
@@ -116,7 +124,7 @@ def test_commands_run_as_the_application_ships_them(compose_target: ComposeTarge
     assert (failed.status, failed.errors) == (1, "why\n")
     assert run(["no-such-program"], {}).status == 127
     assert run(["python", "-c", "import os; os.kill(os.getpid(), 9)"], {}).status in {0, 137}
-    assert compose_target.engine.containers({"remedy.target": "compose"}) == []
+    assert ours(compose_target) == []
 
 
 def test_the_application_says_where_the_database_is_as_its_container_sees_it(
@@ -247,6 +255,6 @@ def test_a_container_is_made_anew_without_a_gap(
     assert application.stand_in(before.name)  # and its remediation dies
     assert compose_target.end_older(1) == [f"container {before.name}-stand-in of token 0"]
     assert file.read_text() == text
-    assert compose_target.engine.containers({"remedy.target": "compose"}) == []
+    assert ours(compose_target) == []
     application.put_back(old, {"LOG_LEVEL": "ERROR"}, {"LOG_LEVEL": "WARNING"})
     file.write_text(text.removeprefix(alike))

@@ -193,6 +193,6 @@ class ComposeTarget(TargetForm):
         Returns:
             A sentence for each that was ended.
         """
-        ended = commands.end_older(self.engine, self.name, token)
+        ended = commands.end_older(self.engine, self.project_name, self.name, token)
         ended += self.application.end_idle_stand_ins(token)
         return [*ended, *self.database.end_older(token)]
