@@ -13,6 +13,7 @@ from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.applications import Completed, Replica
 from tasks.platforms.compose.commands import run_beside
 from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, STANDS_IN, Found
+from tasks.platforms.compose.gate import ComposeGate
 from tasks.platforms.compose.project import Project, owner
 from tasks.platforms.compose.proxy import ComposeProxy
 from tasks.platforms.compose.settings import ComposeSettings
@@ -52,6 +53,7 @@ class ComposeApplication:
         self._service, self._proxy, self._port = service, proxy, port
         self._upstream = f"{service}:{port}"
         self._health_path = health_path
+        self._gate = ComposeGate(project, proxy, target, service, port) if proxy else None
         kept = ComposeSettings(project, service, settings_file)
         self.settings, self.configure = kept.settings, kept.configure
         self.configuration, self.put_back = kept.configuration, kept.put_back
@@ -75,16 +77,20 @@ class ComposeApplication:
         return run_beside(self._project.engine, self._target, beside, command, settings)
 
     @contextmanager
-    def pause(self, seconds: float) -> Iterator[bool]:  # noqa: ARG002 - as every platform takes it
-        """Say that requests cannot be held back: nginx has no way to.
+    def pause(self, seconds: float) -> Iterator[bool]:
+        """Hold new requests back while the block runs, those in flight having ended.
 
         Args:
-            seconds: When the pause would end by itself.
+            seconds: How long each is held at most, whatever becomes of us.
 
         Yields:
-            False.
+            Whether that was possible; where not, as without nginx, requests go on as ever.
         """
-        yield False
+        if self._gate is None:
+            yield False
+            return
+        with self._gate.holding(seconds) as held:
+            yield held
 
     def replicas(self) -> list[Replica]:
         """Look at the application's containers.
@@ -139,7 +145,7 @@ class ComposeApplication:
         return True
 
     def end_idle_stand_ins(self, token: int) -> list[str]:
-        """Remove what an older remediation started to stand in, unless it serves.
+        """Remove what an older remediation started before it or to stand in, unless it serves.
 
         Args:
             token: The fencing token held now.
@@ -147,7 +153,7 @@ class ComposeApplication:
         Returns:
             A sentence for each that was removed.
         """
-        ended = []
+        ended = self._gate.end_older(token) if self._gate else []
         ours = {OF_TARGET: owner(self._project.name, self._target), STANDS_IN: ""}
         for one in self._project.engine.containers(ours):
             name, older = one.labels[STANDS_IN], one.labels[OF_TOKEN]

@@ -14,7 +14,15 @@ from docker.types import LogConfig
 
 from tasks.guardrails.systems import fencing_token, insist_on_fence
 from tasks.platforms.applications import Completed
-from tasks.platforms.compose.engine import OF_PROJECT, OF_TARGET, OF_TOKEN, STANDS_IN, Engine, Found
+from tasks.platforms.compose.engine import (
+    GATES,
+    OF_PROJECT,
+    OF_TARGET,
+    OF_TOKEN,
+    STANDS_IN,
+    Engine,
+    Found,
+)
 from tasks.platforms.compose.project import owner
 
 _NO_PROGRAM = 127
@@ -100,7 +108,8 @@ def end_older(engine: Engine, project: str, target: str, token: int) -> list[str
     ended = []
     for one in engine.containers({OF_TARGET: owner(project, target), OF_TOKEN: ""}):
         older = one.labels[OF_TOKEN]
-        if older.isdigit() and int(older) < token and STANDS_IN not in one.labels:
+        serves = not {STANDS_IN, GATES}.isdisjoint(one.labels)
+        if older.isdigit() and int(older) < token and not serves:
             with engine.client() as client, suppress(NotFound):
                 _remove(client.containers.get(one.id))
             ended.append(f"container {one.name} of token {older}")

@@ -19,7 +19,8 @@ from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transi
 
 OF_PROJECT, OF_SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 OF_TARGET, OF_TOKEN = "remedy.target", "remedy.token"
-STANDS_IN = "remedy.stands-in-for"  # serves users: no successor may just end it
+# These serve users: no successor may just end them.
+STANDS_IN, GATES = "remedy.stands-in-for", "remedy.gates"
 _SECONDS = 60
 _LOOPBACK = "127.0.0.1"
 _ANY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not listened at

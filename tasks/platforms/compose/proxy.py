@@ -41,12 +41,13 @@ class ComposeProxy:
         """Say whether its configuration names a container, as `switch` writes it."""
         return self._file.is_file() and bool(_whole(upstream).search(self._file.read_text()))
 
-    def switch(self, old: str, new: str) -> None:
+    def switch(self, old: str, new: str, patience: float = _PATIENCE_SECONDS) -> None:
         """Send all requests to another container; returns when those on the way have ended.
 
         Args:
             old: Where they go, as it stands in the configuration.
             new: Where they shall go.
+            patience: Seconds for the requests on the way.
 
         Raises:
             PreconditionFailed: nginx refuses the configuration: it goes on as before.
@@ -67,11 +68,11 @@ class ComposeProxy:
                 )
             workers = _workers(container)
             container.exec_run(["nginx", "-s", "reload"])
-            deadline = time.monotonic() + _PATIENCE_SECONDS
+            deadline = time.monotonic() + patience
             while left := workers & _workers(container):
                 if time.monotonic() > deadline:
                     raise Transient(
-                        expected=f"requests to {old} to end within {_PATIENCE_SECONDS:.0f} s.",
+                        expected=f"requests to {old} to end within {patience:.0f} s.",
                         found=f"{len(left)} worker of nginx still has some.",
                         state=f"New requests go to {new}.",
                         todo="Find what they wait for, then run again.",
