@@ -13,7 +13,7 @@ from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.applications import Completed, Replica
 from tasks.platforms.compose.commands import run_beside
 from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, STANDS_IN, Found
-from tasks.platforms.compose.project import Project
+from tasks.platforms.compose.project import Project, owner
 from tasks.platforms.compose.proxy import ComposeProxy
 from tasks.platforms.compose.settings import ComposeSettings
 from tasks.platforms.compose.stand_in import name_of_stand_in, remove_stand_in, start_stand_in
@@ -148,7 +148,8 @@ class ComposeApplication:
             A sentence for each that was removed.
         """
         ended = []
-        for one in self._project.engine.containers({OF_TARGET: self._target, STANDS_IN: ""}):
+        ours = {OF_TARGET: owner(self._project.name, self._target), STANDS_IN: ""}
+        for one in self._project.engine.containers(ours):
             name, older = one.labels[STANDS_IN], one.labels[OF_TOKEN]
             if int(older) < token and not self._is_stood_in_for(name):
                 remove_stand_in(self._project.engine, name)

@@ -14,7 +14,8 @@ from docker.types import LogConfig
 
 from tasks.guardrails.systems import fencing_token, insist_on_fence
 from tasks.platforms.applications import Completed
-from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, STANDS_IN, Engine, Found
+from tasks.platforms.compose.engine import OF_PROJECT, OF_TARGET, OF_TOKEN, STANDS_IN, Engine, Found
+from tasks.platforms.compose.project import owner
 
 _NO_PROGRAM = 127
 _NOT_FOUND = ("executable file not found", "no such file or directory")
@@ -50,7 +51,10 @@ def run_beside(
             list(command[1:]),
             entrypoint=[command[0]],
             environment=dict(environment),
-            labels={OF_TARGET: target, OF_TOKEN: str(fencing_token())},
+            labels={
+                OF_TARGET: owner(beside.labels[OF_PROJECT], target),
+                OF_TOKEN: str(fencing_token()),
+            },
             name=f"remedy-{target}-{uuid4().hex[:12]}",
             network=next(iter(beside.addresses), "none"),
             volumes_from=[beside.id],
@@ -62,12 +66,20 @@ def run_beside(
             for name in list(beside.addresses)[1:]:
                 client.networks.get(name).connect(container)
             insist_on_fence()  # behind its creation: from here on a successor sees it
-            return _run(container)
+            return run_to_its_end(container)
         finally:
-            _remove(container)
+            remove(container)
 
 
-def _run(container: Container) -> Completed:
+def run_to_its_end(container: Container) -> Completed:
+    """Start a container that was created, and wait for its end.
+
+    Args:
+        container: The container.
+
+    Returns:
+        Exit status, output and errors; status 127 where it has no such program.
+    """
     try:
         container.start()
     except APIError as error:
@@ -81,11 +93,12 @@ def _run(container: Container) -> Completed:
     return Completed(status, output, errors)
 
 
-def end_older(engine: Engine, target: str, token: int) -> list[str]:
+def end_older(engine: Engine, project: str, target: str, token: int) -> list[str]:
     """End commands of older fencing tokens, and wait until they are gone.
 
     Args:
         engine: The engine.
+        project: Name of the compose project.
         target: Name of the target.
         token: The fencing token held now.
 
@@ -93,15 +106,16 @@ def end_older(engine: Engine, target: str, token: int) -> list[str]:
         A sentence for each that was ended.
     """
     ended = []
-    for one in engine.containers({OF_TARGET: target, OF_TOKEN: ""}):
+    for one in engine.containers({OF_TARGET: owner(project, target), OF_TOKEN: ""}):
         older = one.labels[OF_TOKEN]
         if older.isdigit() and int(older) < token and STANDS_IN not in one.labels:
             with engine.client() as client, suppress(NotFound):
-                _remove(client.containers.get(one.id))
+                remove(client.containers.get(one.id))
             ended.append(f"container {one.name} of token {older}")
     return ended
 
 
-def _remove(container: Container) -> None:
+def remove(container: Container) -> None:
+    """End and remove a container; gone already is fine."""
     with suppress(NotFound):
         container.remove(force=True)

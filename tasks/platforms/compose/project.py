@@ -153,5 +153,15 @@ class Project:
         return {**given, **self.files.environment}
 
 
+def owner(project: str, target: str) -> str:
+    """Give the label's value by which a target's containers of ours are known on an engine.
+
+    Args:
+        project: Name of the compose project: another one may be a target of the same name.
+        target: Name of the target.
+    """
+    return f"{project}/{target}"
+
+
 def _each(option: str, values: Sequence[str]) -> list[str]:
     return [part for value in values for part in (option, value)]

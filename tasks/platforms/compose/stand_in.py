@@ -8,7 +8,8 @@ from docker.errors import NotFound
 
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.systems import fencing_token, insist_on_fence
-from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, STANDS_IN, Engine, Found
+from tasks.platforms.compose.engine import OF_PROJECT, OF_TARGET, OF_TOKEN, STANDS_IN, Engine, Found
+from tasks.platforms.compose.project import owner
 
 _UP_WITHIN_SECONDS = 120.0
 
@@ -42,7 +43,11 @@ def start_stand_in(engine: Engine, target: str, container: Found, port: int, pat
             like["Cmd"],
             entrypoint=like["Entrypoint"],
             environment=dict(container.environment),
-            labels={OF_TARGET: target, OF_TOKEN: str(fencing_token()), STANDS_IN: container.name},
+            labels={
+                OF_TARGET: owner(container.labels[OF_PROJECT], target),
+                OF_TOKEN: str(fencing_token()),
+                STANDS_IN: container.name,
+            },
             name=name,
             network=networks[0],
             volumes_from=[container.id],
