@@ -147,6 +147,7 @@ def test_one_row_alone_is_enough_to_refuse(runs: Runs, sandbox: Sandbox) -> None
     assert 'my own.some "thing' in str(state.message)
 
 
+@pytest.mark.parametrize("planner", ["sandbox"], indirect=True)
 def test_a_missing_database_is_made_and_migrated(runs: Runs, planner: Planner) -> None:
     """The application answers; an undo takes it away again."""
     drop_database(planner)
@@ -199,6 +200,7 @@ def test_a_stopped_server_with_data_is_refused(runs: Runs, planner: Planner) -> 
     assert contents(data) == before
 
 
+@pytest.mark.parametrize("planner", ["sandbox"], indirect=True)
 def test_a_server_is_made_where_there_is_none(runs: Runs, planner: Planner, away: Path) -> None:
     """At the highest risk; it serves the application, and an undo keeps what was made aside."""
     case, state = carry_out(runs, planner, initialise_database)

@@ -107,20 +107,6 @@ def test_a_pid_file_stays_while_another_container_has_the_volume(
     file.write_text(text)
 
 
-def test_a_paused_container_is_told(runs: Runs, planner: ComposeSystem) -> None:
-    """It is there and answers nobody."""
-    server = server_of(planner)
-    server.pause()
-    try:
-        case, state = carry_out(runs, planner, start_database)
-        server.reload()
-        assert server.status == "paused"
-    finally:
-        server.unpause()
-    assert state.name == "Advised", state.message
-    assert f"docker unpause {server.name}" in told(case)
-
-
 @pytest.fixture
 def published(planner: ComposeSystem) -> Iterator[int]:
     """A port of this machine at which the project's database is published; made known so."""
@@ -147,6 +133,3 @@ def test_a_taken_port_is_told(runs: Runs, planner: ComposeSystem, published: int
     assert state.name == "Advised", state.message
     assert f"taken by process {os.getpid()} (" in told(case)
     assert not planner.cluster.runs
-    _, state = carry_out(runs, planner, start_database)
-    assert state.name == "Remediated", state.message
-    assert log_in(planner).status_code == 200

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from docker import DockerClient
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 
 from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, Engine, Mount
 from tasks.platforms.compose.place import Place
@@ -40,6 +40,30 @@ def find_holders(engine: Engine, place: Place) -> tuple[Holder, ...]:
                 where = "" if one["Id"] == place.container else name
                 found += _processes(client, one["Id"], name, where)
     return tuple(found)
+
+
+def why_unseen(engine: Engine, place: Place) -> str:
+    """Say why somebody may work in a server's data and not be seen, '' where all are.
+
+    Args:
+        engine: The engine.
+        place: Where the data is.
+
+    Raises:
+        Transient: The engine does not answer.
+    """
+    volume = place.mount.volume
+    if not volume:
+        return ""
+    with engine.client() as client:
+        try:
+            seen: dict[str, Any] = client.volumes.get(volume).attrs
+        except NotFound:
+            return ""
+    kind = str((seen.get("Options") or {}).get("type", ""))
+    if seen["Driver"] != "local" or kind.startswith(("nfs", "cifs", "smb")):
+        return f"volume {volume} ({kind or seen['Driver']}) may be mounted on another machine"
+    return ""
 
 
 def _writes_to(seen: dict[str, Any], mount: Mount) -> bool:

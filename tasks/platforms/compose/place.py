@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from docker.errors import ImageNotFound, NotFound
 
 from tasks.guardrails.errors import PreconditionFailed
@@ -109,7 +108,8 @@ def find_place(project: Project, service: str) -> Place:
 
 
 def _from_files(project: Project, service: str) -> Place:
-    said = project.configuration(service)
+    described = project.described()
+    said = project.configuration(service, described)
     name = str(said.get("image", ""))
     with project.engine.client() as client:
         try:
@@ -123,9 +123,9 @@ def _from_files(project: Project, service: str) -> Place:
                 "PostgreSQL.",
             ) from error
     known = dict(one.partition("=")[::2] for one in image.attrs["Config"].get("Env") or [])
-    environment = {**known, **project.settings(service)}
+    environment = {**known, **project.settings(service, described)}
     command = said.get("command") or image.attrs["Config"].get("Cmd") or []
-    volumes = yaml.safe_load(project.run("config")).get("volumes") or {}
+    volumes = described.get("volumes") or {}
     return Place(
         container="",
         name=service,

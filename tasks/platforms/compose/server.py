@@ -5,7 +5,6 @@ Source: Docker Engine API 1.41 (inspect: State, RestartCount).
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from docker.errors import APIError
 
@@ -18,14 +17,14 @@ from tasks.platforms.compose.database import PORT, ComposeDatabase
 from tasks.platforms.compose.first_roles import FirstRoles
 from tasks.platforms.compose.first_start import await_made, insist_on_password, is_coming_up
 from tasks.platforms.compose.folder_moves import FolderMoves
-from tasks.platforms.compose.holders import find_holders
+from tasks.platforms.compose.holders import find_holders, why_unseen
 from tasks.platforms.compose.place import Place, find_place
 from tasks.platforms.compose.ports import find_port_holder
 from tasks.platforms.compose.project import Project
 from tasks.platforms.compose.seen_inside import Inside, look_inside
 from tasks.platforms.compose.server_log import ContainerLog
 from tasks.platforms.data_folder import read_pid_file
-from tasks.platforms.servers import Access, Holder, Look, PidFile
+from tasks.platforms.servers import Access, Folder, Holder, Look, PidFile
 
 _STOPPED_WITHIN_SECONDS, _ENDED_WITHIN_SECONDS = 600, 10
 _SETTLES_SECONDS = 10.0  # as long as the engine takes to call a start a success
@@ -84,7 +83,7 @@ class ComposeServer:
             access=inside.access,
             access_inside=inside.access_inside,
             holders=holders,
-            unseen=self._unseen(place),
+            unseen=why_unseen(self._engine, place),
             pid_file=pid_file,
             control=inside.control,
             damage=inside.damage,
@@ -109,17 +108,6 @@ class ComposeServer:
             if state is None or not (young and state.restarts):
                 return state
             time.sleep(0.25)
-
-    def _unseen(self, place: Place) -> str:
-        volume = place.mount.volume
-        if not volume or not self._beside(place).is_there():
-            return ""
-        with self._engine.client() as client:
-            seen: dict[str, Any] = client.volumes.get(volume).attrs
-        kind = str((seen.get("Options") or {}).get("type", ""))
-        if seen["Driver"] != "local" or kind.startswith(("nfs", "cifs", "smb")):
-            return f"volume {volume} ({kind or seen['Driver']}) may be mounted on another machine"
-        return ""
 
     def holders(self) -> tuple[Holder, ...]:
         """List the processes that work in its data, in whichever container."""
@@ -151,8 +139,19 @@ class ComposeServer:
 
     def start(self) -> None:
         """Have it started, unless it runs; does not wait until it accepts connections."""
-        insist_on_fence()
         place = self._place()
+        folder = look_inside(self._beside(place), place).folder
+        if folder is not Folder.WHOLE:  # gone since it was looked at
+            raise PreconditionFailed(
+                expected=f"the data of {place.name} in {place.mount.volume or place.mount.source}.",
+                found=f"{place.data} there is {folder}: its image would make an empty server.",
+                state="It does not run; nothing was made.",
+                todo="Find out where its data is. If there never was any: initialise_database.",
+            )
+        self._start(place)
+
+    def _start(self, place: Place) -> None:
+        insist_on_fence()
         state = read_state(self._engine, place.container)
         if state is None:
             self._project.run(
@@ -195,7 +194,7 @@ class ComposeServer:
         """Have its entrypoint make data where there is none, then roles and an empty database."""
         roles, place = self._roles(), self._place()
         insist_on_password(place, self._service)
-        self.start()
+        self._start(place)
         faults.point("database.initialise_server:entrypoint-started")
         container = self._place().container
         await_made(self._engine, container, self._service, self._database, roles)
@@ -234,7 +233,7 @@ class ComposeServer:
         state = self._settled(place)
         if state is not None and state.restarting:
             self.stop()  # the engine would start it in the middle
-        holders, unseen = find_holders(self._engine, place), self._unseen(place)
+        holders, unseen = find_holders(self._engine, place), why_unseen(self._engine, place)
         if holders or unseen:
             raise PreconditionFailed(
                 expected=f"no container that works in {place.data} of {place.name}.",
