@@ -20,8 +20,9 @@ def initialise_database(target: TargetName) -> Plan:
         target: Name of the target, as `remedy target list` shows it.
 
     Changes:
-        A half-made data folder is set aside, never deleted; a server with its roles and an empty
-        database is made and started; the application's migrations make the schema.
+        A half-made data folder is set aside, never deleted (what is in a volume is moved into
+        one of its own); a server with its roles and an empty database is made and started; the
+        application's migrations make the schema.
 
     Undo:
         The server that was made is stopped and its folder set aside, the earlier one is put back;

@@ -20,8 +20,8 @@ def start_database(target: TargetName) -> Plan:
         target: Name of the target, as `remedy target list` shows it.
 
     Changes:
-        The server is started. A postmaster.pid whose number another program has by now is set
-        aside, if no process works in the data folder; a data folder that others may enter is
+        The server is started. A postmaster.pid that names another program by now, or nobody, is
+        set aside, if no process works in the data folder; a data folder that others may enter is
         closed to them. Never pg_resetwal, and nothing is deleted.
 
     Undo:

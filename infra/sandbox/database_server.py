@@ -17,6 +17,7 @@ from infra.sandbox.processes import Service
 from infra.sandbox.service_user import hand_over, insist_on_passage, run, service_user
 from infra.sandbox.settings import HOST
 from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.sandbox.server_folder import find_holders
 
 UP_WITHIN_SECONDS = 60.0
 STARTS = 5
@@ -121,6 +122,18 @@ class DatabaseServer:
     def stop(self) -> None:
         """Stop the server in good order; its sessions are ended."""
         self.service.stop()
+
+    @property
+    def runs(self) -> bool:
+        """Whether the server's process is there."""
+        return self.service.process() is not None
+
+    def kill(self) -> None:
+        """End the server at once, as `kill -9` does, and wait until its last process has ended."""
+        self.service.stop(kill=True)
+        deadline = time.monotonic() + UP_WITHIN_SECONDS
+        while find_holders(self.data) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def start(self) -> None:
         """Start the server, unless it runs, and wait until it answers.

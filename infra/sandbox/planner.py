@@ -16,8 +16,15 @@ class DatabaseFiles(Protocol):
     def data(self) -> Path:
         """The folder of its data."""
 
+    @property
+    def runs(self) -> bool:
+        """Whether the server's process is there."""
+
     def stop(self) -> None:
         """Stop the server in good order."""
+
+    def kill(self) -> None:
+        """End the server at once, as `kill -9` does, and wait until its last process has ended."""
 
 
 class Planner(Protocol):

@@ -132,7 +132,7 @@ class PostgreSQL:
         log_path: Path | None = None,
     ) -> None:
         """Keep the address; connects to nothing."""
-        self.target, self.host, self.port, self.name = target, host, port, name
+        self.target, self.name, self._place = target, name, (host, port)
         self.user, self.maintenance_database = user, maintenance_database
         self._password, self._programs, self._data_path = password, programs, data_path
         self._log_path = log_path
@@ -141,6 +141,20 @@ class PostgreSQL:
     def __repr__(self) -> str:
         """Show the address without the password."""
         return f"PostgreSQL({self.user}@{self.host}:{self.port}/{self.name})"
+
+    @property
+    def host(self) -> str:
+        """Address of the server."""
+        return self.place()[0]
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return self.place()[1]
+
+    def place(self) -> tuple[str, int]:
+        """Say where the server is reached from here: address and port."""
+        return self._place
 
     @property
     def address(self) -> tuple[str, str]:

@@ -43,15 +43,21 @@ class Holder:
         pid: Its number.
         name: Its program.
         stopped: Whether a signal has stopped it (SIGSTOP).
+        where: The container that it is in, where that is not the server's own; '' elsewhere.
+        go_on: The command by which a person lets it go on, '' for `kill -CONT`.
     """
 
     pid: int
     name: str
     stopped: bool
+    where: str = ""
+    go_on: str = ""
 
     def __str__(self) -> str:
         """Name it."""
-        return f"process {self.pid} ({self.name}{', stopped by a signal' if self.stopped else ''})"
+        stopped = ", stopped by a signal" if self.stopped else ""
+        where = f" in container {self.where}" if self.where else ""
+        return f"process {self.pid} ({self.name}{stopped}){where}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,11 @@ class PidFile:
     pid_is: str
     status: str
     port: str
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a server would not start for it: it names a stranger, or nobody."""
+        return not self.pid or bool(self.pid_is)
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,8 @@ class Look:
         port_holder: Who else listens at the server's port, '' for nobody.
         free_bytes: Bytes free in the folder's file system, None where unknown.
         last_words: What the server has logged last as FATAL or PANIC, with hints.
+        supervisor: What who starts it says of it: its container's state, '' for nothing.
+        coming_up: Whether it was started just now, and has no postmaster.pid of its own yet.
     """
 
     data: str
@@ -129,6 +142,13 @@ class Look:
     port_holder: str
     free_bytes: int | None
     last_words: tuple[str, ...]
+    supervisor: str = ""
+    coming_up: bool = False
+
+    @property
+    def own_pids(self) -> frozenset[int]:
+        """The numbers of the holders that postmaster.pid may speak of."""
+        return frozenset(one.pid for one in self.holders if not one.where)
 
 
 class Server(Protocol):
@@ -145,7 +165,7 @@ class Server(Protocol):
         """List the processes that work in its data folder."""
 
     def log_position(self) -> int:
-        """Give where its log ends now, in bytes."""
+        """Give where its log ends now: a number to be given to `logged_since`."""
 
     def logged_since(self, position: int) -> Sequence[str]:
         """Give what it has logged since, without statements and details: data stays unseen."""

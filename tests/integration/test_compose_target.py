@@ -13,12 +13,14 @@ from prefect.blocks.core import Block
 
 from deployments.cli.capabilities import examine
 from infra.testbed.compose.system import ComposeSystem
+from tasks.database.server.judgement import judge
 from tasks.guardrails.errors import BadInput, PreconditionFailed, Transient
 from tasks.guardrails.systems import pin
 from tasks.platforms import targets
 from tasks.platforms.compose import commands
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.protocols import System
+from tasks.platforms.servers import Folder
 from tests.fences import Held
 from tests.users import log_in, under_load
 
@@ -193,18 +195,19 @@ def test_clearing_the_cache_leaves_queues_and_strangers(
 def test_what_does_not_run_is_told_as_such(
     compose_target: ComposeTarget, fresh_compose: ComposeSystem
 ) -> None:
-    """A stopped database, a project that is not there and a mute engine say what to do."""
+    """A stopped database is known by its control file; the rest says what to do."""
+    known = compose_target.identity()
+    del known["server_version_num"]
     fresh_compose.cluster.stop()
+    assert compose_target.identity() == known
     with pytest.raises(Transient, match="-db to run"):
-        compose_target.identity()
+        compose_target.database.connect()
     settings = fresh_compose.target_settings()
     with pytest.raises(Transient, match="none on the engine at unix://"):
-        ComposeTarget(**{**settings, "project_name": "no-such"}).identity()
+        ComposeTarget(**{**settings, "project_name": "no-such"}).database.connect()
     mute = ComposeTarget(**{**settings, "engine_url": "unix:///run/no-such-docker.sock"})
     with pytest.raises(Transient, match="Start the engine"):
         mute.identity()
-    with pytest.raises(PreconditionFailed, match="whose process and files"):
-        _ = compose_target.server
 
 
 def test_the_check_of_a_target_finds_nothing_wrong(
@@ -258,3 +261,50 @@ def test_a_container_is_made_anew_without_a_gap(
     assert ours(compose_target) == []
     application.put_back(old, {"LOG_LEVEL": "ERROR"}, {"LOG_LEVEL": "WARNING"})
     file.write_text(text.removeprefix(alike))
+
+
+def test_a_server_that_stands_still_is_told_with_what_lets_it_go_on(
+    compose_target: ComposeTarget, fresh_compose: ComposeSystem
+) -> None:
+    """Stopped by a signal, or paused by the engine: it is there and answers nobody."""
+    container = fresh_compose.project.container("db")
+    name, ways = container.name, {}
+    container.kill("SIGSTOP")
+    ways[f"docker kill --signal CONT {name}"] = judge(compose_target.server.look())
+    container.kill("SIGCONT")
+    container.pause()
+    ways[f"docker unpause {name}"] = judge(compose_target.server.look())
+    container.unpause()
+    for way, judged in ways.items():
+        assert judged.obstacles[0].todo == f"Let it go on: {way}"
+    assert judge(compose_target.server.look()).obstacles[0].what.startswith("It says that it is")
+
+
+def test_a_volume_is_looked_at_where_it_is_and_never_made_by_looking(
+    fresh_compose: ComposeSystem,
+) -> None:
+    """Of a server without a container, too; nor is one that is gone taken for a new one."""
+    project = fresh_compose.project
+    volume, file = f"{project.name}-data.small", fresh_compose.folder / "small.yml"
+    file.write_text(
+        f'version: "3.8"\nvolumes:\n  postgres_data:\n    name: {volume}\n', encoding="utf-8"
+    )
+    settings = fresh_compose.target_settings()
+    files = [*settings["compose_files"], file.name]
+    elsewhere = {"project_name": f"{project.name}-small", "compose_files": files}
+    server = ComposeTarget(**{**settings, **elsewhere}).server
+    with closing(project.engine.client()) as client:
+        assert server.look().folder is Folder.MISSING
+        with pytest.raises(PreconditionFailed, match="would make an empty server"):
+            server.start()
+        assert client.volumes.list(filters={"name": volume}) == []
+        size = {"type": "tmpfs", "device": "tmpfs", "o": "size=30m"}
+        made = client.volumes.create(volume, driver_opts=size)
+        try:
+            look = server.look()
+        finally:
+            made.remove()
+            file.unlink()
+    assert look.folder is Folder.EMPTY
+    assert look.free_bytes is not None
+    assert look.free_bytes <= 30 * 2**20

@@ -42,3 +42,15 @@ class ComposeDatabase:
     def stop(self) -> None:
         """Stop it in good order."""
         self._container().stop(timeout=_SECONDS)
+
+    @property
+    def runs(self) -> bool:
+        """Whether its container runs."""
+        container = self._container()
+        return bool(container.status == "running")
+
+    def kill(self) -> None:
+        """End it at once, as `kill -9` does: its container ends with all of its processes."""
+        container = self._container()
+        container.kill()
+        container.wait()

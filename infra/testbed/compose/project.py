@@ -100,3 +100,6 @@ def remove_project(client: docker.DockerClient, name: str) -> None:
         network.remove()
     for volume in client.volumes.list(filters=of_it):
         volume.remove(force=True)
+    for volume in client.volumes.list(filters={"label": "remedy.kept-of"}):
+        if volume.name.startswith(f"{name}-data."):  # what remediations have set aside of it
+            volume.remove(force=True)

@@ -50,7 +50,7 @@ def find_server_faults(target: str) -> ServerFaults:
     findings = (
         Finding(
             what=f"The server accepts no connections: {judged.why}.",
-            how="a connection; /proc, postmaster.pid, pg_controldata, postgres -C, its log",
+            how="a connection; its processes, postmaster.pid, pg_controldata, postgres -C, its log",
             columns=("looked at", "seen"),
             rows=describe(look),
         ),
@@ -72,8 +72,8 @@ def _settled(server: Server) -> Look:
     give_up = time.monotonic() + _SETTLES_SECONDS
     while True:
         look = server.look()
-        pids = {holder.pid for holder in look.holders}
-        left = bool(pids) and (look.pid_file is None or look.pid_file.pid not in pids)
+        named = look.pid_file is not None and look.pid_file.pid in look.own_pids
+        left = bool(look.own_pids) and not named and not look.coming_up
         if not left or time.monotonic() > give_up:
             return look
         time.sleep(_LOOK_SECONDS)

@@ -156,7 +156,7 @@ def _without_server(system: System, newest: str) -> FirstData:
         (
             Finding(
                 what=f"No server runs, and the data folder {look.data} is {look.folder}.",
-                how="a connection; /proc, and what is in the folder",
+                how="a connection; its processes, and what is in the folder",
                 columns=("looked at", "seen"),
                 rows=describe(look),
             ),

@@ -8,12 +8,14 @@ import math
 import time
 from typing import ClassVar
 
-from tasks.database.catalogue import elsewhere, find_database
+from tasks.application.login import find_variables
+from tasks.database.catalogue import elsewhere
 from tasks.database.server.rows_of_users import find_rows, loss_of
 from tasks.database.server.state import find_refusal
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Loss, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
+from tasks.platforms.protocols import Connection, System
 from tasks.platforms.servers import Folder, Look
 
 _CLOCKS_DIFFER_BY = 2
@@ -113,22 +115,37 @@ class InitialiseServer(Change):
         look = system.server.look()
         if not look.holders and look.folder in {Folder.MISSING, Folder.EMPTY}:
             return Observed(Standing.BEFORE, f"{self.data} is {look.folder}")
+        begun = work.begun_at is not None
+        if begun and look.coming_up:  # it goes on though an earlier attempt was cut off
+            return Observed(Standing.UNDERWAY, f"{look.holders[0]} is making it")
         if look.folder is Folder.HALF_MADE:
-            begun = work.begun_at is not None
             return Observed(Standing.HALF if begun else Standing.OTHER, f"{self.data} is half-made")
         if not self._is_ours(look):
             return Observed(Standing.OTHER, f"{self.data} holds a server that was there before")
+        return self._observe_ours(system)
+
+    def _observe_ours(self, system: System) -> Observed:
         if find_refusal(system.database):
             return Observed(Standing.HALF, "the server was made, and accepts no connections")
         try:
             with system.database.connect(elsewhere(system.database)) as session:
-                there = find_database(session, self.database) is not None
+                there = self._is_the_applications(session, system)
         except PreconditionFailed as error:  # its roles were not made yet
             return Observed(
                 Standing.HALF, f"the server was made, and lets us not in: {error.found}"
             )
         detail = f"the server runs, {'with' if there else 'without'} database {self.database}"
         return Observed(Standing.AFTER if there else Standing.HALF, detail)
+
+    def _is_the_applications(self, session: Connection, system: System) -> bool:
+        """Say whether the database is there for the application: its role may come later."""
+        user = system.application.settings().get(find_variables(system).user, "")
+        row = session.execute(
+            """SELECT pg_has_role(r.oid, d.datdba, 'MEMBER') AS may
+               FROM pg_database d, pg_roles r WHERE d.datname = %s AND r.rolname = %s""",
+            (self.database, user),
+        ).fetchone()
+        return bool(row and row["may"])
 
     def _is_ours(self, look: Look) -> bool:
         if look.control is None:

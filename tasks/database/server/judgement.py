@@ -45,7 +45,7 @@ class Judgement:
         why: Why it does not, as the rest of a sentence.
         obstacles: What is in the way; where there is something, nothing is done.
         access: Who shall be let into its data folder; None where that is right.
-        stale: Whether its postmaster.pid names a process that is not a server.
+        stale: Whether its postmaster.pid is of no server, and keeps one from starting.
     """
 
     why: str
@@ -70,11 +70,13 @@ def judge(look: Look) -> Judgement:
         why=_CAUSES.get(state, "why it ended is not known"),
         obstacles=tuple(_in_the_way(look)),
         access=_right_access(look),
-        stale=look.pid_file is not None and bool(look.pid_file.pid_is),
+        stale=look.pid_file is not None and look.pid_file.blocks,
     )
 
 
 def _why_running(look: Look) -> str:
+    if look.coming_up:
+        return f"{look.holders[0]} is starting it"
     status = look.pid_file.status if look.pid_file else ""
     return f"{look.holders[0]} works in its data folder, its status is {status or 'not known'}"
 
@@ -82,12 +84,14 @@ def _why_running(look: Look) -> str:
 def _in_running(look: Look) -> list[Obstacle]:
     """Find what is in the way where processes work in the data folder."""
     found = [
-        Obstacle(f"{holder}.", f"Let it go on: kill -CONT {holder.pid}")
+        Obstacle(f"{holder}.", f"Let it go on: {holder.go_on or f'kill -CONT {holder.pid}'}")
         for holder in look.holders
         if holder.stopped
     ]
-    pid_file, pids = look.pid_file, [holder.pid for holder in look.holders]
-    if pid_file is None or pid_file.pid not in pids:
+    pid_file = look.pid_file
+    if look.coming_up:
+        return found
+    if pid_file is None or pid_file.pid not in look.own_pids:
         found.append(
             Obstacle(
                 f"{look.holders[0]} works in the data folder, and is not the server that "

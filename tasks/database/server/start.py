@@ -67,12 +67,12 @@ class SetFolderAccess(Change):
 
 
 class SetPidFileAside(Change):
-    """Give a postmaster.pid whose number belongs to another program by now another name.
+    """Give a postmaster.pid that is of no server and keeps one from starting another name.
 
     Args:
         data: The data folder.
         pid: The number in it.
-        pid_is: Whose number that is now.
+        pid_is: Whose number that is now, '' for nobody's.
         text: All that it says.
     """
 
@@ -98,8 +98,9 @@ class SetPidFileAside(Change):
     @property
     def before_and_after(self) -> tuple[str, str]:
         """Both states in words."""
+        whose = f"is {self.pid_is} and works elsewhere" if self.pid_is else "is gone"
         return (
-            f"it names process {self.pid}, which is {self.pid_is} and works elsewhere",
+            f"it names process {self.pid}, which {whose}" if self.pid else "it names no process",
             "it has another name; the server writes a new one",
         )
 

@@ -66,12 +66,16 @@ def describe(look: Look) -> tuple[tuple[str, str], ...]:
         What was looked at, and what was seen.
     """
     pid_file, control = look.pid_file, look.control
-    pid_is = f"which is {pid_file.pid_is}" if pid_file and pid_file.pid_is else "which is gone"
+    names = "none"
+    if pid_file:
+        pid_is = f"which is {pid_file.pid_is}" if pid_file.pid_is else "which is gone"
+        names = f"process {pid_file.pid}, {pid_is}" if pid_file.pid else "it names no process"
     free = "unknown" if look.free_bytes is None else f"{look.free_bytes / 1e6:,.0f} MB"
     return (
+        *((("its container", look.supervisor),) if look.supervisor else ()),
         ("data folder", f"{look.data}: {look.folder}; {look.access or 'nobody may enter'}"),
         ("processes in it", ", ".join(map(str, look.holders)) or look.unseen or "none"),
-        ("postmaster.pid", f"process {pid_file.pid}, {pid_is}" if pid_file else "none"),
+        ("postmaster.pid", names),
         (
             "control file",
             f"{control.state}, written {control.changed}" if control else look.damage or "none",

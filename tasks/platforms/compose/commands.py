@@ -74,12 +74,20 @@ def run_beside(
             for name in list(beside.addresses)[1:]:
                 client.networks.get(name).connect(container)
             insist_on_fence()  # behind its creation: from here on a successor sees it
-            return _run(container)
+            return run_to_its_end(container)
         finally:
-            _remove(container)
+            remove(container)
 
 
-def _run(container: Container) -> Completed:
+def run_to_its_end(container: Container) -> Completed:
+    """Start a container that was created, and wait for its end.
+
+    Args:
+        container: The container.
+
+    Returns:
+        Exit status, output and errors; status 127 where it has no such program.
+    """
     try:
         container.start()
     except APIError as error:
@@ -111,11 +119,12 @@ def end_older(engine: Engine, project: str, target: str, token: int) -> list[str
         serves = not {STANDS_IN, GATES}.isdisjoint(one.labels)
         if older.isdigit() and int(older) < token and not serves:
             with engine.client() as client, suppress(NotFound):
-                _remove(client.containers.get(one.id))
+                remove(client.containers.get(one.id))
             ended.append(f"container {one.name} of token {older}")
     return ended
 
 
-def _remove(container: Container) -> None:
+def remove(container: Container) -> None:
+    """End and remove a container; gone already is fine."""
     with suppress(NotFound):
         container.remove(force=True)

@@ -1,7 +1,9 @@
 """The database of a compose project: reached from here, and by the names that containers use."""
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from tasks.guardrails.errors import RemediationError
@@ -17,7 +19,7 @@ class ComposeDatabase(PostgreSQL):
 
     Args:
         engine: Where the container runs.
-        container: The container, as it was found.
+        find: Finds its container; asked once, when it is needed.
         target: Name of the target.
         name: Name of the database under care.
         user: The maintenance user.
@@ -29,7 +31,7 @@ class ComposeDatabase(PostgreSQL):
     def __init__(
         self,
         engine: Engine,
-        container: Found,
+        find: Callable[[], Found],
         target: str,
         name: str,
         user: str,
@@ -37,19 +39,35 @@ class ComposeDatabase(PostgreSQL):
         maintenance_database: str,
         programs: Path | None,
     ) -> None:
-        """Find its address; connects to nothing."""
-        host, port = engine.reach(container, PORT)
+        """Keep where it is; asks nothing."""
         super().__init__(
             target=target,
-            host=host,
-            port=port,
+            host="",
+            port=PORT,
             name=name,
             user=user,
             password=password,
             maintenance_database=maintenance_database,
             programs=programs,
         )
-        self._engine, self._container = engine, container
+        self._engine, self._find = engine, find
+
+    def __repr__(self) -> str:
+        """Show what it is without the password, and without asking the engine."""
+        return f"ComposeDatabase({self.user}/{self.name} of {self.target})"
+
+    @cached_property
+    def _container(self) -> Found:
+        return self._find()
+
+    def place(self) -> tuple[str, int]:
+        """Say where the server is reached from here.
+
+        Raises:
+            Transient: Its container does not run, or the engine does not answer.
+            PreconditionFailed: It is not reached from here.
+        """
+        return self._engine.reach(self._container, PORT)
 
     @property
     def address(self) -> tuple[str, str]:

@@ -67,19 +67,34 @@ class Project:
             )
         return found[0]
 
-    def configuration(self, service: str) -> dict[str, Any]:
-        """Read what the compose files say of a service, with the values of `.env` in them.
+    def described(self) -> dict[str, Any]:
+        """Read what the compose files say, with the values of `.env` in them.
+
+        Returns:
+            All of it, as the compose format describes it.
+
+        Raises:
+            PreconditionFailed: The files cannot be read.
+        """
+        said: dict[str, Any] = yaml.safe_load(self.run("config"))
+        return said
+
+    def configuration(
+        self, service: str, described: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Read what the compose files say of a service.
 
         Args:
             service: Its name.
+            described: What `described` gave; read anew where not given.
 
         Returns:
-            Its part, as the compose format describes it.
+            Its part.
 
         Raises:
             PreconditionFailed: The files cannot be read, or have no such service.
         """
-        said = yaml.safe_load(self.run("config"))["services"]
+        said = (described or self.described())["services"]
         if service not in said:
             raise PreconditionFailed(
                 expected=f"service {service} in the compose files of {self.files.folder}.",
@@ -89,16 +104,17 @@ class Project:
         found: dict[str, Any] = said[service]
         return found
 
-    def settings(self, service: str) -> dict[str, str]:
+    def settings(self, service: str, described: dict[str, Any] | None = None) -> dict[str, str]:
         """Give the environment with which a service is started now.
 
         Args:
             service: Its name.
+            described: What `described` gave; read anew where not given.
 
         Returns:
             Value by name.
         """
-        given = self.configuration(service).get("environment") or {}
+        given = self.configuration(service, described).get("environment") or {}
         # What `config` prints is a compose file again: a dollar sign stands there twice.
         return {
             name: str(value).replace("$$", "$")

@@ -6,15 +6,16 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.compose import commands
 from tasks.platforms.compose.application import ComposeApplication
 from tasks.platforms.compose.database import ComposeDatabase
 from tasks.platforms.compose.engine import Engine
+from tasks.platforms.compose.first_roles import FirstRoles, Login
 from tasks.platforms.compose.project import ComposeFiles, Project
 from tasks.platforms.compose.proxy import ComposeProxy
+from tasks.platforms.compose.server import ComposeServer
 from tasks.platforms.redis_cache import RedisCache
-from tasks.platforms.servers import Server
 from tasks.platforms.target_form import TargetForm
 
 _CACHE_PORT = 6379
@@ -27,7 +28,8 @@ class ComposeTarget(TargetForm):
     _block_type_slug: ClassVar[str] = "compose-target"
     _description: ClassVar[str] = "A system under care that runs as a compose project."
 
-    named: ClassVar[tuple[str, ...]] = ("application",)  # its containers carry the name
+    # Their containers carry the name.
+    named: ClassVar[tuple[str, ...]] = ("application", "server")
 
     known_as: str = Field(
         default="compose", description="Name of the target where its block is not saved under one."
@@ -104,15 +106,10 @@ class ComposeTarget(TargetForm):
 
     @property
     def database(self) -> ComposeDatabase:
-        """The database under care, where its container is now.
-
-        Raises:
-            Transient: Its container does not run, or the engine does not answer.
-            PreconditionFailed: It is not reached from here.
-        """
+        """The database under care; where its container is now is asked when it is needed."""
         return ComposeDatabase(
             self.engine,
-            self.project.container(self.database_service),
+            lambda: self.project.container(self.database_service),
             self.name,
             self.database_name,
             self.maintenance_user,
@@ -142,17 +139,37 @@ class ComposeTarget(TargetForm):
         upstream = f"{self.application_service}:{self.application_port}"
         return ComposeProxy(self.project, self.proxy_service, file, upstream)
 
-    @property
-    def server(self) -> Server:
-        """The server that the database is on.
+    @cached_property
+    def server(self) -> ComposeServer:
+        """The server that the database is on: its container, and the data in its volume."""
+        return ComposeServer(
+            target=self.name,
+            project=self.project,
+            service=self.database_service,
+            database=lambda: self.database,
+            roles=self._first_roles,
+        )
 
-        Raises:
-            PreconditionFailed: Always, so far.
-        """
-        raise PreconditionFailed(
-            expected="a database's server whose process and files are looked at on this machine.",
-            found=f"compose lacks that so far: it runs in a container of {self.project_name}.",
-            todo=f"Look after it by `docker logs` and `compose up -d {self.database_service}`.",
+    def _first_roles(self) -> FirstRoles:
+        named = self.migrations.environment if self.migrations else {}
+        names = {value: name for name, value in named.items()}
+        settings = self.application.settings()
+        user, password = (
+            settings.get(names.get(part, ""), "") for part in ("{user}", "{password}")
+        )
+        if not user or not password:
+            raise PreconditionFailed(
+                expected="settings of the application that hold the database's user and password.",
+                found="the target names none, or the compose files give them no value.",
+                todo="Name them in `migrations.environment` of the target.",
+            )
+        made = self.project.settings(self.database_service)
+        return FirstRoles(
+            superuser=Login(
+                made.get("POSTGRES_USER") or "postgres", made.get("POSTGRES_PASSWORD", "")
+            ),
+            maintenance=Login(self.maintenance_user, self.maintenance_password.get_secret_value()),
+            application=Login(user, password),
         )
 
     @property
@@ -171,14 +188,19 @@ class ComposeTarget(TargetForm):
 
         Returns:
             The engine's id, the project, the server's system identifier and version, and the
-            name of the database.
+            name of the database. Where the server accepts no connections, what its control file
+            says.
 
         Raises:
-            Transient: One of them does not answer.
-            PreconditionFailed: It answers and refuses.
+            Transient: The engine does not answer.
+            PreconditionFailed: One of them answers and refuses.
         """
+        try:
+            known = self.database.identity()
+        except Transient:
+            known = self.server.identity()
         return {
-            **self.database.identity(),
+            **known,
             "database": self.database_name,
             "engine": self.engine.identity(),
             "project": self.project_name,
@@ -195,4 +217,9 @@ class ComposeTarget(TargetForm):
         """
         ended = commands.end_older(self.engine, self.project_name, self.name, token)
         ended += self.application.end_idle_stand_ins(token)
-        return [*ended, *self.database.end_older(token)]
+        try:
+            return [*ended, *self.database.end_older(token)]
+        except Transient:
+            if not self.server.is_without_sessions():
+                raise
+            return ended

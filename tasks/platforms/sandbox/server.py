@@ -18,12 +18,12 @@ from tasks.platforms.applications import Completed
 from tasks.platforms.sandbox.server_folder import (
     access_of,
     find_holders,
+    folder_at,
     insist_on_nobody,
+    pid_file_in,
     put_back,
-    read_pid_file,
     set_access,
     set_aside,
-    what_is_in,
     why_unseen,
     written_at,
 )
@@ -82,14 +82,14 @@ class LocalServer:
         """Look at its process, its data folder and the end of its log; changes nothing."""
         data = self._data
         try:
-            folder = what_is_in(data)
+            folder = folder_at(data)
         except PermissionError as error:
             raise PreconditionFailed(
                 expected=f"to see what is in {data}.",
                 found=f"user {os.geteuid()} may not.",
                 todo="Run the worker as the server's user, or as root.",
             ) from error
-        holders, pid_file = self.holders(), read_pid_file(data)
+        holders, pid_file = self.holders(), pid_file_in(data)
         control, damage = self._programs.control() if folder is Folder.WHOLE else (None, "")
         return Look(
             data=str(data),
@@ -128,7 +128,7 @@ class LocalServer:
             return False
         if not self.holders():
             return not self._port_holder()
-        pid_file = read_pid_file(self._data)
+        pid_file = pid_file_in(self._data)
         return pid_file is not None and pid_file.status == "starting"
 
     def _unseen(self) -> str:
@@ -192,7 +192,7 @@ class LocalServer:
         """
         insist_on_fence()
         insist_on_nobody(self._data)
-        now = read_pid_file(self._data)
+        now = pid_file_in(self._data)
         if now is None or now.text != text:
             return
         with suppress(FileNotFoundError):

@@ -1,7 +1,6 @@
-"""The data folder of a PostgreSQL server, and who works in it.
+"""The data folder of a PostgreSQL server on this machine, and who works in it.
 
-Sources: PostgreSQL manual 73.1 (what is in a data folder); postmaster.pid as
-src/include/utils/pidfile.h describes it; proc(5).
+Source: proc(5).
 """
 
 import os
@@ -13,19 +12,10 @@ from pathlib import Path
 import psutil
 
 from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.data_folder import FIRST_OF_USERS, pid_in, read_pid_file, what_is_in
 from tasks.platforms.servers import Access, Folder, Holder, PidFile
 
-_FIRST_OF_USERS = 16384  # what initdb makes has smaller numbers
-_STATUS_LINE, _PORT_LINE = 7, 3
 _ROOT = 0  # no server runs as root: PostgreSQL refuses to
-# What initdb makes, and a server adds: anything else in a folder may be somebody's.
-_MADE_BY_INITDB = {
-    *("PG_VERSION", "base", "global", "pg_commit_ts", "pg_dynshmem", "pg_logical", "pg_multixact"),
-    *("pg_notify", "pg_replslot", "pg_serial", "pg_snapshots", "pg_stat", "pg_stat_tmp"),
-    *("pg_subtrans", "pg_tblspc", "pg_twophase", "pg_wal", "pg_xact", "postgresql.conf"),
-    *("postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", "postmaster.pid"),
-    *("postmaster.opts", "current_logfiles", "log"),
-}
 
 
 def find_holders(data: Path) -> tuple[Holder, ...]:
@@ -52,25 +42,22 @@ def find_holders(data: Path) -> tuple[Holder, ...]:
     return tuple(found)
 
 
-def what_is_in(data: Path) -> Folder:
+def folder_at(data: Path) -> Folder:
     """Say what is in the place of a data folder."""
     if not data.is_dir():
         return Folder.MISSING
-    there = {path.name for path in data.iterdir()} - {"lost+found"}
-    if not there:
-        return Folder.EMPTY
-    is_made = "PG_VERSION" in there and (data / "global" / "pg_control").exists()
-    # One without a control file may hold somebody's rows all the same.
-    if is_made or any(_of_users(data)):
-        return Folder.WHOLE
-    return Folder.HALF_MADE if there <= _MADE_BY_INITDB else Folder.UNKNOWN
+    return what_is_in(
+        [path.name for path in data.iterdir()],
+        has_control=(data / "global" / "pg_control").exists(),
+        has_users=any(_of_users(data)),
+    )
 
 
 def _of_users(data: Path) -> Iterator[Path]:
     """Give what in a data folder was made after initdb."""
     for path in (*data.glob("base/*"), *data.glob("base/*/*")):
         number = path.name.partition(".")[0].partition("_")[0]
-        if number.isdigit() and int(number) >= _FIRST_OF_USERS:
+        if number.isdigit() and int(number) >= FIRST_OF_USERS:
             yield path
     yield from data.glob("pg_tblspc/*")
 
@@ -130,18 +117,16 @@ def why_unseen(data: Path) -> str:
     return ""
 
 
-def read_pid_file(data: Path) -> PidFile | None:
+def pid_file_in(data: Path) -> PidFile | None:
     """Read postmaster.pid; None where there is none."""
     try:
         text = (data / "postmaster.pid").read_text(errors="replace")
     except FileNotFoundError:
         return None
-    lines = [line.strip() for line in text.splitlines()] + [""] * 8
-    pid = int(lines[0]) if lines[0].lstrip("-").isdigit() else 0
-    pid_is = ""
+    pid, pid_is = pid_in(text), ""
     with suppress(psutil.Error, ValueError):
-        pid_is = psutil.Process(abs(pid)).name() if pid else ""
-    return PidFile(text, abs(pid), pid_is, lines[_STATUS_LINE], lines[_PORT_LINE])
+        pid_is = psutil.Process(pid).name() if pid else ""
+    return read_pid_file(text, pid_is)
 
 
 def insist_on_nobody(data: Path) -> None:

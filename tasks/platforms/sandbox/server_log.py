@@ -1,25 +1,11 @@
-"""The log of a PostgreSQL server, as far as it speaks of the server itself."""
+"""The log of a PostgreSQL server in a file of this machine, as far as it speaks of the server."""
 
 import os
-import re
 from pathlib import Path
 
+from tasks.platforms.server_words import last_words, of_the_server
+
 _TAIL = 262_144
-_SHOWN = 6
-_SEVERITY = re.compile(r"\b(LOG|FATAL|PANIC|HINT): +(.*)")
-# Of LOG only what a server says of its start and end: statements are logged at LOG, too.
-_OF_THE_SERVER = re.compile(
-    r"starting PostgreSQL|listening on|database system|redo |syncing data|checkpoint |"
-    r"could not|invalid |received .*shutdown|all server processes|startup process|"
-    r"server process|terminating any other|archive recovery|entering standby|configuration file|"
-    r"unrecognized|lock file|selected new timeline"
-)
-# What FATAL says to a client, while the server itself is well.
-_TO_A_CLIENT = re.compile(
-    r"authentication failed|pg_hba.conf (entry|rejects)|the database system is|slots|too many|"
-    r"terminating connection|(role|database) .*does not exist|connection to client lost|"
-    r"is not permitted|not currently accepting|unsupported frontend"
-)
 
 
 class ServerLog:
@@ -52,15 +38,7 @@ class ServerLog:
             if position > os.fstat(file.fileno()).st_size:  # it was rotated
                 position = 0
             file.seek(position)
-            text = file.read(_TAIL).decode(errors="replace")
-        said: list[str] = []
-        follows = False  # a hint speaks of the line before it
-        for found in text.splitlines():
-            line = _of_the_server(found)
-            if line and (follows or not line.startswith("HINT")):
-                said.append(line)
-            follows = bool(line)
-        return said
+            return of_the_server(file.read(_TAIL).decode(errors="replace"))
 
     def last_words(self, since: float) -> list[str]:
         """Give what it said last as FATAL or PANIC since it was started last, with hints.
@@ -70,19 +48,4 @@ class ServerLog:
         """
         if self._path is None or not self._path.exists() or self._path.stat().st_mtime < since:
             return []
-        said = self.since(max(0, self.position() - _TAIL))
-        starts = [i for i, line in enumerate(said) if "starting PostgreSQL" in line]
-        last = said[starts[-1] :] if starts else said
-        return [line for line in last if not line.startswith("LOG")][-_SHOWN:]
-
-
-def _of_the_server(line: str) -> str:
-    found = _SEVERITY.search(line)
-    if found is None:
-        return ""
-    severity, text = found.groups()
-    if severity == "LOG" and not _OF_THE_SERVER.match(text):
-        return ""
-    if severity == "FATAL" and _TO_A_CLIENT.search(text):
-        return ""
-    return f"{severity}: {text}"
+        return last_words(self.since(max(0, self.position() - _TAIL)))

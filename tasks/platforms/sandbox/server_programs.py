@@ -4,11 +4,11 @@ Sources: PostgreSQL manual, pg_controldata; postgres (-C).
 """
 
 import os
-import re
 import subprocess
 from pathlib import Path
 
 from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.data_folder import complaint, misfit, read_control
 from tasks.platforms.postgresql import find_programs
 from tasks.platforms.servers import Control
 
@@ -64,21 +64,14 @@ class ServerPrograms:
         version = self._data / "PG_VERSION"
         if not version.exists():
             return ""
-        made_by = version.read_text().strip()
         shown = self._run("postgres", "--version").stdout.strip()
-        is_of = re.search(r"\) (\d+)", shown)
-        if is_of and is_of[1] == made_by:
-            return ""
-        return f"The data is of version {made_by}, the programs are {shown or 'of none'}"
+        return misfit(version.read_text().strip(), shown)
 
     def control(self) -> tuple[Control | None, str]:
         """Read the control file; None where that cannot be, and what is wrong with it."""
         if not (self._data / "global" / "pg_control").exists():
             return None, "there is no global/pg_control"
         done = self._run("pg_controldata", "-D", self._data)
-        said = dict(re.findall(r"^(.+?): +(.*)$", done.stdout, re.MULTILINE))
-        warnings = re.findall(r"(?i)warning: +(.+)", done.stdout + done.stderr)
-        wrong = warnings[0] if warnings else ""
         if "Permission denied" in done.stderr:
             raise PreconditionFailed(
                 expected=f"to read the control file in {self._data}.",
@@ -86,18 +79,10 @@ class ServerPrograms:
                 todo="Run the worker as the server's user, or as root; or give the file back to "
                 "the server's user.",
             )
-        if done.returncode or "Database system identifier" not in said:
-            return None, wrong or (done.stderr.strip().splitlines() or ["it cannot be read"])[-1]
-        control = Control(
-            system_identifier=said["Database system identifier"],
-            state=said.get("Database cluster state", ""),
-            changed=said.get("pg_control last modified", ""),
-        )
-        return control, wrong
+        return read_control(f"{done.stdout}\n{done.stderr}", done.returncode)
 
     def complaint(self) -> str:
         """Say what the server has against its configuration, '' for nothing."""
         # Reads the configuration and ends; -C has to come first for root to be let in.
         done = self._run("postgres", "-C", "data_directory", "-D", self._data)
-        said = re.findall(r"(?:LOG|FATAL): +(.+)", done.stderr)
-        return "; ".join(said) if done.returncode else ""
+        return complaint(done.stderr, done.returncode)

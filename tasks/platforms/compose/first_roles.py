@@ -1,0 +1,98 @@
+"""Roles and database of a server that its image's entrypoint has just made.
+
+Source: PostgreSQL manual 22.5 (predefined roles); the entrypoint of the image postgres.
+"""
+
+from dataclasses import dataclass, field
+from typing import LiteralString
+
+from psycopg import sql
+
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.compose.database import ComposeDatabase
+from tasks.platforms.protocols import Connection
+
+_PREDEFINED = ("pg_signal_backend", "pg_monitor", "pg_checkpoint")
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who logs in, and by what.
+
+    Args:
+        user: Name of the role.
+        password: Its password.
+    """
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FirstRoles:
+    """The roles that a target needs on a new server.
+
+    Args:
+        superuser: Whom the entrypoint makes.
+        maintenance: Role of remediations.
+        application: Role of the application, the owner of its database.
+    """
+
+    superuser: Login
+    maintenance: Login
+    application: Login
+
+
+def make_first_roles(database: ComposeDatabase, roles: FirstRoles) -> None:
+    """Make the roles and the database that are missing; what is there stays.
+
+    Args:
+        database: The database under care.
+        roles: Who is needed.
+
+    Raises:
+        Transient: The server accepts no connections yet.
+        PreconditionFailed: It lets neither of the two in that may make roles.
+    """
+    with _open(database, roles) as session:
+        known = {row["name"] for row in session.execute("SELECT rolname AS name FROM pg_roles")}
+        owner = sql.Identifier(roles.application.user)
+        if roles.application.user not in known:
+            _create(session, roles.application, "LOGIN")
+        if roles.maintenance.user not in {*known, roles.application.user}:
+            _create(session, roles.maintenance, "LOGIN CREATEDB")
+            helper = sql.Identifier(roles.maintenance.user)
+            session.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(owner, helper))
+            for role in set(_PREDEFINED) & known:
+                session.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), helper))
+        name = sql.Identifier(database.name)
+        there = session.execute(
+            "SELECT pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = %s",
+            (database.name,),
+        ).fetchone()
+        if there is None:
+            session.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(name, owner)
+            )
+        elif there["owner"] != roles.application.user:
+            session.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, owner))
+
+
+def _open(database: ComposeDatabase, roles: FirstRoles) -> Connection:
+    """Connect as whoever may make roles: who the entrypoint made, else whom the target names."""
+    try:
+        return database.log_in(
+            roles.superuser.user, roles.superuser.password, database.maintenance_database
+        )
+    except PreconditionFailed:
+        return database.connect(database.maintenance_database)
+
+
+def _create(session: Connection, login: Login, options: LiteralString) -> None:
+    # What is logged or kept of statements holds no password.
+    verifier = session.pgconn.encrypt_password(login.password.encode(), login.user.encode())
+    session.execute(
+        sql.SQL("CREATE ROLE {} PASSWORD {} " + options).format(
+            sql.Identifier(login.user), sql.Literal(verifier.decode())
+        )
+    )
