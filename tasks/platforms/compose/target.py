@@ -10,9 +10,11 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.compose import commands
 from tasks.platforms.compose.application import ComposeApplication
 from tasks.platforms.compose.database import ComposeDatabase
+from tasks.platforms.compose.disks import ComposeDisks
 from tasks.platforms.compose.engine import Engine
 from tasks.platforms.compose.project import ComposeFiles, Project
 from tasks.platforms.compose.proxy import ComposeProxy
+from tasks.platforms.compose.store import ComposeStore
 from tasks.platforms.redis_cache import RedisCache
 from tasks.platforms.servers import Server
 from tasks.platforms.target_form import TargetForm
@@ -153,6 +155,18 @@ class ComposeTarget(TargetForm):
             expected="a database's server whose process and files are looked at on this machine.",
             found=f"compose lacks that so far: it runs in a container of {self.project_name}.",
             todo=f"Look after it by `docker logs` and `compose up -d {self.database_service}`.",
+        )
+
+    @cached_property
+    def engine_store(self) -> ComposeStore:
+        """What its engine keeps on its disk."""
+        return ComposeStore(self.project)
+
+    @property
+    def disks(self) -> ComposeDisks:
+        """The disks on which its data lies."""
+        return ComposeDisks(
+            self.project, self.database_service, self.backups_directory, self.engine_store.root
         )
 
     @property
