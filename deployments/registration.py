@@ -43,6 +43,7 @@ RISKS = {
     "carry_over_rows": Risk.DISRUPTIVE,
     "check_integrity": Risk.HARMLESS,
     "clean_up_backups": Risk.DESTRUCTIVE,
+    "clean_up_docker": Risk.DESTRUCTIVE,
     "downgrade_migrations": Risk.DESTRUCTIVE,
     "drop_kept_databases": Risk.DESTRUCTIVE,
     "explain_queries": Risk.HARMLESS,

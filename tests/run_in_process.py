@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from prefect.flow_engine import run_flow
 from infra.sandbox.services import Sandbox
 from tasks.guardrails import draining, systems
 from tasks.platforms import targets
+from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests import toy
 
@@ -24,7 +26,8 @@ def main(run_id: str, flow_path: str, target: str) -> None:
     Args:
         run_id: The flow run.
         flow_path: `module:flow`.
-        target: `toy=<folder>` for a target made of files, `sandbox=<home>` for a sandbox,
+        target: `toy=<folder>` for a target made of files, `compose=<file>` for a compose project
+            whose fields stand in a file as JSON, `sandbox=<home>` for a sandbox,
             `sandbox=<home>@<port>` for one whose database is reached through another port.
     """
     module, _, name = flow_path.partition(":")
@@ -33,6 +36,8 @@ def main(run_id: str, flow_path: str, target: str) -> None:
     if kind == "toy":
         systems.use_loader(toy.SYSTEMS.__getitem__)
         toy.SYSTEMS[kind] = toy.FileSystem(kind, Path(path))
+    elif kind == "compose":
+        targets.give(ComposeTarget(**json.loads(Path(path).read_text())))
     else:
         home, _, port = path.partition("@")
         fields = Sandbox(Path(home)).target_settings()
