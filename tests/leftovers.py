@@ -1,10 +1,14 @@
 """Things on an engine that a test makes and labels as its own, and that it alone removes."""
 
 import io
+import json
 import os
 import tarfile
 from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -43,6 +47,29 @@ class Leftovers:
         )
         return built
 
+    def of_long_ago(self, tag: str = "") -> Image:
+        """Load an image that somebody made in 2020; it is here since now."""
+        layer = _packed({"file": os.urandom(1000)})
+        config = {
+            "created": "2020-01-01T00:00:00Z",
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Labels": self._labels},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(layer).hexdigest()}"]},
+        }
+        entry = {"Config": "config.json", "RepoTags": [tag] if tag else [], "Layers": ["layer.tar"]}
+        files = {"layer.tar": layer, "config.json": json.dumps(config).encode()}
+        files["manifest.json"] = json.dumps([entry]).encode()
+        (image,) = self.client.images.load(_packed(files))
+        return image
+
+    def age(self, image: Image) -> None:
+        """Have an image be on the engine since 2020: its file there is as old."""
+        engine = self.client.info()
+        folder = Path(engine["DockerRootDir"]) / "image" / engine["Driver"] / "imagedb" / "content"
+        then = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+        os.utime(folder / str(image.id).replace(":", "/"), (then, then))
+
     def cached(self, size: int) -> tuple[str, ...]:
         """Build an image by BuildKit, and give the records that are in its cache by that."""
         before = {one["ID"] for one in self.client.api.df().get("BuildCache") or ()}
@@ -66,14 +93,7 @@ class Leftovers:
         told = {**self._labels, **labels}
         lines = ["FROM scratch", "COPY file /", 'CMD ["/file"]']
         lines += [f'LABEL {name}="{value}"' for name, value in told.items()]
-        context = io.BytesIO()
-        with tarfile.open(fileobj=context, mode="w") as packed:
-            for name, data in (("file", content), ("Dockerfile", "\n".join(lines).encode())):
-                entry = tarfile.TarInfo(name)
-                entry.size = len(data)
-                packed.addfile(entry, io.BytesIO(data))
-        context.seek(0)
-        return context
+        return io.BytesIO(_packed({"file": content, "Dockerfile": "\n".join(lines).encode()}))
 
     def pushed(self, registry: str, size: int = 1000) -> Image:
         """Build an image that a registry has as well."""
@@ -121,3 +141,14 @@ class Leftovers:
         for image in self.client.images.list(filters=mine):
             with suppress(NotFound, APIError):  # the engine takes its parents along
                 self.client.images.remove(str(image.id), force=True)
+
+
+def _packed(files: dict[str, bytes]) -> bytes:
+    """Pack files into an archive."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return packed.getvalue()

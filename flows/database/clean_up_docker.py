@@ -41,7 +41,8 @@ def clean_up_docker(
 
     Args:
         target: Name of the target, as `remedy target list` shows it.
-        older_than_days: What was made, pulled, tagged or used within so many days stays.
+        older_than_days: What was made, pulled, tagged or used within so many days stays, and
+            so does what it cannot be told of; 0 for any age.
         built_here: Images go, too, that were built here or that no registry gives back.
         save_to: Folder of this machine into which such images are saved before, for the undo.
         stopped_containers: Containers go, too, that have ended, belong to no compose project and

@@ -93,7 +93,7 @@ def find_unused(target: str, rule: Rule, remediation: str) -> Found:
     return Found(
         findings=(
             _goes(goes),
-            _stays([one for one in verdicts if not one.fate]),
+            _stays([one for one in verdicts if not one.fate], rule),
             *(Finding(what=one, how="the labels of its containers") for one in seen.unread),
         ),
         changes=_changes(goes, rule, remediation),
@@ -192,13 +192,16 @@ def _goes(goes: Sequence[Verdict]) -> Finding:
     )
 
 
-def _stays(stays: Sequence[Verdict]) -> Finding:
-    ranked = sorted(stays, key=lambda one: (bool(one.item.used_by), -one.item.own))
+def _stays(stays: Sequence[Verdict], rule: Rule) -> Finding:
+    asked = [one for one in stays if rule.covers(one.item)]
+    others = len(stays) - len(asked)
+    without = f" {counted(others, 'object')} without the label {rule.only_label} stay, too."
+    ranked = sorted(asked, key=lambda one: (bool(one.item.used_by), -one.item.own))
     return Finding(
-        what=f"{counted(len(stays), 'object stays', 'objects stay')}: first those that nobody "
-        "uses.",
+        what=f"{counted(len(asked), 'object stays', 'objects stay')}: first those that nobody "
+        f"uses.{without if others else ''}",
         how="the engine's objects, its containers, the compose files",
-        columns=("object", "MB", "why it stays") if stays else (),
+        columns=("object", "MB", "why it stays") if asked else (),
         rows=tuple(
             (f"{one.item.kind} {one.item.name}", megabytes(one.item.own), one.why)
             for one in ranked[:_SHOWN]

@@ -22,7 +22,7 @@ class Removal(Change):
         known: Its id.
         name: Its name.
         size: Bytes that come free with it alone.
-        since: When it was made, pulled or ended.
+        since: When it was made, pulled or ended; None where that is not known.
         why: Why it may go.
     """
 
@@ -32,7 +32,7 @@ class Removal(Change):
     known: str
     name: str
     size: int
-    since: datetime
+    since: datetime | None
     why: str
 
     @property
@@ -48,7 +48,8 @@ class Removal(Change):
     @property
     def before_and_after(self) -> tuple[str, str]:
         """Both states in words."""
-        there = f"{self.name} ({megabytes(self.size)} MB, of {self.since:%Y-%m-%d %H:%M} UTC)"
+        since = f"of {self.since:%Y-%m-%d %H:%M} UTC" if self.since else "nobody knows since when"
+        there = f"{self.name} ({megabytes(self.size)} MB, {since})"
         return f"{there}: {self.why}", "gone"
 
     def observe(self, work: Work) -> Observed:

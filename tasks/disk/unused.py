@@ -36,6 +36,20 @@ class Rule:
     stopped_containers: bool
     only_label: str
 
+    def covers(self, item: Kept) -> bool:
+        """Say whether an object has the label that it is limited to."""
+        name, is_given, value = self.only_label.partition("=")
+        return not name or (name in item.labels and (not is_given or item.labels[name] == value))
+
+    def leaves(self, item: Kept, now: datetime) -> str:
+        """Say that an object is too young, or may be; '' where it is old enough."""
+        if not self.older_than:
+            return ""
+        if item.since is None:
+            return "since when it is here cannot be told; older_than_days=0 does not ask"
+        is_young = max(item.since, item.last_used or item.since) > now - self.older_than
+        return f"made or used less than {self.older_than.days} days ago" if is_young else ""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -82,8 +96,8 @@ def _turn(verdict: Verdict) -> tuple[bool, bool, bool, str, str]:
 def _judge(item: Kept, rule: Rule, now: datetime, can_be_pulled: Callable[[str], bool]) -> Verdict:
     if why := _why_it_stays(item, rule, now):
         return Verdict(item, None, why)
-    days = (now - _latest(item)).days
-    why = f"nobody uses it, nor did in the last {days:,} days" if days else "nobody uses it"
+    why = f"nobody uses it, nor did for {rule.older_than.days:,} days"
+    why = why if rule.older_than else "nobody uses it"
     if item.kind == "build cache":
         return Verdict(item, Fate.REBUILD, why)
     if item.kind in ("volume", "network"):
@@ -109,11 +123,10 @@ def _why_it_stays(item: Kept, rule: Rule, now: datetime) -> str:
     """Say why an object stays whatever is allowed; '' where it may go."""
     if item.used_by:
         return "; ".join(item.used_by[:3])
-    if not _has_label(item, rule.only_label):
+    if not rule.covers(item):
         return f"it has no label {rule.only_label}"
-    if item.since is None or _latest(item) > now - rule.older_than:
-        known = f"made or used less than {rule.older_than.days} days ago"
-        return known if item.since else "how old it is cannot be told"
+    if young := rule.leaves(item, now):
+        return young
     if item.kind == "volume":
         return _why_a_volume_stays(item)
     if item.kind == "container" and not rule.stopped_containers:
@@ -127,16 +140,3 @@ def _why_a_volume_stays(volume: Kept) -> str:
     if volume.is_empty is None:
         return "whether it is empty cannot be seen from here"
     return "" if volume.is_empty else "it holds data"
-
-
-def _latest(item: Kept) -> datetime:
-    """Give when an object was made or used last."""
-    assert item.since is not None  # noqa: S101 - asked before
-    return max(item.since, item.last_used or item.since)
-
-
-def _has_label(item: Kept, wanted: str) -> bool:
-    if not wanted:
-        return True
-    name, is_given, value = wanted.partition("=")
-    return name in item.labels and (not is_given or item.labels[name] == value)

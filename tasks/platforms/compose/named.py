@@ -43,6 +43,7 @@ class Named:
             built = (f"{project}-{service}", f"{project}_{service}")
             for name in (one["image"],) if one.get("image") else built:
                 self.images[name] = project
+        self.networks[f"{project}_default"] = project  # which `config` of version 1 leaves out
         for kind, known in (("volumes", self.volumes), ("networks", self.networks)):
             for key, one in (said.get(kind) or {}).items():
                 known[(one or {}).get("name") or f"{project}_{key}"] = project

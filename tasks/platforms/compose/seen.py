@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from tasks.platforms.compose.users import Users, moment_of, reasons_of_container
@@ -17,13 +18,22 @@ _OF_PROJECT = "com.docker.compose.project"
 _UNBOUNDED = "json-file"
 
 
-def image_of(seen: Mapping[str, Any], users: Users) -> Kept:
-    """Describe an image, as the engine inspects it."""
+def image_of(seen: Mapping[str, Any], users: Users, came: datetime | None = None) -> Kept:
+    """Describe an image, as the engine inspects it.
+
+    Args:
+        seen: The image.
+        users: Who uses what.
+        came: When it came to the engine; None where that cannot be seen.
+    """
     tags = tuple(one for one in seen.get("RepoTags") or () if _NO_NAME not in one)
     digests = tuple(one for one in seen.get("RepoDigests") or () if _NO_NAME not in one)
     tagged = moment_of((seen.get("Metadata") or {}).get("LastTagTime", ""))
-    # A pulled image was made long ago by somebody else: here it is as old as its tag.
-    since = max(filter(None, (moment_of(seen["Created"]), tagged)), default=None)
+    # A pulled one was made long ago by somebody else: only since when it is here counts, and a
+    # pull sets no tag time.
+    is_known = came or tagged or not digests
+    known = (moment_of(seen["Created"]), tagged, came) if is_known else ()
+    since = max(filter(None, known), default=None)
     return Kept(
         kind="image",
         id=seen["Id"],

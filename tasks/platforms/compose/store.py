@@ -6,6 +6,7 @@ Source: Docker Engine API 1.41, "system/df".
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,11 @@ class ComposeStore(StoreChanges):
         for name, project in named.images.items():
             with suppress(ImageNotFound):
                 by_id[str(client.images.get(name).id)] = project
-        bases = _bases(client)
+        bases, place = _bases(client), client.info()
         for known, bytes_ in shared.items():
             with suppress(ImageNotFound):  # removed meanwhile
-                found = image_of(client.images.get(known).attrs, users)
+                image = client.images.get(known).attrs
+                found = image_of(image, users, self._came(place, known))
                 used = list(found.used_by)
                 used += [f"compose files of {by_id[known]}"] if known in by_id else []
                 used += [f"it is the base of {one}" for one in bases.get(known, ())[:3]]
@@ -87,6 +89,15 @@ class ComposeStore(StoreChanges):
                 if found.tags and of in {*users.projects, self.project}:
                     used.append(f"compose project {of}")
                 yield replace(found, shared=bytes_, used_by=tuple(used))
+
+    def _came(self, engine: dict[str, Any], known: str) -> datetime | None:
+        """Say when an image came to the engine, by its file there: the API does not tell."""
+        folder = Path(engine["DockerRootDir"]) / "image" / engine["Driver"] / "imagedb" / "content"
+        file = folder / known.replace(":", "/")
+        if self._engine.is_local:
+            with suppress(OSError):
+                return datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        return None
 
     def logs(self) -> tuple[LogFile, ...]:
         """Look at the containers' logs."""
