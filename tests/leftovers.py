@@ -19,6 +19,8 @@ from docker.models.images import Image
 from docker.models.networks import Network
 from docker.models.volumes import Volume
 
+from tasks.platforms.compose.usage import measure_usage
+
 LABEL = "remedy.test.leftover"
 _AROUND = 20_000  # bytes of a build's context besides its file
 
@@ -72,7 +74,7 @@ class Leftovers:
 
     def cached(self, size: int) -> tuple[str, ...]:
         """Build an image by BuildKit, and give the records that are in its cache by that."""
-        before = {one["ID"] for one in self.client.api.df().get("BuildCache") or ()}
+        before = {one["ID"] for one in measure_usage(self.client).get("BuildCache") or ()}
         api = self.client.api
         answer = api.post(
             f"{api.base_url}/v{api.api_version}/build",
@@ -84,7 +86,7 @@ class Leftovers:
         # Records have no labels: ours are those of its size that were not there.
         return tuple(
             one["ID"]
-            for one in self.client.api.df().get("BuildCache") or ()
+            for one in measure_usage(self.client).get("BuildCache") or ()
             if one["ID"] not in before and 0 <= one["Size"] - size < _AROUND
         )
 

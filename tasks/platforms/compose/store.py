@@ -20,6 +20,7 @@ from tasks.platforms.compose.named import Named, read_named
 from tasks.platforms.compose.project import Project
 from tasks.platforms.compose.seen import container_of, image_of, log_of, network_of, volume_of
 from tasks.platforms.compose.store_changes import StoreChanges
+from tasks.platforms.compose.usage import find_bases, measure_usage
 from tasks.platforms.compose.users import Users, moment_of
 from tasks.platforms.disks import Kept, Kind, LogFile, Place, Stored
 from tasks.platforms.local_disks import measure_place
@@ -51,7 +52,7 @@ class ComposeStore(StoreChanges):
             PreconditionFailed: The project's own compose files cannot be read.
         """
         with self._engine.client() as client:
-            users, sizes = Users(), client.api.df()
+            users, sizes = Users(), measure_usage(client)
             inspected = list(_containers(client))
             for one in inspected:
                 users.add(one)
@@ -77,7 +78,7 @@ class ComposeStore(StoreChanges):
         for name, project in named.images.items():
             with suppress(ImageNotFound):
                 by_id[str(client.images.get(name).id)] = project
-        bases, place = _bases(client), client.info()
+        bases, place = find_bases(client), client.info()
         for known, bytes_ in shared.items():
             with suppress(ImageNotFound):  # removed meanwhile
                 image = client.images.get(known).attrs
@@ -145,7 +146,7 @@ class ComposeStore(StoreChanges):
     def left_of_cache(self, records: tuple[str, ...]) -> tuple[str, ...]:
         """Give those of some records of the build cache that are there and not in use."""
         with self._engine.client() as client:
-            there = client.api.df().get("BuildCache") or ()
+            there = measure_usage(client).get("BuildCache") or ()
         return tuple(one["ID"] for one in there if one["ID"] in records and not one["InUse"])
 
     def can_be_pulled(self, reference: str) -> bool | None:
@@ -197,20 +198,6 @@ def _networks(client: docker.DockerClient, users: Users) -> Iterator[Kept]:
         if one["Name"] not in _OWN_NETWORKS and one["Scope"] == "local":
             with suppress(NotFound):
                 yield network_of(client.api.inspect_network(one["Id"]), users)
-
-
-def _bases(client: docker.DockerClient) -> dict[str, list[str]]:
-    """Name the images that are built on each, as far as the engine knows."""
-    every = {one["Id"]: one for one in client.api.images(all=True)}
-    found: dict[str, list[str]] = {}
-    for one in client.api.images():
-        names = [tag for tag in one.get("RepoTags") or () if tag != "<none>:<none>"]
-        name = names[0] if names else one["Id"].removeprefix("sha256:")[:12]
-        above = one["ParentId"]
-        while above:
-            found.setdefault(above, []).append(name)
-            above = every.get(above, {}).get("ParentId", "")
-    return found
 
 
 def _of_project(one: Kept, named: dict[str, str], alive: set[str]) -> Kept:
