@@ -35,7 +35,7 @@ CACHE = Path(
 def docker_engine() -> Iterator[Engine]:
     """A Docker engine with the compose project's images."""
     with ExitStack() as held:
-        with _or_missing():
+        with or_missing():
             found = held.enter_context(engine(CACHE))
             provide_images(found, CACHE)
         _remove_orphans(found)
@@ -109,7 +109,8 @@ def _remove_orphans(engine: Engine) -> None:
 
 
 @contextmanager
-def _or_missing() -> Iterator[None]:
+def or_missing() -> Iterator[None]:
+    """Skip what cannot be had here, or fail where every test has to run."""
     try:
         yield
     except PreconditionFailed as error:

@@ -216,6 +216,16 @@ class PlannerSystem:
         """Refuse: there is none."""
         raise PreconditionFailed(expected="a server.", found="none.", todo="None.")
 
+    @property
+    def disks(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there are none."""
+        raise PreconditionFailed(expected="disks.", found="none.", todo="None.")
+
+    @property
+    def engine_store(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="an engine.", found="none.", todo="None.")
+
     def fingerprint(self) -> str:
         """Give something."""
         return self.name

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+_BAR = 8  # characters of the longest bar
+
 
 def counted(number: int, thing: str, things: str = "") -> str:
     """Write how many there are of something.
@@ -15,6 +17,16 @@ def counted(number: int, thing: str, things: str = "") -> str:
         '1 table', '2 tables', '1,000 tables'.
     """
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def bar(share: float) -> str:
+    """Draw a share as characters, with its percentage.
+
+    Args:
+        share: From 0 to 1.
+    """
+    full = round(share * _BAR)
+    return f"{'█' * full}{'░' * (_BAR - full)} {share:4.0%}"
 
 
 def moment(when: datetime) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.guardrails.systems import SystemFacts
 from tasks.platforms.applications import Application
+from tasks.platforms.disks import OnDisks
 from tasks.platforms.servers import Server
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -20,8 +21,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 class Request(BaseModel):
     """A request of the probe account, with placeholders like `{token}` in any string.
 
-    `{username}`, `{password}` and `{unique}` (differs each time) are given; what `capture`
-    names is added from the answer.
+    `{username}`, `{password}`, `{unique}` (differs each time) and what `capture` names are given.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -210,7 +210,7 @@ class MigrationSettings(BaseModel):
     version_table: str = Field(default="alembic_version", description="Table of the revision.")
 
 
-class System(SystemFacts, Protocol):
+class System(SystemFacts, OnDisks, Protocol):
     """A target with its capabilities; one that it lacks raises PreconditionFailed."""
 
     @property

@@ -18,7 +18,7 @@ from infra.sandbox.services import Sandbox
 from tasks.guardrails.remediation import Remediation
 from tests.faults.matrix import Reference, problems_of, reference
 from tests.faults.sampling import GIVEN, sample
-from tests.faults.scenarios import STAYS
+from tests.faults.scenarios import ELSEWHERE, STAYS
 from tests.faults.scene import Scene
 from tests.prefect_fixtures import Runs
 
@@ -26,7 +26,9 @@ from tests.prefect_fixtures import Runs
 REMEDIATIONS = {
     name: flow
     for name, flow in load_all().items()
-    if isinstance(flow, Remediation) and (kinds_of_change(flow) or name == "undo_remediation")
+    if isinstance(flow, Remediation)
+    and (kinds_of_change(flow) or name == "undo_remediation")
+    and name not in ELSEWHERE
 }
 _PAIRS, _SAMPLE = 3, 2
 

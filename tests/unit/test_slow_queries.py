@@ -3,8 +3,8 @@
 import pytest
 
 from tasks.database.queries.measured import Counted, Query, queries_of
-from tasks.database.queries.slow_findings import bar
 from tasks.database.queries.slow_queries import find_detour, find_problems, find_repeated, tables_in
+from tasks.guardrails.words import bar
 
 
 def query(text: str, calls: int, seconds: float, rows: int, **more: int) -> Query:

@@ -13,11 +13,10 @@ from tasks.database.queries.slow_queries import (
     is_read,
 )
 from tasks.guardrails.plan import Finding
-from tasks.guardrails.words import counted
+from tasks.guardrails.words import bar, counted
 from tasks.platforms.protocols import Connection
 
 _TOP, _AT_LEAST, _SMALL = 10, 3, 0.005
-_BAR = 8  # characters of the longest bar
 # Below both nobody waits for it: its plan is no finding.
 _WORTH_SECONDS, _WORTH_MS = 1.0, 50.0
 
@@ -89,16 +88,6 @@ def _overview(
             for name, one in named
         ),
     )
-
-
-def bar(share: float) -> str:
-    """Draw a share as characters, with its percentage.
-
-    Args:
-        share: From 0 to 1.
-    """
-    full = round(share * _BAR)
-    return f"{'█' * full}{'░' * (_BAR - full)} {share:4.0%}"
 
 
 def _describe(

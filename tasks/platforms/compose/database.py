@@ -11,7 +11,7 @@ from tasks.platforms.compose.engine import OF_SERVICE, Engine, Found
 from tasks.platforms.postgresql import PostgreSQL
 
 PORT = 5432
-_DATA = "/var/lib/postgresql/data"
+DATA = "/var/lib/postgresql/data"
 
 
 class ComposeDatabase(PostgreSQL):
@@ -84,7 +84,7 @@ class ComposeDatabase(PostgreSQL):
 
     def free_bytes(self) -> int | None:
         """Measure the free bytes where the server keeps its data; None where unknowable."""
-        data = self._container.environment.get("PGDATA", _DATA)
+        data = self._container.environment.get("PGDATA", DATA)
         for mount in self._container.mounts:
             holds_data = Path(data).is_relative_to(mount.inside)
             if holds_data and self._engine.is_local and Path(mount.source).exists():

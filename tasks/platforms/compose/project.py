@@ -48,6 +48,10 @@ class Project:
         self.files, self.engine, self.name = files, engine, files.name
         self._certificates = certificates
 
+    def beside(self, files: ComposeFiles) -> "Project":
+        """Give another project on the same engine."""
+        return Project(files, self.engine, self._certificates)
+
     def containers(self, service: str) -> list[Found]:
         """Find a service's containers, whatever compose has called them."""
         return self.engine.containers({OF_PROJECT: self.name, OF_SERVICE: service})

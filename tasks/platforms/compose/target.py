@@ -10,11 +10,13 @@ from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.compose import commands
 from tasks.platforms.compose.application import ComposeApplication
 from tasks.platforms.compose.database import ComposeDatabase
+from tasks.platforms.compose.disks import ComposeDisks
 from tasks.platforms.compose.engine import Engine
 from tasks.platforms.compose.first_roles import FirstRoles, Login
 from tasks.platforms.compose.project import ComposeFiles, Project
 from tasks.platforms.compose.proxy import ComposeProxy
 from tasks.platforms.compose.server import ComposeServer
+from tasks.platforms.compose.store import ComposeStore
 from tasks.platforms.redis_cache import RedisCache
 from tasks.platforms.target_form import TargetForm
 
@@ -170,6 +172,18 @@ class ComposeTarget(TargetForm):
             ),
             maintenance=Login(self.maintenance_user, self.maintenance_password.get_secret_value()),
             application=Login(user, password),
+        )
+
+    @cached_property
+    def engine_store(self) -> ComposeStore:
+        """What its engine keeps on its disk."""
+        return ComposeStore(self.project)
+
+    @property
+    def disks(self) -> ComposeDisks:
+        """The disks on which its data lies."""
+        return ComposeDisks(
+            self.project, self.database_service, self.backups_directory, self.engine_store.root
         )
 
     @property

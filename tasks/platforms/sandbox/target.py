@@ -2,15 +2,16 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 from prefect.types import SecretDict
 from pydantic import Field
 
-from tasks.guardrails.errors import Transient
+from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.redis_cache import RedisCache
 from tasks.platforms.sandbox.application import LocalApplication
+from tasks.platforms.sandbox.disks import LocalDisks
 from tasks.platforms.sandbox.server import LocalServer
 from tasks.platforms.target_form import TargetForm
 
@@ -122,6 +123,24 @@ class SandboxTarget(TargetForm):
                 "initialise": self.server_initialise_command,
             },
             execute=lambda command: self.application.execute(command, {}, _SERVER_SECONDS),
+        )
+
+    @cached_property
+    def disks(self) -> LocalDisks:
+        """The disks on which its data lies."""
+        return LocalDisks(self.data_directory, self.backups_directory)
+
+    @property
+    def engine_store(self) -> NoReturn:
+        """What an engine keeps.
+
+        Raises:
+            PreconditionFailed: Always.
+        """
+        raise PreconditionFailed(
+            expected="a target that runs on a Docker engine.",
+            found=f"{self.name} lacks that: it runs as processes of a machine.",
+            todo="Nothing here; for what lies on its disks: remedy run measure-disk",
         )
 
     @cached_property
