@@ -1,5 +1,6 @@
 """What the tests of remediations on a sandbox share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ def planner(request: pytest.FixtureRequest, home: Path) -> Planner:
     block = {"sandbox": SandboxTarget, "compose": ComposeTarget}[request.param]
     targets.give(block(**system.target_settings()))
     return system
+
+
+@pytest.fixture
+def pid_file(planner: Planner) -> Iterator[Path]:
+    """Where postmaster.pid is; one that a test has emptied does not stay."""
+    file = planner.cluster.data / "postmaster.pid"
+    yield file
+    if file.exists() and not file.read_text():
+        planner.cluster.stop()
+        file.unlink()
 
 
 @pytest.fixture

@@ -79,17 +79,19 @@ def recovered(runs: Runs, remediation: str) -> str:
     return str(state.name)
 
 
-def test_a_start_is_taken_up(runs: Runs, planner: ComposeSystem, home: Path) -> None:
+def test_a_start_is_taken_up(
+    runs: Runs, planner: ComposeSystem, home: Path, pid_file: Path
+) -> None:
     """Each row is there, and the file that was in the way is kept."""
-    before, file = snapshot(planner), planner.cluster.data / "postmaster.pid"
+    before = snapshot(planner)
     planner.cluster.kill()
-    file.write_text("")
+    pid_file.write_text("")
     point = "after-apply:database.set_pid_file_aside"
     remediation = die_at(point, runs, planner, start_database, home)
     assert recovered(runs, remediation) == "Remediated"
     assert log_in(planner).status_code == 200
     assert snapshot(planner) == before
-    file.with_name(f"postmaster.pid.remedy-{remediation}").unlink()
+    pid_file.with_name(f"postmaster.pid.remedy-{remediation}").unlink()
 
 
 @pytest.fixture

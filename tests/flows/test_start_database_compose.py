@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 import yaml
@@ -71,12 +72,11 @@ def test_a_removed_container_is_made_anew_on_its_data(runs: Runs, planner: Compo
     assert planner.dotenv.read_text() == dotenv
 
 
-def test_an_empty_pid_file_is_set_aside(runs: Runs, planner: ComposeSystem) -> None:
+def test_an_empty_pid_file_is_set_aside(runs: Runs, planner: ComposeSystem, pid_file: Path) -> None:
     """The server refuses to start for it, and the engine starts it again and again."""
     server = server_of(planner)
-    file = planner.cluster.data / "postmaster.pid"
     planner.cluster.kill()
-    file.write_text("")
+    pid_file.write_text("")
     server.start()
     while server.attrs["RestartCount"] < 3:
         server.reload()
@@ -84,27 +84,24 @@ def test_an_empty_pid_file_is_set_aside(runs: Runs, planner: ComposeSystem) -> N
     assert state.name == "Remediated", state.message
     assert "started again by the engine" in told(case)
     assert 'FATAL: lock file "postmaster.pid" is empty' in told(case)
-    aside = file.with_name(f"postmaster.pid.remedy-{case.id}")
+    aside = pid_file.with_name(f"postmaster.pid.remedy-{case.id}")
     assert aside.read_text() == ""
     aside.unlink()
     assert log_in(planner).status_code == 200
 
 
 def test_a_pid_file_stays_while_another_container_has_the_volume(
-    runs: Runs, planner: ComposeSystem
+    runs: Runs, planner: ComposeSystem, pid_file: Path
 ) -> None:
     """Two servers on one volume destroy it, and neither sees the other's processes."""
-    file = planner.cluster.data / "postmaster.pid"
     planner.cluster.kill()
-    text = file.read_text()
-    file.write_text("")
+    pid_file.write_text("")
     with beside(planner, "copies", "sleep 300") as other:
         case, state = carry_out(runs, planner, start_database)
         assert state.name == "Advised", state.message
         assert f"process 1 (sh) in container {other.name} works in the data" in told(case)
-        assert file.read_text() == ""
+        assert pid_file.read_text() == ""
         assert not planner.cluster.runs
-    file.write_text(text)
 
 
 @pytest.fixture
