@@ -48,6 +48,7 @@ RISKS = {
     "explain_queries": Risk.HARMLESS,
     "find_slow_queries": Risk.HARMLESS,
     "initialise_database": Risk.DESTRUCTIVE,
+    "modernise_compose_file": Risk.DISRUPTIVE,
     "reap_remediations": Risk.HARMLESS,
     "rebuild_indexes": Risk.HARMLESS,
     "recover_remediation": Risk.DESTRUCTIVE,

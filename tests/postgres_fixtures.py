@@ -216,6 +216,11 @@ class PlannerSystem:
         """Refuse: there is none."""
         raise PreconditionFailed(expected="a server.", found="none.", todo="None.")
 
+    @property
+    def definition(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="a definition.", found="none.", todo="None.")
+
     def fingerprint(self) -> str:
         """Give something."""
         return self.name

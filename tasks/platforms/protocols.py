@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.guardrails.systems import SystemFacts
 from tasks.platforms.applications import Application
+from tasks.platforms.definitions import Defined
 from tasks.platforms.servers import Server
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -20,8 +21,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 class Request(BaseModel):
     """A request of the probe account, with placeholders like `{token}` in any string.
 
-    `{username}`, `{password}` and `{unique}` (differs each time) are given; what `capture`
-    names is added from the answer.
+    `{username}`, `{password}`, `{unique}` (differs each time) and what `capture` names are given.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -32,8 +32,7 @@ class Request(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict, description="Headers.")
     status: int = Field(default=200, description="The status that a working system answers.")
     capture: dict[str, str] = Field(
-        default_factory=dict,
-        description="Placeholder name -> dotted path in the JSON answer.",
+        default_factory=dict, description="Placeholder name -> dotted path in the JSON answer."
     )
     expect: dict[str, str] = Field(
         default_factory=dict, description="Dotted path in the answer -> value it must have."
@@ -210,7 +209,7 @@ class MigrationSettings(BaseModel):
     version_table: str = Field(default="alembic_version", description="Table of the revision.")
 
 
-class System(SystemFacts, Protocol):
+class System(SystemFacts, Defined, Protocol):
     """A target with its capabilities; one that it lacks raises PreconditionFailed."""
 
     @property

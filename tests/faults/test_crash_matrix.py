@@ -22,11 +22,15 @@ from tests.faults.scenarios import STAYS
 from tests.faults.scene import Scene
 from tests.prefect_fixtures import Runs
 
+# A sandbox has no compose files; killed on a compose project by the tests named here.
+ON_COMPOSE = {"modernise_compose_file": "tests/integration/test_compose_definition.py"}
 # What changes nothing by its own hand is left out; an undo changes what others did.
 REMEDIATIONS = {
     name: flow
     for name, flow in load_all().items()
-    if isinstance(flow, Remediation) and (kinds_of_change(flow) or name == "undo_remediation")
+    if isinstance(flow, Remediation)
+    and (kinds_of_change(flow) or name == "undo_remediation")
+    and name not in ON_COMPOSE
 }
 _PAIRS, _SAMPLE = 3, 2
 

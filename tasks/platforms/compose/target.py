@@ -10,6 +10,7 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.compose import commands
 from tasks.platforms.compose.application import ComposeApplication
 from tasks.platforms.compose.database import ComposeDatabase
+from tasks.platforms.compose.definition import ComposeDefinition
 from tasks.platforms.compose.engine import Engine
 from tasks.platforms.compose.project import ComposeFiles, Project
 from tasks.platforms.compose.proxy import ComposeProxy
@@ -134,6 +135,11 @@ class ComposeTarget(TargetForm):
             health_path=self.health_path,
             settings_file=self.project_directory / self.environment_file,
         )
+
+    @cached_property
+    def definition(self) -> ComposeDefinition:
+        """The compose files."""
+        return ComposeDefinition(self.project)
 
     def _proxy(self) -> ComposeProxy | None:
         if not self.proxy_service:
