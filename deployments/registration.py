@@ -51,6 +51,7 @@ RISKS = {
     "modernise_compose_file": Risk.DISRUPTIVE,
     "reap_remediations": Risk.HARMLESS,
     "rebuild_indexes": Risk.HARMLESS,
+    "raise_memory_limit": Risk.DISRUPTIVE,
     "recover_remediation": Risk.DESTRUCTIVE,
     "repair_database_credentials": Risk.DISRUPTIVE,
     "restore_from_backup": Risk.DISRUPTIVE,

@@ -221,6 +221,11 @@ class PlannerSystem:
         """Refuse: there is none."""
         raise PreconditionFailed(expected="a definition.", found="none.", todo="None.")
 
+    @property
+    def memory(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="limits.", found="none.", todo="None.")
+
     def fingerprint(self) -> str:
         """Give something."""
         return self.name

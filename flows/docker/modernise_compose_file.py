@@ -18,9 +18,7 @@ def modernise_compose_file(target: TargetName, keep_readable: bool = False) -> P
     a file, `net`, `log_driver`, `log_opt`, `dockerfile` outside of `build`, links to services of
     the same network, `mem_limit` and `cpus`. That the new text means the same is proved before
     anything is written: by `config` of both, or key by key where the installed compose cannot
-    read the old one. Comments, order, quotes and the files' owner and rights stay. Under
-    docker-compose of version 1 limits stay where they are: it heeds `deploy` only when it is
-    called with `--compatibility`.
+    read the old one. Comments, order, quotes and the files' owner and rights stay.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.

@@ -19,6 +19,14 @@ def bytes_of(memory: object) -> object:
     return int(float(found[1]) * _UNITS[found[2]]) if found else memory
 
 
+# Where a limit is said: beside `deploy`, or below it.
+_PLACES = (
+    ("mem_limit", "limits", "memory", bytes_of),
+    ("mem_reservation", "reservations", "memory", bytes_of),
+    ("cpus", "limits", "cpus", str),
+)
+
+
 def meaning(
     projects: Sequence[Mapping[str, Any]], *, first_format: bool = False, restarts: bool = False
 ) -> dict[str, Any]:
@@ -65,6 +73,30 @@ def _laid_over(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def said_twice(projects: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the limits that files say with another value below `deploy` than beside it.
+
+    Args:
+        projects: What each file says.
+
+    Returns:
+        Their keys, as services.app.mem_limit.
+    """
+    flat: Service = {}
+    deep: Service = {}
+    for project in projects:
+        for name, service in (project.get("services") or {}).items():
+            for old, kind, key, read in _PLACES:
+                where = f"services.{name}.{old}"
+                found = (service or {}).get("deploy") or {}
+                below = ((found.get("resources") or {}).get(kind) or {}).get(key)
+                if (service or {}).get(old) is not None:
+                    flat[where] = read(service[old])
+                if below is not None:
+                    deep[where] = read(below)
+    return [where for where in flat.keys() & deep.keys() if flat[where] != deep[where]]
+
+
 def differences(one: object, other: object, where: str = "") -> Iterator[str]:
     """Name the keys in which two meanings differ, without their values."""
     if isinstance(one, dict) and isinstance(other, dict):
@@ -108,17 +140,12 @@ def _under_its_name_of_today(one: Service, services: set[str], *, first_format: 
 
 
 def _limits(one: Service) -> None:
-    places = (
-        ("mem_limit", "limits", "memory", bytes_of),
-        ("mem_reservation", "reservations", "memory", bytes_of),
-        ("cpus", "limits", "cpus", str),
-    )
     limits: Service = {}
     deploy = dict(one.pop("deploy", None) or {})
     resources = {
         kind: dict(found or {}) for kind, found in (deploy.pop("resources", None) or {}).items()
     }
-    for old, kind, name, read in places:
+    for old, kind, name, read in _PLACES:
         said = [one.pop(old, None), resources.get(kind, {}).pop(name, None)]
         values = {read(value) for value in said if value is not None}
         if values:  # two that differ are a conflict, and equal to nothing else

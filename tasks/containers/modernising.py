@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-import yaml
-
+from tasks.containers import yaml_text
 from tasks.containers.file_edits import EditedFile, EditFiles, hash_of
-from tasks.containers.meaning import differences, meaning
+from tasks.containers.meaning import differences, meaning, said_twice
 from tasks.containers.old_syntax import Written, modernised
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding
@@ -17,9 +16,10 @@ from tasks.guardrails.words import counted
 from tasks.platforms import targets
 from tasks.platforms.definitions import Definition, Program, Reading
 
-# From here on docker-compose reads files without `version`.
+# From here on docker-compose reads files without `version`, and heeds limits below `deploy`.
 _OLDEST = (1, 27)
-_V2 = (2,)
+# From here on a link means that a restart is passed on, and `depends_on` can say it.
+_RESTARTS = (2, 17)
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,12 @@ def find_old_syntax(target: str, keep: str, *, keep_readable: bool) -> OldSyntax
     definition = targets.load(target).definition
     program, texts, reading = definition.program(), definition.texts(), definition.read()
     _insist_on_program(program)
-    _insist_on_one_value(reading)
-    is_v2 = program.version >= _V2
+    _insist_on_one_value(reading, texts)
     volumes = definition.volumes()
     way = {
-        "limits_move": is_v2 and not keep_readable,
+        "limits_move": not keep_readable,
         "links_go": not keep_readable,
-        "restarts": is_v2,
+        "restarts": program.version >= _RESTARTS,
     }
     written = modernised(texts, volumes, **way)
     said = Finding(
@@ -121,12 +120,13 @@ def find_old_syntax(target: str, keep: str, *, keep_readable: bool) -> OldSyntax
         )
     if not written.texts:
         return OldSyntax((said,), None, tuple(new.services), ())
-    how = _insist_on_one_meaning(texts, written, reading, new, restarts=is_v2)
+    how = _insist_on_one_meaning(texts, written, reading, new, restarts=way["restarts"])
     anew = sorted(
         service
         for service, was in definition.made_from().items()
         if was != new.fingerprints.get(service, was)
     )
+    keys = {key for _, key, _ in written.rewrites}
     change = ModerniseFiles(
         files=tuple(
             EditedFile(name=name, before=hash_of(texts[name]), after=hash_of(text))
@@ -134,7 +134,7 @@ def find_old_syntax(target: str, keep: str, *, keep_readable: bool) -> OldSyntax
         ),
         keep=keep,
         readable=reading.services is not None,
-        volumes=tuple(sorted(volumes)) if written.first_format else (),
+        volumes=tuple(sorted(one for one in volumes if f"volumes.{one}" in keys)),
         **way,
     )
     rewritten = Finding(
@@ -161,8 +161,10 @@ def _insist_on_program(program: Program) -> None:
         )
 
 
-def _insist_on_one_value(reading: Reading) -> None:
-    if conflicts := [one for one in reading.said if "distinct values" in one]:
+def _insist_on_one_value(reading: Reading, texts: Mapping[str, str]) -> None:
+    conflicts = [one for one in reading.said if "distinct values" in one]
+    conflicts += said_twice([yaml_text.read(text) for text in texts.values()])
+    if conflicts:
         raise PreconditionFailed(
             expected="each limit to be said once, or twice with the same value.",
             found=f"{'; '.join(conflicts)}: which of them is meant, the files do not say.",
@@ -178,8 +180,8 @@ def _insist_on_one_meaning(
         old, today = [reading.project], [new.project]
         how = "`config` of both, in one form"
     else:
-        old = [yaml.safe_load(text) for text in texts.values()]
-        today = [yaml.safe_load(text) for text in {**texts, **written.texts}.values()]
+        old = [yaml_text.read(text) for text in texts.values()]
+        today = [yaml_text.read(text) for text in {**texts, **written.texts}.values()]
         how = (
             "compose cannot read the old text: both were read key by key, with the names that "
             "keys had in each format; `config` reads the new one"

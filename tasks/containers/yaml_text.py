@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 from io import StringIO
+from typing import Any
 
+import yaml
 from merge3 import Merge3
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -35,7 +37,7 @@ def load(text: str, name: str) -> CommentedMap:
         PreconditionFailed: It is no YAML, or no mapping.
     """
     try:
-        found = _yaml().load(_plain(text))
+        found = _editor().load(_plain(text))
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -51,6 +53,33 @@ def load(text: str, name: str) -> CommentedMap:
             todo="Correct `compose_files` of the target, or the file.",
         )
     return found
+
+
+class _Tagged(yaml.SafeLoader):
+    """Reads what compose's own tags (!reset, !override) stand before, with the tag."""
+
+
+def _tagged(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> tuple[str, object]:
+    if isinstance(node, yaml.MappingNode):
+        return tag, loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return tag, loader.construct_sequence(node, deep=True)
+    return tag, node.value
+
+
+_Tagged.add_multi_constructor("!", _tagged)
+
+
+def read(text: str) -> Any:  # noqa: ANN401 - any YAML
+    """Read YAML as values, with `<<` merged; what has a tag becomes a pair of tag and value.
+
+    Args:
+        text: YAML.
+
+    Raises:
+        YAMLError: It is none.
+    """
+    return yaml.load(text, _Tagged)  # noqa: S506 - a safe loader
 
 
 def parts(found: object) -> Iterator[CommentedMap]:
@@ -78,13 +107,13 @@ def edited(text: str, name: str, edit: Callable[[CommentedMap], None]) -> str:
     """
     untouched, changed = load(text, name), load(text, name)
     edit(changed)
-    yaml, plain = _yaml(untouched), _plain(text)
-    base, wanted = _dump(yaml, untouched), _dump(yaml, changed)
+    editor, plain = _editor(untouched), _plain(text)
+    base, wanted = _dump(editor, untouched), _dump(editor, changed)
     if base == wanted:
         return text
     wanted = "".join(_with_comments(_lines(base), _lines(wanted)))
     result = _taken_over(base, plain, wanted)
-    if not _reads_as(result, name, changed):
+    if not _reads_alike(result, wanted):
         result = wanted
     return result.replace("\n", "\r\n") if "\r\n" in text else result
 
@@ -132,10 +161,10 @@ def _moved(line: str, further: int) -> str:
     return " " * further + line if further > 0 else line[min(-further, _indent(line)) :]
 
 
-def _reads_as(text: str, name: str, wanted: CommentedMap) -> bool:
+def _reads_alike(text: str, wanted: str) -> bool:
     try:
-        return load(text, name) == wanted
-    except PreconditionFailed:
+        return bool(read(text) == read(wanted))
+    except yaml.YAMLError:
         return False
 
 
@@ -168,17 +197,17 @@ class _Plain(RoundTripConstructor):
                 key.ctag = Tag(suffix="tag:yaml.org,2002:str")
 
 
-def _yaml(found: CommentedMap | None = None) -> YAML:
-    yaml = YAML()
-    yaml.Constructor = _Plain
-    yaml.preserve_quotes = True
-    yaml.width = 1 << 20  # lines are nowhere broken that were not
+def _editor(found: CommentedMap | None = None) -> YAML:
+    editor = YAML()
+    editor.Constructor = _Plain
+    editor.preserve_quotes = True
+    editor.width = 1 << 20  # lines are nowhere broken that were not
     if found is not None:
         steps = Counter(_steps(found))
         mapping = max((2, 4, 3, 6, 8), key=lambda width: steps["mapping", width])
         offset = max((0, 2, 4), key=lambda width: steps["sequence", width])
-        yaml.indent(mapping=mapping, sequence=offset + 2, offset=offset)
-    return yaml
+        editor.indent(mapping=mapping, sequence=offset + 2, offset=offset)
+    return editor
 
 
 def _steps(found: CommentedMap) -> Iterator[tuple[str, int]]:
@@ -191,9 +220,9 @@ def _steps(found: CommentedMap) -> Iterator[tuple[str, int]]:
             yield from _steps(value)
 
 
-def _dump(yaml: YAML, found: CommentedMap) -> str:
+def _dump(editor: YAML, found: CommentedMap) -> str:
     out = StringIO()
-    yaml.dump(found, out)
+    editor.dump(found, out)
     return re.sub(r"^(\s*)'<<':", r"\1<<:", out.getvalue(), flags=re.MULTILINE)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.guardrails.systems import SystemFacts
 from tasks.platforms.applications import Application
 from tasks.platforms.definitions import Defined
+from tasks.platforms.memory import Limited
 from tasks.platforms.servers import Server
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -209,7 +210,7 @@ class MigrationSettings(BaseModel):
     version_table: str = Field(default="alembic_version", description="Table of the revision.")
 
 
-class System(SystemFacts, Defined, Protocol):
+class System(SystemFacts, Defined, Limited, Protocol):
     """A target with its capabilities; one that it lacks raises PreconditionFailed."""
 
     @property

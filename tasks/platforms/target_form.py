@@ -13,6 +13,7 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.definitions import Definition
 from tasks.platforms.local_backups import LocalBackups
 from tasks.platforms.local_secrets import LocalSecrets
+from tasks.platforms.memory import Memory
 from tasks.platforms.protocols import MigrationSettings, ProbeAccount
 from tasks.platforms.redis_cache import RedisCache
 
@@ -104,6 +105,19 @@ class TargetForm(Block):
             expected="services that are defined in compose files.",
             found=f"the platform of {self.name} lacks that.",
             todo="Nothing: it concerns compose projects alone.",
+        )
+
+    @property
+    def memory(self) -> Memory:
+        """The limits of memory of its services.
+
+        Raises:
+            PreconditionFailed: Always, where the platform has none.
+        """
+        raise PreconditionFailed(
+            expected="services in containers that have limits of memory.",
+            found=f"the platform of {self.name} lacks that.",
+            todo="Nothing: its processes may use what the machine has.",
         )
 
     def cache_at(self, host: str, port: int) -> RedisCache:

@@ -23,7 +23,10 @@ from tests.faults.scene import Scene
 from tests.prefect_fixtures import Runs
 
 # A sandbox has no compose files; killed on a compose project by the tests named here.
-ON_COMPOSE = {"modernise_compose_file": "tests/integration/test_compose_definition.py"}
+ON_COMPOSE = {
+    "modernise_compose_file": "tests/integration/test_compose_definition.py",
+    "raise_memory_limit": "tests/integration/test_compose_definition.py",
+}
 # What changes nothing by its own hand is left out; an undo changes what others did.
 REMEDIATIONS = {
     name: flow

@@ -191,7 +191,8 @@ def test_what_compose_still_reads_can_be_left(runs: Runs, files: Files) -> None:
 def test_a_file_of_the_first_format(runs: Runs, files: Files, docker_engine: Engine) -> None:
     """Services without `services`: read by compose v1 as before, and by both afterwards."""
     text = (
-        "# The first\ndb:\n  image: postgres:15-alpine\n  volumes:\n    - planner_old:/data\n"
+        "# The first\ndb:\n  image: postgres:15-alpine\n  mem_limit: 1g\n"
+        "  volumes:\n    - planner_old:/data\n"
         "web:\n  build: .\n  dockerfile: Dockerfile  # ours\n  links: [db, 'db:database']\n"
         "  net: 'container:db'\n  log_driver: json-file\n  volumes_from: [db, other]\n"
     )

@@ -12,6 +12,8 @@ import pytest
 from infra.testbed.docker.compose_program import Compose
 from infra.testbed.docker.engine import Engine
 from tasks.containers.file_edits import EditedFile, hash_of
+from tasks.containers.memory_changes import SetMemoryInFiles
+from tasks.containers.memory_texts import with_limit
 from tasks.containers.modernising import ModerniseFiles
 from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed
@@ -146,6 +148,30 @@ def test_an_edit_that_was_killed_goes_on_or_back(folder: Path, point: str) -> No
     reading = targets.load("files").definition.read()
     assert reading.said == ()
     assert set(contents(folder)) == set(before)
+
+
+def test_an_edit_of_a_limit_that_was_killed_goes_on_or_back(folder: Path) -> None:
+    """The other kind of edit is recognised in the same way."""
+    before, definition = contents(folder), targets.load("files").definition
+    (new,) = with_limit(definition.texts(), "app", 2**31, 0, deploy=True).values()
+    change = SetMemoryInFiles(
+        files=(EditedFile(name="over.yml", before=hash_of(OVER), after=hash_of(new)),),
+        keep="compose-k3f9q2zzzz",
+        service="app",
+        before=2**30,
+        after=2**31,
+        swap=0,
+        deploy=True,
+    )
+    killed_at(f"{SetMemoryInFiles.kind}:kept", change.apply)
+    assert change.observe(BEGUN).standing is Standing.HALF
+    change.revert(BEGUN)
+    assert contents(folder) == before
+    killed_at("after-file:compose", change.apply)
+    assert change.observe(BEGUN).standing is Standing.AFTER
+    assert (folder / "over.yml").read_text() == OVER.replace("1g", "2G")
+    change.revert(BEGUN)
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize("point", ["after-file:compose#1", f"{KIND}:put-back"])

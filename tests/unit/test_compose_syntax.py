@@ -2,11 +2,11 @@
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml.comments import CommentedMap
 
-from tasks.containers.meaning import differences, meaning
+from tasks.containers.meaning import differences, meaning, said_twice
 from tasks.containers.old_syntax import Written, modernised
 from tasks.containers.yaml_text import edited, merged
 from tasks.guardrails.errors import PreconditionFailed
@@ -143,6 +143,25 @@ def test_another_meaning_is_seen(old: str, new: str) -> None:
     assert list(differences(meaning(texts[0]), meaning(texts[1])))
 
 
+def test_a_limit_that_is_said_twice_is_seen_across_files() -> None:
+    """Which of them holds is not for us to say; the same value in other words is fine."""
+    flat = {"services": {"a": {"mem_limit": "1g", "cpus": 1}}}
+    deep = {"services": {"a": {"deploy": {"resources": {"limits": {"memory": "1024m"}}}}}}
+    assert said_twice([flat, deep]) == []
+    flat["services"]["a"]["mem_limit"] = "512m"
+    assert said_twice([flat, deep]) == ["services.a.mem_limit"]
+
+
+def test_tags_of_compose_stay() -> None:
+    """They are no YAML that everybody knows."""
+    text = (
+        "services:\n  a:\n    ports:   !override ['1:1']\n    env: !reset null\n    mem_limit: 1g\n"
+    )
+    found = one(text)
+    assert found.startswith(text.partition("    mem_limit")[0])
+    assert "memory: 1g" in found
+
+
 def test_what_compose_repeats_of_values_is_not_shown() -> None:
     """Names are; of other lines only how many there are."""
     said = (
@@ -170,9 +189,15 @@ _VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
     max_leaves=12,
 )
+_OURS = st.text("ab1", min_size=1, max_size=4)
 
 
-@given(found=st.dictionaries(_KEYS, _VALUES, min_size=1, max_size=5), key=_KEYS, value=_VALUES)
+@settings(max_examples=40)
+@given(
+    found=st.dictionaries(_KEYS, _VALUES, min_size=1, max_size=5),
+    key=_KEYS,
+    value=_OURS | st.dictionaries(_KEYS, _OURS, min_size=1, max_size=3),
+)
 def test_an_edit_is_what_is_read_afterwards(
     found: dict[str, object], key: str, value: object
 ) -> None:

@@ -12,6 +12,7 @@ from tasks.platforms.compose.application import ComposeApplication
 from tasks.platforms.compose.database import ComposeDatabase
 from tasks.platforms.compose.definition import ComposeDefinition
 from tasks.platforms.compose.engine import Engine
+from tasks.platforms.compose.memory import ComposeMemory
 from tasks.platforms.compose.project import ComposeFiles, Project
 from tasks.platforms.compose.proxy import ComposeProxy
 from tasks.platforms.redis_cache import RedisCache
@@ -140,6 +141,11 @@ class ComposeTarget(TargetForm):
     def definition(self) -> ComposeDefinition:
         """The compose files."""
         return ComposeDefinition(self.project)
+
+    @cached_property
+    def memory(self) -> ComposeMemory:
+        """The limits of memory of its services."""
+        return ComposeMemory(self.project)
 
     def _proxy(self) -> ComposeProxy | None:
         if not self.proxy_service:
