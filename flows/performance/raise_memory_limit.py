@@ -39,8 +39,8 @@ def raise_memory_limit(
         The limit in the compose files; the limit of the containers. Nothing is restarted.
 
     Undo:
-        Limit and files are as before; where the service uses more than the old limit by then, a
-        person is asked first, as the kernel would refuse that or kill processes.
+        Limit and files are as before. Where the service uses more than the old limit by then, it
+        is said that it has to be restarted first, and a person decides.
     """
     need = find_memory_need(target, service, memory, margin_percent, f"compose-{remediation_id()}")
     if not need.changes:

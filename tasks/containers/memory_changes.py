@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from tasks.containers.file_edits import EditFiles
 from tasks.containers.memory_texts import with_limit, written
+from tasks.guardrails.errors import Transient
 from tasks.guardrails.plan import (
     Answer,
     Change,
@@ -110,7 +111,14 @@ class SetMemoryLimit(Change):
         return self._set(work, self.after, self.swap_after)
 
     def revert(self, work: Work) -> str:
-        """Lower it again."""
+        """Lower it again, unless more than that is in use."""
+        if loss := self.undo_loss(work):
+            raise Transient(
+                expected=f"{self.service} to use less than the {written(self.before)} of before.",
+                found=loss.sentence,
+                state=f"It may use {written(self.after)} as before this undo.",
+                todo=f"Restart it (`compose restart {self.service}`), then try again.",
+            )
         return self._set(work, self.before, self.swap_before)
 
     def _set(self, work: Work, memory: int, swap: int) -> str:
@@ -123,7 +131,7 @@ class SetMemoryLimit(Change):
         return f"{same} of {counted(len(found), 'container')} has the start time of before"
 
     def undo_loss(self, work: Work) -> Loss | None:
-        """Say that processes would be killed that use more than the old limit by now."""
+        """Say that more than the old limit is in use by now."""
         found = targets.load(work.target).memory.use(self.service)
         beyond = {
             one.container: one.working_set
@@ -136,8 +144,8 @@ class SetMemoryLimit(Change):
         return Loss(
             amount=sum(beyond.values()),
             unit="bytes in use",
-            sentence=f"{used}, more than the {self.before / 1e6:.0f} MB of before: the kernel "
-            "refuses that, or kills processes in it.",
+            sentence=f"{used}, more than the {self.before / 1e6:.0f} MB of before: it has to be "
+            "restarted first, as the engine refuses that or the kernel kills what is in it.",
         )
 
 

@@ -18,6 +18,8 @@ from infra.testbed.compose.project import FILES
 from infra.testbed.compose.system import ComposeSystem
 from infra.testbed.docker.compose_program import Compose, find_v1
 from tasks.guardrails import faults
+from tasks.guardrails.errors import Transient
+from tasks.guardrails.plan import Work
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import carry_out
@@ -139,6 +141,14 @@ def test_one_that_was_killed_lives_under_the_raised_limit(runs: Runs, hungry: Pr
     time.sleep(3)
     found = hungry.container("hungry")
     assert (found.status, found.attrs["RestartCount"]) == ("running", restarts)
+    raised = case.stages[0].stage.changes[-1]
+    told = Work(target="compose", remediation=case.id)
+    loss = raised.undo_loss(told)
+    assert loss is not None
+    assert "has to be restarted first" in loss.sentence
+    with pytest.raises(Transient, match="to use less than the 48M of before"):
+        raised.revert(told)
+    assert hungry.memory("hungry") == 256 * MIB
 
 
 def holds_what_it_wants(project: Project) -> bool:
