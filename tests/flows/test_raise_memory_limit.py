@@ -49,6 +49,7 @@ services:
     image: planner-app:production
     command: ["python", "-c", "import time; time.sleep(9999)"]
     network_mode: none
+    stop_grace_period: 0s
     deploy: {resources: {limits: {memory: 48M}}}
 """
 
