@@ -24,8 +24,9 @@ from tasks.guardrails.plan import Answer, Plan, Stage, Standing, Work
 from tasks.guardrails.remediation import planning_for
 from tasks.platforms import targets
 from tasks.platforms.local_backups import LocalBackups
+from tasks.platforms.migration_settings import MigrationSettings
 from tasks.platforms.postgresql import PostgreSQL, find_programs
-from tasks.platforms.protocols import Connection, MigrationSettings, ProbeAccount
+from tasks.platforms.protocols import Connection, ProbeAccount
 
 NOBODY = 65534
 SCHEMA = """
@@ -225,6 +226,16 @@ class PlannerSystem:
     def engine_store(self) -> Any:  # noqa: ANN401 - never given
         """Refuse: there is none."""
         raise PreconditionFailed(expected="an engine.", found="none.", todo="None.")
+
+    @property
+    def definition(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="a definition.", found="none.", todo="None.")
+
+    @property
+    def memory(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="limits.", found="none.", todo="None.")
 
     def fingerprint(self) -> str:
         """Give something."""

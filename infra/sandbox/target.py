@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from infra.sandbox.accounts import PROBE, probe_account
 from infra.sandbox.migrations import APPLICATION
 from infra.sandbox.settings import HOST
-from tasks.platforms.protocols import MigrationSettings
+from tasks.platforms.migration_settings import MigrationSettings
 
 if TYPE_CHECKING:
     from infra.sandbox.services import Sandbox

@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.guardrails.systems import SystemFacts
 from tasks.platforms.applications import Application
+from tasks.platforms.definitions import Defined
 from tasks.platforms.disks import OnDisks
+from tasks.platforms.memory import Limited
+from tasks.platforms.migration_settings import MigrationSettings
 from tasks.platforms.servers import Server
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -32,8 +35,7 @@ class Request(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict, description="Headers.")
     status: int = Field(default=200, description="The status that a working system answers.")
     capture: dict[str, str] = Field(
-        default_factory=dict,
-        description="Placeholder name -> dotted path in the JSON answer.",
+        default_factory=dict, description="Placeholder name -> dotted path in the JSON answer."
     )
     expect: dict[str, str] = Field(
         default_factory=dict, description="Dotted path in the answer -> value it must have."
@@ -176,41 +178,7 @@ class Cache(Protocol):
         """Give the jobs waiting in each queue by its name."""
 
 
-class MigrationSettings(BaseModel):
-    """How the application migrates its schema, for a run against another database."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    upgrade: list[str] = Field(
-        default=["alembic", "upgrade", "{revision}"],
-        description="Command that brings a database to {revision}.",
-    )
-    downgrade: list[str] = Field(
-        default=["alembic", "downgrade", "{revision}"],
-        description="Command that brings a database back to the older {revision}.",
-    )
-    history: list[str] = Field(
-        default=["alembic", "history"],
-        description="Command that prints the revisions as lines of `older -> newer`.",
-    )
-    show_database: list[str] = Field(
-        default_factory=list,
-        description="Command that prints current_database() through the application's settings.",
-    )
-    environment: dict[str, str] = Field(
-        default={
-            "POSTGRES_SERVER": "{host}",
-            "POSTGRES_PORT": "{port}",
-            "POSTGRES_DB": "{database}",
-            "POSTGRES_USER": "{user}",
-            "POSTGRES_PASSWORD": "{password}",
-        },
-        description="Variables with {host}, {port}, {database}, {user}, {password} of a database.",
-    )
-    version_table: str = Field(default="alembic_version", description="Table of the revision.")
-
-
-class System(SystemFacts, OnDisks, Protocol):
+class System(SystemFacts, Defined, Limited, OnDisks, Protocol):
     """A target with its capabilities; one that it lacks raises PreconditionFailed."""
 
     @property

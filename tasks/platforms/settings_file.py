@@ -3,7 +3,6 @@
 Source: python-dotenv, "File format".
 """
 
-import os
 import re
 from collections.abc import Mapping
 from io import StringIO
@@ -13,6 +12,7 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from tasks.guardrails.errors import BadInput, PreconditionFailed
+from tasks.platforms.whole_files import write_whole
 
 # Name and '=', the value with its quotes, what follows it.
 _LINE = re.compile(
@@ -124,19 +124,8 @@ class SettingsFile:
             raise self._told(error) from error
 
     def _write(self, text: str) -> None:
-        path = self.path.resolve()  # a link stays a link
-        draft = path.with_name(f"{path.name}.new")
         try:
-            owner = path.stat()
-            draft.unlink(missing_ok=True)
-            number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(number, "wb") as file:
-                os.fchown(number, owner.st_uid, owner.st_gid)
-                os.fchmod(number, owner.st_mode & 0o7777)
-                file.write(text.encode())
-                file.flush()
-                os.fsync(number)
-            draft.replace(path)
+            write_whole(self.path, text.encode())
         except OSError as error:
             raise self._told(error) from error
 

@@ -9,9 +9,13 @@ from typing import ClassVar
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.definitions import Definition
 from tasks.platforms.local_backups import LocalBackups
 from tasks.platforms.local_secrets import LocalSecrets
-from tasks.platforms.protocols import MigrationSettings, ProbeAccount
+from tasks.platforms.memory import Memory
+from tasks.platforms.migration_settings import MigrationSettings
+from tasks.platforms.protocols import ProbeAccount
 from tasks.platforms.redis_cache import RedisCache
 
 
@@ -90,6 +94,32 @@ class TargetForm(Block):
     def backups(self) -> LocalBackups:
         """The store of backups."""
         return LocalBackups(self.backups_directory)
+
+    @property
+    def definition(self) -> Definition:
+        """The files that define its services.
+
+        Raises:
+            PreconditionFailed: Always, where the platform has none.
+        """
+        raise PreconditionFailed(
+            expected="services that are defined in compose files.",
+            found=f"the platform of {self.name} lacks that.",
+            todo="Nothing: it concerns compose projects alone.",
+        )
+
+    @property
+    def memory(self) -> Memory:
+        """The limits of memory of its services.
+
+        Raises:
+            PreconditionFailed: Always, where the platform has none.
+        """
+        raise PreconditionFailed(
+            expected="services in containers that have limits of memory.",
+            found=f"the platform of {self.name} lacks that.",
+            todo="Nothing: its processes may use what the machine has.",
+        )
 
     def cache_at(self, host: str, port: int) -> RedisCache:
         """Give the cache and the queues at an address."""

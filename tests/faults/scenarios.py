@@ -190,8 +190,9 @@ def schema_to_take_back(scene: "Scene") -> dict[str, Any]:
 NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
 # What they did stays when they are undone, or a backup that they took first.
 STAYS = {"apply_migrations", "downgrade_migrations", "start_database"}
-# What the sandbox lacks they need: they are killed on another platform, in a test of their own.
-ELSEWHERE = {"clean_up_docker"}
+# What the sandbox lacks they need: they are killed on a compose project, in tests of
+# their own (test_clean_up_killed, test_compose_definition).
+ELSEWHERE = {"clean_up_docker", "modernise_compose_file", "raise_memory_limit"}
 SCENARIOS: dict[str, Scenario] = {
     "add_indexes": index_lost,
     "apply_migrations": schema_behind,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from infra.sandbox.accounts import PROBE, probe_account
-from tasks.platforms.protocols import MigrationSettings
+from tasks.platforms.migration_settings import MigrationSettings
 
 if TYPE_CHECKING:
     from infra.testbed.compose.system import ComposeSystem

@@ -9,7 +9,7 @@ from tasks.database.schema.settings import filled
 from tasks.guardrails.errors import UndoFailed
 from tasks.guardrails.plan import Loss, Reverts, Standing, Work
 from tasks.platforms import targets
-from tasks.platforms.protocols import MigrationSettings
+from tasks.platforms.migration_settings import MigrationSettings
 
 
 class BackUpFirst(BackUpDatabase):

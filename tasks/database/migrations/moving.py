@@ -29,7 +29,8 @@ from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.applications import Completed
-from tasks.platforms.protocols import Database, MigrationSettings, System
+from tasks.platforms.migration_settings import MigrationSettings
+from tasks.platforms.protocols import Database, System
 
 _PATIENCE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0

@@ -20,7 +20,8 @@ from tasks.database.schema.revision import find_version_table, read_revision
 from tasks.database.schema.settings import environment_of, filled, insist_on, settings_of
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
-from tasks.platforms.protocols import Database, MigrationSettings, System
+from tasks.platforms.migration_settings import MigrationSettings
+from tasks.platforms.protocols import Database, System
 
 _STATEMENT_SECONDS = 0.0  # here nobody waits for it
 

@@ -11,7 +11,7 @@ from tasks.database.migrations.run_on_copy import RunOnCopy
 from tasks.database.schema.objects import describe_changes, read_objects
 from tasks.database.schema.settings import filled
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.platforms.protocols import MigrationSettings
+from tasks.platforms.migration_settings import MigrationSettings
 
 
 class RehearseDowngrade(RehearseRevision):

@@ -10,7 +10,8 @@ from tasks.database.schema.output import what_it_said
 from tasks.database.schema.revision import find_version_table, read_revision
 from tasks.database.schema.settings import settings_of
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.platforms.protocols import MigrationSettings, System
+from tasks.platforms.migration_settings import MigrationSettings
+from tasks.platforms.protocols import System
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from tasks.database.rights import Rights
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.platforms.protocols import Database, MigrationSettings, System
+from tasks.platforms.migration_settings import MigrationSettings
+from tasks.platforms.protocols import Database, System
 
 
 def require_migration(system: System, rights: Rights, backup: str, live: str) -> None:

@@ -3,6 +3,7 @@
 Source: PostgreSQL manual 22.5 (predefined roles); the entrypoint of the image postgres.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import LiteralString
 
@@ -26,6 +27,27 @@ class Login:
 
     user: str
     password: str = field(repr=False)
+
+
+def login_in(settings: Mapping[str, str], named: Mapping[str, str]) -> Login:
+    """Read the database's user and password from the settings of an application.
+
+    Args:
+        settings: Value by name.
+        named: What each setting holds, as {user} and {password}, by its name.
+
+    Raises:
+        PreconditionFailed: They are not there.
+    """
+    names = {value: name for name, value in named.items()}
+    user, password = (settings.get(names.get(part, ""), "") for part in ("{user}", "{password}"))
+    if not user or not password:
+        raise PreconditionFailed(
+            expected="settings of the application that hold the database's user and password.",
+            found="the target names none, or the compose files give them no value.",
+            todo="Name them in `migrations.environment` of the target.",
+        )
+    return Login(user, password)
 
 
 @dataclass(frozen=True)

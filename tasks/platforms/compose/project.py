@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tasks.guardrails.errors import PreconditionFailed, Transient
+from tasks.platforms.applications import Completed
 from tasks.platforms.compose.engine import OF_PROJECT, OF_SERVICE, Engine, Found
 from tasks.platforms.local_commands import run_here
 
@@ -138,6 +139,27 @@ class Project:
         Raises:
             PreconditionFailed: It failed.
         """
+        done = self.try_to(*arguments)
+        if done.status:
+            raise PreconditionFailed(
+                expected=f"`{' '.join((*self.files.command, *arguments))}` to be carried out.",
+                # What it printed may hold a part of a setting, and the record is for ever.
+                found=f"it ended with status {done.status}.",
+                state="What it did until then stands.",
+                todo=f"Run it by hand in {self.files.folder}, and read what it says.",
+            )
+        return done.output
+
+    def try_to(self, *arguments: str, given: Sequence[str] | None = None) -> Completed:
+        """Call compose, and give how it ended.
+
+        Args:
+            arguments: The verb with its arguments; no secret among them.
+            given: Compose files in the project's folder; those of the project by default.
+
+        Raises:
+            PreconditionFailed: The project's folder is not there.
+        """
         files = self.files
         if not files.folder.is_dir():
             raise PreconditionFailed(
@@ -145,25 +167,16 @@ class Project:
                 found=f"no {files.folder}.",
                 todo="Correct `project_directory` of the target.",
             )
-        done = run_here(
+        return run_here(
             [
                 *(*files.command, "-p", files.name),
-                *_each("-f", files.files),
+                *_each("-f", files.files if given is None else given),
                 *_each("--profile", files.profiles),
                 *arguments,
             ],
             files.folder,
             self._environment(),
         )
-        if done.status:
-            raise PreconditionFailed(
-                expected=f"`{' '.join((*files.command, *arguments))}` to be carried out.",
-                # What it printed may hold a part of a setting, and the record is for ever.
-                found=f"it ended with status {done.status}.",
-                state="What it did until then stands.",
-                todo=f"Run it by hand in {files.folder}, and read what it says.",
-            )
-        return done.output
 
     def _environment(self) -> dict[str, str]:
         # Nothing else of ours: a variable of the same name goes before one of `.env`.

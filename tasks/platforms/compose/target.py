@@ -6,13 +6,15 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from tasks.guardrails.errors import PreconditionFailed, Transient
+from tasks.guardrails.errors import Transient
 from tasks.platforms.compose import commands
 from tasks.platforms.compose.application import ComposeApplication
 from tasks.platforms.compose.database import ComposeDatabase
+from tasks.platforms.compose.definition import ComposeDefinition
 from tasks.platforms.compose.disks import ComposeDisks
 from tasks.platforms.compose.engine import Engine
-from tasks.platforms.compose.first_roles import FirstRoles, Login
+from tasks.platforms.compose.first_roles import FirstRoles, Login, login_in
+from tasks.platforms.compose.memory import ComposeMemory
 from tasks.platforms.compose.project import ComposeFiles, Project
 from tasks.platforms.compose.proxy import ComposeProxy
 from tasks.platforms.compose.server import ComposeServer
@@ -134,6 +136,16 @@ class ComposeTarget(TargetForm):
             settings_file=self.project_directory / self.environment_file,
         )
 
+    @cached_property
+    def definition(self) -> ComposeDefinition:
+        """The compose files."""
+        return ComposeDefinition(self.project)
+
+    @cached_property
+    def memory(self) -> ComposeMemory:
+        """The limits of memory of its services."""
+        return ComposeMemory(self.project)
+
     def _proxy(self) -> ComposeProxy | None:
         if not self.proxy_service:
             return None
@@ -154,24 +166,13 @@ class ComposeTarget(TargetForm):
 
     def _first_roles(self) -> FirstRoles:
         named = self.migrations.environment if self.migrations else {}
-        names = {value: name for name, value in named.items()}
-        settings = self.application.settings()
-        user, password = (
-            settings.get(names.get(part, ""), "") for part in ("{user}", "{password}")
-        )
-        if not user or not password:
-            raise PreconditionFailed(
-                expected="settings of the application that hold the database's user and password.",
-                found="the target names none, or the compose files give them no value.",
-                todo="Name them in `migrations.environment` of the target.",
-            )
         made = self.project.settings(self.database_service)
         return FirstRoles(
             superuser=Login(
                 made.get("POSTGRES_USER") or "postgres", made.get("POSTGRES_PASSWORD", "")
             ),
             maintenance=Login(self.maintenance_user, self.maintenance_password.get_secret_value()),
-            application=Login(user, password),
+            application=login_in(self.application.settings(), named),
         )
 
     @cached_property

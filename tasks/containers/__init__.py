@@ -1,0 +1,1 @@
+"""Containers: how they are defined, and what they may use."""

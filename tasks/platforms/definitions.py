@@ -1,0 +1,89 @@
+"""The capability of a definition: the files that say which services there are, and what of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the platform's own program makes of the files.
+
+    Args:
+        said: What it warns of or refuses, without values that may be secret.
+        project: What it makes of them; None where it refuses. Values of secrets among it.
+        fingerprints: By service, what changes where the program would make its container anew.
+    """
+
+    said: tuple[str, ...]
+    project: Mapping[str, Any] | None = field(repr=False)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def services(self) -> Mapping[str, Mapping[str, Any]] | None:
+        """Each service by its name; None where it refuses."""
+        return None if self.project is None else self.project.get("services") or {}
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program that reads the files.
+
+    Args:
+        name: How it is called, as 'docker compose'.
+        version: Its version, as (2, 29, 7).
+    """
+
+    name: str
+    version: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Name it with its version."""
+        return f"{self.name} {'.'.join(map(str, self.version))}"
+
+
+class Definition(Protocol):
+    """The files of a project, each laid over those before it."""
+
+    def texts(self) -> dict[str, str]:
+        """Read the files: text by name, in the order in which they are laid over one another.
+
+        Raises:
+            PreconditionFailed: One cannot be read.
+        """
+
+    def program(self) -> Program:
+        """Ask the program that reads the files for its version."""
+
+    def read(self, texts: Mapping[str, str] | None = None) -> Reading:
+        """Have the program read the files as they are, or other texts in their places.
+
+        Args:
+            texts: Text by name, for those that are to be read otherwise than they stand there.
+        """
+
+    def write(self, texts: Mapping[str, str], *, tried: bool = True) -> None:
+        """Put other texts into files, each whole or not at all; owner and rights stay.
+
+        Args:
+            texts: Text by name.
+            tried: Whether the program has to read them first; not where what it refused before
+                is put back.
+
+        Raises:
+            PreconditionFailed: The program refuses them together; nothing is written.
+        """
+
+    def made_from(self) -> dict[str, str]:
+        """Give the fingerprint with which each service's container was made."""
+
+    def volumes(self) -> frozenset[str]:
+        """Name the volumes that there are on the engine, whoever made them."""
+
+
+class Defined(Protocol):
+    """What a target has whose services are defined in files."""
+
+    @property
+    def definition(self) -> Definition:
+        """The files that define its services."""
