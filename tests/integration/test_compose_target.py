@@ -17,7 +17,7 @@ from tasks.database.server.judgement import judge
 from tasks.guardrails.errors import BadInput, PreconditionFailed, Transient
 from tasks.guardrails.systems import pin
 from tasks.platforms import targets
-from tasks.platforms.compose import commands
+from tasks.platforms.compose.application import commands
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.protocols import System
 from tasks.platforms.servers import Folder

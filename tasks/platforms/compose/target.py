@@ -7,18 +7,18 @@ from typing import ClassVar
 from pydantic import Field
 
 from tasks.guardrails.errors import Transient
-from tasks.platforms.compose import commands
-from tasks.platforms.compose.application import ComposeApplication
+from tasks.platforms.compose.application import commands
+from tasks.platforms.compose.application.application import ComposeApplication
+from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.database import ComposeDatabase
 from tasks.platforms.compose.definition import ComposeDefinition
-from tasks.platforms.compose.disks import ComposeDisks
+from tasks.platforms.compose.disk.disks import ComposeDisks
+from tasks.platforms.compose.disk.store import ComposeStore
 from tasks.platforms.compose.engine import Engine
-from tasks.platforms.compose.first_roles import FirstRoles, Login, login_in
 from tasks.platforms.compose.memory import ComposeMemory
 from tasks.platforms.compose.project import ComposeFiles, Project
-from tasks.platforms.compose.proxy import ComposeProxy
-from tasks.platforms.compose.server import ComposeServer
-from tasks.platforms.compose.store import ComposeStore
+from tasks.platforms.compose.server.first_roles import FirstRoles, Login, login_in
+from tasks.platforms.compose.server.server import ComposeServer
 from tasks.platforms.redis_cache import RedisCache
 from tasks.platforms.target_form import TargetForm
 

@@ -11,13 +11,17 @@ from docker.errors import NotFound
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.applications import Completed, Replica
-from tasks.platforms.compose.commands import run_beside
+from tasks.platforms.compose.application.commands import run_beside
+from tasks.platforms.compose.application.gate import ComposeGate
+from tasks.platforms.compose.application.proxy import ComposeProxy
+from tasks.platforms.compose.application.settings import ComposeSettings
+from tasks.platforms.compose.application.stand_in import (
+    name_of_stand_in,
+    remove_stand_in,
+    start_stand_in,
+)
 from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, STANDS_IN, Found
-from tasks.platforms.compose.gate import ComposeGate
 from tasks.platforms.compose.project import Project, owner
-from tasks.platforms.compose.proxy import ComposeProxy
-from tasks.platforms.compose.settings import ComposeSettings
-from tasks.platforms.compose.stand_in import name_of_stand_in, remove_stand_in, start_stand_in
 
 _UP_WITHIN_SECONDS = 120.0
 _PATIENCE_SECONDS = 30

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.platforms.compose.beside_data import BesideData
-from tasks.platforms.compose.place import Place
+from tasks.platforms.compose.server.beside_data import BesideData
+from tasks.platforms.compose.server.place import Place
 from tasks.platforms.data_folder import (
     FIRST_OF_USERS,
     complaint,

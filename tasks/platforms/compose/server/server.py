@@ -11,18 +11,18 @@ from docker.errors import APIError
 from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.systems import insist_on_fence
-from tasks.platforms.compose.beside_data import BesideData
-from tasks.platforms.compose.container_state import ContainerState, read_state
 from tasks.platforms.compose.database import PORT, ComposeDatabase
-from tasks.platforms.compose.first_roles import FirstRoles
-from tasks.platforms.compose.first_start import await_made, insist_on_password, is_coming_up
-from tasks.platforms.compose.folder_moves import FolderMoves
-from tasks.platforms.compose.holders import find_holders, why_unseen
-from tasks.platforms.compose.place import Place, find_place
-from tasks.platforms.compose.ports import find_port_holder
 from tasks.platforms.compose.project import Project
-from tasks.platforms.compose.seen_inside import Inside, look_inside
-from tasks.platforms.compose.server_log import ContainerLog
+from tasks.platforms.compose.server.beside_data import BesideData
+from tasks.platforms.compose.server.container_state import ContainerState, read_state
+from tasks.platforms.compose.server.first_roles import FirstRoles
+from tasks.platforms.compose.server.first_start import await_made, insist_on_password, is_coming_up
+from tasks.platforms.compose.server.folder_moves import FolderMoves
+from tasks.platforms.compose.server.holders import find_holders, why_unseen
+from tasks.platforms.compose.server.place import Place, find_place
+from tasks.platforms.compose.server.ports import find_port_holder
+from tasks.platforms.compose.server.seen_inside import Inside, look_inside
+from tasks.platforms.compose.server.server_log import ContainerLog
 from tasks.platforms.data_folder import read_pid_file
 from tasks.platforms.servers import Access, Folder, Holder, Look, PidFile
 

@@ -7,7 +7,7 @@ from docker import DockerClient
 from docker.errors import APIError, NotFound
 
 from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, Engine, Mount
-from tasks.platforms.compose.place import Place
+from tasks.platforms.compose.server.place import Place
 from tasks.platforms.servers import Holder
 
 _ENDED = {404, 409}  # it has just ended, or is paused

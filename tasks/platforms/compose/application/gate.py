@@ -13,9 +13,9 @@ from docker.types import LogConfig
 
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.systems import fencing_token, insist_on_fence
+from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.engine import GATES, OF_TARGET, OF_TOKEN, Found
 from tasks.platforms.compose.project import Project, owner
-from tasks.platforms.compose.proxy import ComposeProxy
 
 # How long requests on the way may take to end; those that come meanwhile wait at the gate.
 _PATIENCE_SECONDS = 2.0

@@ -14,14 +14,14 @@ import docker
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from tasks.guardrails.errors import Transient
-from tasks.platforms.compose.disks import measure_inside
+from tasks.platforms.compose.disk.disks import measure_inside
+from tasks.platforms.compose.disk.named import Named, read_named
+from tasks.platforms.compose.disk.seen import container_of, image_of, log_of, network_of, volume_of
+from tasks.platforms.compose.disk.store_changes import StoreChanges
+from tasks.platforms.compose.disk.users import Users, moment_of
 from tasks.platforms.compose.engine import OF_PROJECT, OF_SERVICE
-from tasks.platforms.compose.named import Named, read_named
 from tasks.platforms.compose.project import Project
-from tasks.platforms.compose.seen import container_of, image_of, log_of, network_of, volume_of
-from tasks.platforms.compose.store_changes import StoreChanges
 from tasks.platforms.compose.usage import find_bases, measure_usage
-from tasks.platforms.compose.users import Users, moment_of
 from tasks.platforms.disks import Kept, Kind, LogFile, Place, Stored
 from tasks.platforms.local_disks import measure_place
 

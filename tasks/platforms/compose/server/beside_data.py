@@ -12,10 +12,10 @@ from docker.types import Mount as Mounted
 
 from tasks.guardrails.systems import fencing_token, insist_on_fence
 from tasks.platforms.applications import Completed
-from tasks.platforms.compose.commands import remove, run_to_its_end
+from tasks.platforms.compose.application.commands import remove, run_to_its_end
 from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, Mount
-from tasks.platforms.compose.place import Place
 from tasks.platforms.compose.project import Project, owner
+from tasks.platforms.compose.server.place import Place
 
 ASIDE = "/remedy-aside"  # where a volume for what is set aside is seen
 _NO_FOLDER = "bind source path does not exist"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from tasks.platforms.compose.users import Users, moment_of, reasons_of_container
+from tasks.platforms.compose.disk.users import Users, moment_of, reasons_of_container
 from tasks.platforms.disks import Kept, LogFile
 
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")

@@ -6,7 +6,7 @@ from contextlib import suppress
 import psutil
 
 from tasks.platforms.compose.engine import Engine
-from tasks.platforms.compose.place import Place
+from tasks.platforms.compose.server.place import Place
 
 _ANY = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not listened at
 

@@ -10,9 +10,9 @@ from docker.errors import NotFound
 
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.applications import Completed
-from tasks.platforms.compose.beside_data import ASIDE, BesideData
 from tasks.platforms.compose.engine import Engine
-from tasks.platforms.compose.place import Place
+from tasks.platforms.compose.server.beside_data import ASIDE, BesideData
+from tasks.platforms.compose.server.place import Place
 from tasks.platforms.servers import Access
 
 OF_KEPT = "remedy.kept-of"

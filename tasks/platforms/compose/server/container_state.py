@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from docker.errors import NotFound
 
 from tasks.platforms.compose.engine import Engine
-from tasks.platforms.compose.server_log import nanoseconds
+from tasks.platforms.compose.server.server_log import nanoseconds
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z")
 _SIGNALS = {137: "killed by signal 9", 139: "by signal 11", 143: "by signal 15"}

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 from tasks.guardrails.errors import PreconditionFailed, Transient
-from tasks.platforms.compose.container_state import ContainerState, read_state
 from tasks.platforms.compose.database import ComposeDatabase
 from tasks.platforms.compose.engine import Engine
-from tasks.platforms.compose.first_roles import FirstRoles, make_first_roles
-from tasks.platforms.compose.place import Place
-from tasks.platforms.compose.server_log import ContainerLog
+from tasks.platforms.compose.server.container_state import ContainerState, read_state
+from tasks.platforms.compose.server.first_roles import FirstRoles, make_first_roles
+from tasks.platforms.compose.server.place import Place
+from tasks.platforms.compose.server.server_log import ContainerLog
 from tasks.platforms.data_folder import started_in
 from tasks.platforms.servers import Holder, PidFile
 
