@@ -1,4 +1,4 @@
-"""carry_over_rows on a sandbox that was restored while users had written since the backup."""
+"""carry_over_rows on a system that was restored while users had written since the backup."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from flows.database.drop_kept_databases import drop_kept_databases
 from flows.database.restore_from_backup import restore_from_backup
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.load import USER, Load
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.database.carry.carry_over import CarryRowsOver
 from tasks.database.carry.findings import find_door, find_later_rows, read_sides
@@ -37,7 +38,7 @@ ID = "abcdefghij"
 
 
 @contextmanager
-def logged_in(sandbox: Sandbox, name: str = "admin") -> Iterator[httpx.Client]:
+def logged_in(sandbox: Planner, name: str = "admin") -> Iterator[httpx.Client]:
     """Give a client of the application that is logged in and reads past the cache."""
     with httpx.Client(base_url=f"{sandbox.url}/api/v1", timeout=20, trust_env=False) as client:
         body = {"username": name, "password": sandbox.settings.accounts[name]}
@@ -62,25 +63,25 @@ def change(client: httpx.Client, path: str, **fields: object) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def restored(runs: Runs, sandbox: Sandbox, **parameters: object) -> Case:
+def restored(runs: Runs, sandbox: Planner, **parameters: object) -> Case:
     """Restore the newest backup."""
     case, state = carry_out(runs, sandbox, restore_from_backup, **parameters)
     assert state.name == "Remediated", state.message
     return case
 
 
-def back_up(runs: Runs, sandbox: Sandbox) -> None:
+def back_up(runs: Runs, sandbox: Planner) -> None:
     """Take a backup."""
     _, state = carry_out(runs, sandbox, back_up_database)
     assert state.name == "Remediated", state.message
 
 
-def undo(runs: Runs, sandbox: Sandbox, case: Case) -> tuple[Case, State[Any]]:
+def undo(runs: Runs, sandbox: Planner, case: Case) -> tuple[Case, State[Any]]:
     """Take a remediation back."""
     return carry_out(runs, sandbox, undo_remediation, remediation=case.id)
 
 
-def doors(sandbox: Sandbox) -> list[tuple[str, bool, str]]:
+def doors(sandbox: Planner) -> list[tuple[str, bool, str]]:
     """Read of each database whether it lets sessions in, and who may connect."""
     with sandbox.connect("postgres") as session:
         return session.execute(
@@ -137,31 +138,31 @@ def test_rows_are_back_for_users_under_load(runs: Runs, sandbox: Sandbox, limite
     assert proof.facts["verdict"] == "held"
 
 
-def test_undo_is_exact(runs: Runs, sandbox: Sandbox) -> None:
+def test_undo_is_exact(runs: Runs, planner: Planner) -> None:
     """All rows are as they were before, users see so, and the kept database is closed."""
-    back_up(runs, sandbox)
-    with logged_in(sandbox) as client:
+    back_up(runs, planner)
+    with logged_in(planner) as client:
         program = create(client, "programs", name="Later")
         create(client, "projects", program_id=program["id"], name="P")
-        with sandbox.connect() as session:
+        with planner.connect() as session:
             row = session.execute("SELECT id::text FROM projects WHERE name = 'Project 3'")
             project = f"/projects/{(row.fetchone() or ('',))[0]}"
         change(client, project, program_id=program["id"], name="Moved")
-        restored(runs, sandbox)
-        original, closed = snapshot(sandbox), doors(sandbox)
-        case, state = carry_out(runs, sandbox, carry_over_rows)
+        restored(runs, planner)
+        original, closed = snapshot(planner), doors(planner)
+        case, state = carry_out(runs, planner, carry_over_rows)
         assert state.name == "Remediated", state.message
         assert client.get(project).json()["name"] == "Moved"
-        assert snapshot(sandbox) != original
-        undone, state = undo(runs, sandbox, case)
+        assert snapshot(planner) != original
+        undone, state = undo(runs, planner, case)
         assert state.name == "Remediated", state.message
         assert client.get(project).json()["name"] == "Project 3"
-    assert snapshot(sandbox) == original
-    assert doors(sandbox) == closed
+    assert snapshot(planner) == original
+    assert doors(planner) == closed
     notes = " ".join(entry.facts["note"] for entry in undone.of_kind("done"))
     assert "deleted again, 1 as before" in notes
     assert "left" not in notes
-    again, state = carry_out(runs, sandbox, carry_over_rows)
+    again, state = carry_out(runs, planner, carry_over_rows)
     assert state.name == "Remediated", state.message
     assert counts(again) == counts(case)
 
@@ -283,7 +284,7 @@ def test_many_rows_are_not_tried_for_ever(
     assert "Forbidden" not in "".join(str(entry.facts) for entry in case.entries)
 
 
-def test_what_a_user_changed_since_stays_in_an_undo(runs: Runs, sandbox: Sandbox) -> None:
+def test_what_a_user_changed_since_stays_in_an_undo(runs: Runs, sandbox: Planner) -> None:
     """It is left as the user wrote it, with what it hangs on, and the undo names it."""
     back_up(runs, sandbox)
     with logged_in(sandbox) as client:

@@ -1,10 +1,11 @@
-"""drop_kept_databases on a sandbox whose restores have kept databases."""
+"""drop_kept_databases where restores have kept databases."""
 
 from flows.database.back_up_database import back_up_database
 from flows.database.drop_kept_databases import drop_kept_databases
 from flows.database.restore_from_backup import restore_from_backup
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.damage import Damage, damage
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.ledger import Ledger
 from tests.approving import Approvers, carry_out
@@ -12,7 +13,7 @@ from tests.prefect_fixtures import Runs
 from tests.snapshots import databases, snapshot
 
 
-def restored(runs: Runs, sandbox: Sandbox, keep_days: int) -> tuple[str, str]:
+def restored(runs: Runs, sandbox: Planner, keep_days: int) -> tuple[str, str]:
     """Restore, and give the remediation's id and the name of the database that it keeps."""
     carry_out(runs, sandbox, back_up_database)
     before = set(databases(sandbox))
@@ -23,19 +24,19 @@ def restored(runs: Runs, sandbox: Sandbox, keep_days: int) -> tuple[str, str]:
     return case.id, kept
 
 
-def test_what_is_over_goes(runs: Runs, sandbox: Sandbox) -> None:
+def test_what_is_over_goes(runs: Runs, planner: Planner) -> None:
     """It is asked about as what destroys; the live database stays, and no undo is offered."""
-    restore, kept = restored(runs, sandbox, keep_days=0)
-    live = snapshot(sandbox)
-    case, state = carry_out(runs, sandbox, drop_kept_databases)
+    restore, kept = restored(runs, planner, keep_days=0)
+    live = snapshot(planner)
+    case, state = carry_out(runs, planner, drop_kept_databases)
     assert state.name == "Remediated", state.message
-    assert kept not in databases(sandbox)
-    assert snapshot(sandbox) == live
+    assert kept not in databases(planner)
+    assert snapshot(planner) == live
     assert len(case.of_kind("decided")) == 3
     assert "freed" in case.of_kind("done")[0].facts["note"]
-    _, undone = carry_out(runs, sandbox, undo_remediation, remediation=restore)
+    _, undone = carry_out(runs, planner, undo_remediation, remediation=restore)
     assert undone.name == "Refused", undone.message
-    assert snapshot(sandbox) == live
+    assert snapshot(planner) == live
 
 
 def test_what_is_not_over_stays(runs: Runs, sandbox: Sandbox) -> None:
