@@ -1,26 +1,28 @@
 """The application cannot log in to its database, in all the ways in which that comes about."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import psycopg
 import pytest
 
 from flows.database.repair_database_credentials import repair_database_credentials
 from flows.help.undo_remediation import undo_remediation
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.users import log_in
 
-Break = Callable[[Sandbox], None]
+Break = Callable[[Any], None]
 
 
 def on_server(*statements: str) -> Break:
     """Break it on the server; open sessions of the application end."""
 
-    def do(sandbox: Sandbox) -> None:
+    def do(sandbox: Planner) -> None:
         with sandbox.connect() as session:
             for statement in statements:
                 session.execute(statement)
@@ -42,7 +44,7 @@ def in_settings(**values: str) -> Break:
     return do
 
 
-def edit(sandbox: Sandbox, **values: str) -> None:
+def edit(sandbox: Planner, **values: str) -> None:
     """Edit the `.env` as a person does."""
     lines = sandbox.dotenv.read_text().splitlines(keepends=True)
     for number, line in enumerate(lines):
@@ -52,7 +54,7 @@ def edit(sandbox: Sandbox, **values: str) -> None:
     sandbox.dotenv.write_text("".join(lines))
 
 
-def states(sandbox: Sandbox) -> tuple[object, ...]:
+def states(sandbox: Planner) -> tuple[object, ...]:
     """Give the role, who may connect, and the settings."""
     with sandbox.connect() as session:
         role = session.execute(
@@ -65,7 +67,7 @@ def states(sandbox: Sandbox) -> tuple[object, ...]:
     return role, rights, sandbox.dotenv.read_bytes()
 
 
-def insist_on_no_secret(case: Case, sandbox: Sandbox) -> None:
+def insist_on_no_secret(case: Case, sandbox: Planner) -> None:
     """No password is in what was recorded."""
     told = "".join(str(entry) for entry in case.entries)
     for line in sandbox.dotenv.read_text().splitlines():
@@ -91,41 +93,47 @@ APPLICATION_SIDE = {
 }
 
 
-@pytest.mark.parametrize("wrong", DATABASE_SIDE)
-def test_the_role_is_made_to_fit_the_settings(runs: Runs, sandbox: Sandbox, wrong: str) -> None:
+def on_platforms(wrong: Mapping[str, Break]) -> pytest.MarkDecorator:
+    """Break it in every way on the sandbox, and by its password on compose."""
+    ways = [*(("sandbox", one) for one in wrong), ("compose", "password")]
+    return pytest.mark.parametrize(("planner", "wrong"), ways, indirect=["planner"])
+
+
+@on_platforms(DATABASE_SIDE)
+def test_the_role_is_made_to_fit_the_settings(runs: Runs, planner: Planner, wrong: str) -> None:
     """Found by trying, mended on the server, and taken back exactly."""
-    DATABASE_SIDE[wrong](sandbox)
-    assert log_in(sandbox).status_code != 200
-    broken = states(sandbox)
-    case, state = carry_out(runs, sandbox, repair_database_credentials, side="database")
+    DATABASE_SIDE[wrong](planner)
+    assert log_in(planner).status_code != 200
+    broken = states(planner)
+    case, state = carry_out(runs, planner, repair_database_credentials, side="database")
     assert state.name == "Remediated", state.message
-    assert log_in(sandbox).status_code == 200
-    assert sandbox.dotenv.read_bytes() == broken[2]
-    insist_on_no_secret(case, sandbox)
+    assert log_in(planner).status_code == 200
+    assert planner.dotenv.read_bytes() == broken[2]
+    insist_on_no_secret(case, planner)
 
-    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    _, ended = carry_out(runs, planner, undo_remediation, remediation=case.id)
     assert ended.name == "Remediated", ended.message
-    assert states(sandbox) == broken
-    assert list(sandbox.secrets.iterdir()) == []
+    assert states(planner) == broken
+    assert list(planner.secrets.iterdir()) == []
 
 
-@pytest.mark.parametrize("wrong", APPLICATION_SIDE)
-def test_the_settings_are_made_to_fit_the_server(runs: Runs, sandbox: Sandbox, wrong: str) -> None:
+@on_platforms(APPLICATION_SIDE)
+def test_the_settings_are_made_to_fit_the_server(runs: Runs, planner: Planner, wrong: str) -> None:
     """With a new password only where the present one does not fit; taken back exactly."""
-    APPLICATION_SIDE[wrong](sandbox)
-    assert log_in(sandbox).status_code != 200
-    broken = states(sandbox)
-    case, state = carry_out(runs, sandbox, repair_database_credentials, side="application")
+    APPLICATION_SIDE[wrong](planner)
+    assert log_in(planner).status_code != 200
+    broken = states(planner)
+    case, state = carry_out(runs, planner, repair_database_credentials, side="application")
     assert state.name == "Remediated", state.message
-    assert log_in(sandbox).status_code == 200
-    changed = broken[0] != states(sandbox)[0]
+    assert log_in(planner).status_code == 200
+    changed = broken[0] != states(planner)[0]
     assert changed == (wrong == "password")
-    insist_on_no_secret(case, sandbox)
+    insist_on_no_secret(case, planner)
 
-    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    _, ended = carry_out(runs, planner, undo_remediation, remediation=case.id)
     assert ended.name == "Remediated", ended.message
-    assert states(sandbox) == broken
-    assert list(sandbox.secrets.iterdir()) == []
+    assert states(planner) == broken
+    assert list(planner.secrets.iterdir()) == []
 
 
 def test_settings_that_were_mended_are_taken_up(runs: Runs, sandbox: Sandbox) -> None:
