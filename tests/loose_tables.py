@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 from psycopg import sql
 
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 
 SLOW, SLOW_ROWS = "public.slowly", 1000
 # A schema and a table in it: quotes, spaces, what ends a statement, what fills a template.
 ODD = ('Odd "s" {x}', 'it\'s; -- "y" %s')
 
 
-def make_loose(sandbox: Sandbox) -> None:
+def make_loose(sandbox: Planner) -> None:
     """Let the file of programs grow to some 80 MB and its rows go again, with nobody tidying up."""
     with sandbox.connect() as session:
         session.execute("ALTER TABLE programs SET (autovacuum_enabled = false)")
@@ -27,7 +27,7 @@ def make_loose(sandbox: Sandbox) -> None:
         session.execute("ANALYZE programs")
 
 
-def make_slow(sandbox: Sandbox) -> None:
+def make_slow(sandbox: Planner) -> None:
     """Make a table that takes some 20 s to be written anew, as each entry of its index waits."""
     with sandbox.connect() as session:
         session.execute(
@@ -45,7 +45,7 @@ def make_slow(sandbox: Sandbox) -> None:
     be_slow(sandbox, 0.02)
 
 
-def be_slow(sandbox: Sandbox, seconds: float) -> None:
+def be_slow(sandbox: Planner, seconds: float) -> None:
     """Have each entry of that index wait for so long, in sessions that begin from now on."""
     with sandbox.connect() as session:
         session.execute(
@@ -55,7 +55,7 @@ def be_slow(sandbox: Sandbox, seconds: float) -> None:
         )
 
 
-def file_of(sandbox: Sandbox, table: str = "programs") -> tuple[int, int]:
+def file_of(sandbox: Planner, table: str = "programs") -> tuple[int, int]:
     """Give the number of a table's file and its bytes."""
     with sandbox.connect() as session:
         row = session.execute(
@@ -67,7 +67,7 @@ def file_of(sandbox: Sandbox, table: str = "programs") -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def left_by_repack(sandbox: Sandbox) -> list[str]:
+def left_by_repack(sandbox: Planner) -> list[str]:
     """Name what a pg_repack has made that is still there: triggers, tables and types."""
     with sandbox.connect() as session:
         rows = session.execute(

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from flows.database.rewrite_tables import rewrite_tables
 from flows.database.vacuum_database import vacuum_database
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.database.vacuum import rewrite_cost
 from tasks.database.vacuum.rewritable import find_holders
@@ -56,29 +57,34 @@ def waits_for_a_lock(sandbox: Sandbox) -> bool:
     return bool(row and row[0])
 
 
-@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize(
+    ("planner", "limited"),
+    [("sandbox", False), ("sandbox", True), ("compose", False)],
+    indirect=["planner"],
+)
 def test_a_loose_table_is_written_anew_under_load(
-    runs: Runs, sandbox: Sandbox, *, limited: bool
+    runs: Runs, planner: Planner, *, limited: bool
 ) -> None:
     """Its file is small, its rows are as they were, and no request fails."""
-    targets.give(SandboxTarget(**sandbox.target_settings(limited=limited)))
-    make_loose(sandbox)
-    before, original = file_of(sandbox), snapshot(sandbox)
+    if limited:
+        targets.give(SandboxTarget(**planner.target_settings(limited=True)))
+    make_loose(planner)
+    before, original = file_of(planner), snapshot(planner)
     assert before[1] > 60_000_000
-    with under_load(sandbox):
-        case, state = carry_out(runs, sandbox, rewrite_tables, **FULL)
+    with under_load(planner):
+        case, state = carry_out(runs, planner, rewrite_tables, **FULL)
     assert state.name == "Remediated", state.message
-    after = file_of(sandbox)
+    after = file_of(planner)
     assert after[0] != before[0]
     assert after[1] < 5_000_000
-    assert snapshot(sandbox, without_load=True) == original
+    assert snapshot(planner, without_load=True) == original
     (done,) = case.of_kind("done")
     assert "MB came free" in done.facts["note"]
     assert "s each at the most" in case.stages[0].stage.effects.outage
 
-    case, state = carry_out(runs, sandbox, rewrite_tables, **FULL)
+    case, state = carry_out(runs, planner, rewrite_tables, **FULL)
     assert state.name == "Unchanged", state.message
-    assert file_of(sandbox)[0] == after[0]
+    assert file_of(planner)[0] == after[0]
 
 
 def test_what_a_vacuum_cannot_give_back_leads_here(runs: Runs, sandbox: Sandbox) -> None:
