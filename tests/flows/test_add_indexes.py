@@ -10,6 +10,7 @@ from psycopg import sql
 
 from flows.help.undo_remediation import undo_remediation
 from flows.performance.add_indexes import add_indexes
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
 from tasks.database.indexes.create_index import CreateIndex, find_made, name_of_index, write_comment
@@ -21,7 +22,6 @@ from tasks.guardrails.case import Case
 from tasks.guardrails.errors import Transient, WorldMoved
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
-from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
@@ -34,12 +34,15 @@ LOST = "ix_actuals_worker_id"
 
 
 @pytest.fixture(autouse=True)
-def no_superuser(sandbox: Sandbox) -> None:
+def no_superuser(request: pytest.FixtureRequest) -> None:
     """Have remediations connect as a user that is no superuser."""
-    targets.give(SandboxTarget(**sandbox.target_settings(limited=True)))
+    of_platform = "planner" in request.fixturenames
+    system: Planner = request.getfixturevalue("planner" if of_platform else "sandbox")
+    block = type(targets.load(system.settings.name))
+    targets.give(block(**system.target_settings(limited=True)))
 
 
-def as_owner(sandbox: Sandbox, *statements: str | sql.Composed) -> None:
+def as_owner(sandbox: Planner, *statements: str | sql.Composed) -> None:
     """Run statements as the owner of the tables."""
     with sandbox.connect() as session:
         session.execute("SET ROLE planner")
@@ -60,7 +63,7 @@ def as_application(sandbox: Sandbox, query: sql.Composed | str, times: int = 5) 
             session.execute(query.encode() if isinstance(query, str) else query)
 
 
-def lose_an_index(sandbox: Sandbox) -> None:
+def lose_an_index(sandbox: Planner) -> None:
     """Let a table grow, and drop the index of one of its foreign keys."""
     columns = "project_id, worker_id, actual_date, hours, cost, created_at, updated_at"
     as_owner(
@@ -72,7 +75,7 @@ def lose_an_index(sandbox: Sandbox) -> None:
     )
 
 
-def indexes(sandbox: Sandbox) -> dict[str, tuple[object, ...]]:
+def indexes(sandbox: Planner) -> dict[str, tuple[object, ...]]:
     """Read the indexes: name -> valid, definition, comment."""
     with sandbox.connect() as session:
         rows = session.execute(
@@ -87,22 +90,22 @@ def rows_of(case: Case, number: int = 0) -> tuple[tuple[str, ...], ...]:
     return case.stages[0].stage.findings[number].rows
 
 
-def plan_of(sandbox: Sandbox, query: str) -> str:
+def plan_of(sandbox: Planner, query: str) -> str:
     """Ask for a plan as an administrator would."""
     with sandbox.connect() as session:
         return "\n".join(str(row[0]) for row in session.execute(f"EXPLAIN {query}".encode()))
 
 
-def test_a_lost_index_is_made_again_and_undone_under_load(runs: Runs, sandbox: Sandbox) -> None:
+def test_a_lost_index_is_made_again_and_undone_under_load(runs: Runs, planner: Planner) -> None:
     """It is found by its foreign key, used by the planner, and its undo leaves nothing."""
-    lose_an_index(sandbox)
-    before, original = indexes(sandbox), snapshot(sandbox, without_load=True)
+    lose_an_index(planner)
+    before, original = indexes(planner), snapshot(planner, without_load=True)
     query = "SELECT * FROM actuals WHERE worker_id = (SELECT id FROM workers LIMIT 1)"
-    assert "Seq Scan on actuals" in plan_of(sandbox, query)
-    with under_load(sandbox):
-        case, state = carry_out(runs, sandbox, add_indexes)
+    assert "Seq Scan on actuals" in plan_of(planner, query)
+    with under_load(planner):
+        case, state = carry_out(runs, planner, add_indexes)
     assert state.name == "Remediated", state.message
-    after = indexes(sandbox)
+    after = indexes(planner)
     (name,) = set(after) - set(before)
     assert name.endswith(f"_{case.id}_1")
     valid, definition, comment = after[name]
@@ -111,17 +114,17 @@ def test_a_lost_index_is_made_again_and_undone_under_load(runs: Runs, sandbox: S
     told = rf"remedy {case.id} kept: added \d{{4}}-\d\d-\d\d for foreign key .*; kept, as .*"
     assert re.fullmatch(told, str(comment)), comment
     assert [one for one in case.of_kind("done") if "is kept: cost" in str(one.facts["note"])]
-    assert name in plan_of(sandbox, query)
+    assert name in plan_of(planner, query)
     assert {one: after[one] for one in before} == before
-    assert snapshot(sandbox, without_load=True).rows == original.rows
+    assert snapshot(planner, without_load=True).rows == original.rows
     (watched,) = case.of_kind("watched")
     assert watched.facts["failed"] == 0
 
-    with under_load(sandbox):
-        _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    with under_load(planner):
+        _, ended = carry_out(runs, planner, undo_remediation, remediation=case.id)
     assert ended.name == "Remediated", ended.message
-    assert indexes(sandbox) == before
-    assert snapshot(sandbox, without_load=True) == original
+    assert indexes(planner) == before
+    assert snapshot(planner, without_load=True) == original
 
 
 def test_nothing_is_made_without_need(runs: Runs, sandbox: Sandbox) -> None:

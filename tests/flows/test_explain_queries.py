@@ -3,12 +3,12 @@
 import pytest
 
 from flows.performance.explain_queries import explain_queries
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.database.queries.plans import explain
 from tasks.guardrails.errors import BadInput, PreconditionFailed, RemediationError
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection
-from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
@@ -24,10 +24,13 @@ TABLE = """"Odd ""Table's" """
 
 
 @pytest.fixture(autouse=True)
-def no_superuser(sandbox: Sandbox) -> None:
+def no_superuser(request: pytest.FixtureRequest) -> None:
     """Have remediations connect as a user that is no superuser, beside two large tables."""
-    targets.give(SandboxTarget(**sandbox.target_settings(limited=True)))
-    with sandbox.connect() as session:
+    of_platform = "planner" in request.fixturenames
+    system: Planner = request.getfixturevalue("planner" if of_platform else "sandbox")
+    block = type(targets.load(system.settings.name))
+    targets.give(block(**system.target_settings(limited=True)))
+    with system.connect() as session:
         session.execute("SET ROLE planner")
         for statement in ODD.split(";"):
             session.execute(statement.encode())
@@ -38,11 +41,11 @@ def database() -> Connection:
     return targets.load("sandbox").database.connect()
 
 
-def test_a_plan_and_what_is_wrong_with_it(runs: Runs, sandbox: Sandbox) -> None:
+def test_a_plan_and_what_is_wrong_with_it(runs: Runs, planner: Planner) -> None:
     """Table, rows and columns are named; what was looked for is not shown."""
-    original = snapshot(sandbox)
+    original = snapshot(planner)
     query = f"""SELECT * FROM {TABLE} WHERE "The ""Col %s" = '{SECRET}' -- {SECRET}"""
-    case, state = carry_out(runs, sandbox, explain_queries, query=query)
+    case, state = carry_out(runs, planner, explain_queries, query=query)
     assert state.name == "Advised", state.message
     described, problem, index = case.stages[0].stage.findings
     assert described.rows[0][0] == "Seq Scan on public.Odd \"Table's"
@@ -51,7 +54,7 @@ def test_a_plan_and_what_is_wrong_with_it(runs: Runs, sandbox: Sandbox) -> None:
     assert """CREATE INDEX ON "public"."Odd ""Table's" ("The ""Col %s")""" in index.what
     assert "cannot be foretold here" in index.what
     assert SECRET not in case.stages[0].stage.model_dump_json()
-    assert snapshot(sandbox) == original
+    assert snapshot(planner) == original
 
 
 def test_a_query_that_has_its_index(runs: Runs, sandbox: Sandbox) -> None:
