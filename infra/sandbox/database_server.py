@@ -132,7 +132,13 @@ class DatabaseServer:
         """End the server at once, as `kill -9` does, and wait until its last process has ended."""
         self.service.stop(kill=True)
         deadline = time.monotonic() + UP_WITHIN_SECONDS
-        while find_holders(self.data) and time.monotonic() < deadline:
+        while left := find_holders(self.data):
+            if time.monotonic() > deadline:
+                raise PreconditionFailed(
+                    expected=f"the processes in {self.data} to end with their server.",
+                    found=f"{left[0]} is there after {UP_WITHIN_SECONDS:.0f} s.",
+                    todo="End it by its number, then start the sandbox again.",
+                )
             time.sleep(0.05)
 
     def start(self) -> None:

@@ -84,7 +84,11 @@ class Daemon:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Stop it with everything that runs on it; stopped already is fine."""
+        """Stop it with everything that runs on it; stopped already is fine.
+
+        Raises:
+            PreconditionFailed: It does not end.
+        """
         with suppress(psutil.NoSuchProcess, FileNotFoundError, ValueError):
             process = psutil.Process(int(self._pid_file.read_text()))
             if process.name() != "dockerd":
@@ -93,7 +97,13 @@ class Daemon:
             # Who has started it may be another process, which lives on and does not ask for it.
             if not gone(process, DOWN_WITHIN_SECONDS):
                 process.kill()
-                gone(process, DOWN_WITHIN_SECONDS)
+                if not gone(process, DOWN_WITHIN_SECONDS):
+                    raise PreconditionFailed(
+                        expected=f"dockerd (process {process.pid}) to end by SIGKILL.",
+                        found=f"it is there after {DOWN_WITHIN_SECONDS:.0f} s.",
+                        state="No other engine was started on its data.",
+                        todo="Look what the kernel has it wait for: /proc/PID/stack.",
+                    )
 
     def _answers(self) -> bool:
         if not (self.run / "docker.sock").exists():
