@@ -119,7 +119,8 @@ def _proceed(work: recording.Recorder, planner: Planner) -> Ending:
     plan = work.case.plan
     if plan is None or not (plan.changes or plan.later):
         advised = any(finding.patch for finding in first.stage.findings)
-        found = "; ".join(finding.what for finding in first.stage.findings) or "Nothing to do."
+        told = [f"{finding.what.rstrip('.')}." for finding in first.stage.findings]
+        found = " ".join(told) or "Nothing to do."
         return Ending(Outcome.ADVISED if advised else Outcome.UNCHANGED, found)
     if work.case.request["dry_run"]:  # 3
         return Ending(Outcome.PLANNED, "A dry run ends with its plan; nothing was changed.")
