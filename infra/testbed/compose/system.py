@@ -24,6 +24,7 @@ from tasks.guardrails.errors import PreconditionFailed
 
 SHIPPED = Path(__file__).with_name("files")
 UP_WITHIN_SECONDS = 120.0
+WELL_AGAIN_WITHIN_SECONDS = 15.0
 DATABASE_PORT, CACHE_PORT = 5432, 6379
 # As they are they would hold tests back: the load alone asks more often.
 RELAXED = {"rate=5r/m": "rate=1000r/s", "rate=10r/s": "rate=1000r/s"}
@@ -122,6 +123,7 @@ class ComposeSystem:
         Raises:
             PreconditionFailed: It does not come up.
         """
+        self._await_health()
         self.project.run("up", "-d", "--no-build")
         with suppress(APIError):  # it is just starting
             # A new container of the application may have another address.
@@ -164,6 +166,17 @@ class ComposeSystem:
     def cache(self) -> "redis.Redis":
         """Connect to the cache."""
         return redis.Redis(self.project.address("redis"), CACHE_PORT)
+
+    def _await_health(self) -> None:
+        """Let what was paused just now be found well: compose gives up where it is not yet."""
+        deadline = time.monotonic() + WELL_AGAIN_WITHIN_SECONDS
+        for service in ("db", "redis"):
+            with suppress(LookupError):
+                while (
+                    self.project.container(service).health == "unhealthy"
+                    and time.monotonic() < deadline
+                ):
+                    time.sleep(0.1)
 
     def _await_database(self) -> None:
         deadline = time.monotonic() + UP_WITHIN_SECONDS
