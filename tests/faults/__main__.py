@@ -36,8 +36,8 @@ killed at here than was passed, that is a sample as well.
 """
 KILLS = """## Killed at every boundary
 
-| remediation | direction | boundaries passed | killed at | ended well | seen |
-| --- | --- | --- | --- | --- | --- |
+| remediation | platform | direction | boundaries passed | killed at | ended well | seen |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 CALAMITIES = """
 ## Other calamities
@@ -46,8 +46,8 @@ CALAMITIES = """
 | --- | --- | --- | --- |
 """
 # Of either table: whose row it is, what was seen, and when.
-_ROW = re.compile(r"^\| (\w+ \| (?:forward|backward|`.*`)) \| (.*) \|$", re.MULTILINE)
-_PROBLEM = re.compile(r"^(\w+), (forward|backward), .*", re.MULTILINE)
+_ROW = re.compile(r"^\| (\w+ \| (?:\w+ \| (?:forward|backward)|`.*`)) \| (.*) \|$", re.MULTILINE)
+_PROBLEM = re.compile(r"^(\w+), (\w+), (forward|backward), .*", re.MULTILINE)
 
 
 def main() -> int:
@@ -105,10 +105,10 @@ def page(old: str, kills: list[dict[str, Any]], others: Mapping[str, str], seen:
     }
     rows |= {one: f"{ended} | {seen}" for one, ended in others.items()}
     problems = [
-        found[0] for found in _PROBLEM.finditer(old) if f"{found[1]} | {found[2]}" not in attacked
+        found[0] for found in _PROBLEM.finditer(old) if " | ".join(found.groups()) not in attacked
     ]
     problems += [
-        f"{one['remediation']}, {one['direction']}, {one['boundary']}: {problem}"
+        f"{one['remediation']}, {one['platform']}, {one['direction']}, {one['boundary']}: {problem}"
         for one in kills
         for problem in one["problems"]
     ]
@@ -121,7 +121,7 @@ def page(old: str, kills: list[dict[str, Any]], others: Mapping[str, str], seen:
 
 
 def _row_of(kill: Mapping[str, Any]) -> str:
-    return f"{kill['remediation']} | {kill['direction']}"
+    return f"{kill['remediation']} | {kill['platform']} | {kill['direction']}"
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""What lies around a sandbox: databases, roles, settings, files, sessions, programs."""
+"""What lies around a system: databases, roles, settings, sessions, programs, files."""
 
 import contextlib
 import re
 from collections.abc import Iterable
 
-import httpx
 import psutil
 import psycopg
 
-from infra.sandbox.services import Sandbox
+from tests.faults.grounds import Ground
 
 _ID = re.compile(r"(?<![a-z0-9])[a-z2-7]{10}(?![a-z0-9])")
 _PROGRAMS = ("pg_dump", "pg_dumpall", "pg_restore", "psql")
@@ -31,46 +30,34 @@ _QUERIES = {
 Inventory = dict[str, tuple[str, ...]]
 
 
-def inventory(sandbox: Sandbox) -> Inventory:
+def inventory(ground: Ground) -> Inventory:
     """List what lies around.
 
     Args:
-        sandbox: A sandbox that is up; its database may be away.
+        ground: A system that is up; its database may be away.
 
     Returns:
         What there is, by its sort; ids of remediations are written as `*` and times as `#`, so
         that two runs leave the same names.
     """
-    found = {sort: list[str]() for sort in (*_QUERIES, "invalid indexes", "files", "programs")}
-    with contextlib.suppress(psycopg.OperationalError), sandbox.connect("postgres") as session:
+    planner = ground.planner
+    found = {sort: list[str]() for sort in (*_QUERIES, "invalid indexes", "programs")}
+    with contextlib.suppress(psycopg.OperationalError), planner.connect("postgres") as session:
         for sort, query in _QUERIES.items():
             found[sort] = [str(row[0]) for row in session.execute(query).fetchall()]
-    with contextlib.suppress(psycopg.OperationalError), sandbox.connect() as session:
+        found["programs"] = list(_programs(session.info.host, str(session.info.port)))
+    with contextlib.suppress(psycopg.OperationalError), planner.connect() as session:
         invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
         found["invalid indexes"] = [str(row[0]) for row in session.execute(invalid).fetchall()]
-    inside = ("backups", "application", "secrets")
-    for folder in inside:
-        at = sandbox.home / folder
-        found["files"] += [str(path.relative_to(sandbox.home)) for path in at.rglob("*")]
-    status = httpx.get(f"{sandbox.control_url}/status", trust_env=False).json()
-    found["replicas"] = [
-        f"{name} {_user(sandbox, name)} {'drained' if one['drained'] else 'serves'}"
-        for name, one in status["upstreams"].items()
-    ]
-    found["programs"] = list(_programs(str(sandbox.settings.ports["postgresql"])))
+    found |= ground.around()
     return {sort: _plain(names) for sort, names in found.items()}
 
 
-def _user(sandbox: Sandbox, name: str) -> str:
-    """Say as whom a replica was told to log in to the database."""
-    process = sandbox.services()[name].process()
-    return process.environ()["POSTGRES_USER"] if process else "does not run"
-
-
-def _programs(port: str) -> Iterable[str]:
+def _programs(host: str, port: str) -> Iterable[str]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.name() in _PROGRAMS and process.environ().get("PGPORT") == port:
+            address = process.environ() if process.name() in _PROGRAMS else {}
+            if (address.get("PGHOST"), address.get("PGPORT")) == (host, port):
                 yield process.name()
 
 

@@ -6,12 +6,12 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 
 _STEP_SECONDS = 0.005
 
 
-def wait_for_load(sandbox: Sandbox, pid: int) -> None:
+def wait_for_load(sandbox: Planner, pid: int) -> None:
     """Return while a program of a run fills a side database; it goes on.
 
     Args:
@@ -46,7 +46,7 @@ def _held(process: psutil.Process) -> Iterator[bool]:
                 one.resume()
 
 
-def _loads(sandbox: Sandbox) -> bool:
+def _loads(sandbox: Planner) -> bool:
     with sandbox.connect("postgres") as session:
         row = session.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'remedy:%' "

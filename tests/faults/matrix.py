@@ -20,11 +20,11 @@ class Reference:
     """How a remediation goes when nothing dies.
 
     Args:
-        before: The sandbox before it.
-        after: The sandbox after it.
+        before: The system before it.
+        after: The system after it.
         outcome: How it ended.
         boundaries: The points that it passed, in order, as `name#times`.
-        done: The sandbox where it is remediated, if it is not in this one: what was to make it
+        done: The system where it is remediated, if it is not in this one: what was to make it
             fail is forgotten by a recovery from before it was recorded.
     """
 
@@ -39,7 +39,7 @@ def reference(scene: Scene, **armed: str) -> Reference:
     """Carry a remediation out without killing it, and see what it passes.
 
     Args:
-        scene: The sandbox.
+        scene: The system.
         armed: A fault that makes it fail, so that it is undone.
     """
     with scene.broken() as run:
@@ -60,7 +60,7 @@ def problems_of(scene: Scene, known: Reference, boundary: str, **armed: str) -> 
     """Kill a remediation at a boundary, have it recovered, and say what is not as it should be.
 
     Args:
-        scene: The sandbox.
+        scene: The system.
         known: How it goes when nothing dies.
         boundary: Where it is killed.
         armed: A fault that makes it fail besides.
@@ -79,7 +79,7 @@ def problems_of(scene: Scene, known: Reference, boundary: str, **armed: str) -> 
 
 
 def judged(scene: Scene, known: Reference, outcome: str) -> list[str]:
-    """Compare a sandbox with how it has to be after an outcome; sentences where it is not so."""
+    """Compare a system with how it has to be after an outcome; sentences where it is not so."""
     # An undo keeps what it takes out of use, so that it is compared with one to which nothing
     # happened, where there is one.
     goals = {"Undone": known.before, known.outcome: known.after}
@@ -91,7 +91,7 @@ def judged(scene: Scene, known: Reference, outcome: str) -> list[str]:
 
 
 def differences(seen: Picture, expected: Picture) -> list[str]:
-    """Say how a sandbox is not as it should be."""
+    """Say how a system is not as it should be."""
     found = []
     if _ID.sub("*", seen.rows.schema) != _ID.sub("*", expected.rows.schema):
         found.append("the schema differs")

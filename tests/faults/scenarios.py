@@ -1,4 +1,4 @@
-"""What gives each remediation something to do; one without a scenario meets a sound sandbox."""
+"""What gives each remediation something to do; one without a scenario meets a sound system."""
 
 import re
 import shutil
@@ -11,17 +11,17 @@ from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.migrations import BEFORE_HEAD, migrate
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene
 
-# Breaks the sandbox, and gives the parameters beside the target.
+# Breaks the system, and gives the parameters beside the target.
 Scenario = Callable[["Scene"], dict[str, Any]]
 
 
 def nothing(scene: "Scene") -> dict[str, Any]:
-    """Leave the sandbox as it is."""
+    """Leave the system as it is."""
     assert scene
     return {}
 
@@ -31,7 +31,7 @@ def rows_deleted(scene: "Scene") -> dict[str, Any]:
     if not scene.backups():
         scene.carry_out(back_up_database)
         scene.keep_backups()
-    damage(scene.sandbox, Damage.ROWS_DELETED)
+    damage(scene.planner, Damage.ROWS_DELETED)
     return {}
 
 
@@ -42,14 +42,14 @@ def restored(scene: "Scene") -> dict[str, Any]:
 
 def index_out_of_order(scene: "Scene") -> dict[str, Any]:
     """Put the entries of an index out of order."""
-    damage(scene.sandbox, Damage.INDEX_ORDER)
+    damage(scene.planner, Damage.INDEX_ORDER)
     return {}
 
 
 def kept(scene: "Scene") -> dict[str, Any]:
     """Restore, and let the time of what is kept be over."""
     scene.carry_out(restore_from_backup, **rows_deleted(scene))
-    with scene.sandbox.connect("postgres") as session:
+    with scene.planner.connect("postgres") as session:
         rows = session.execute(
             "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database "
             "WHERE shobj_description(oid, 'pg_database') LIKE 'remedy % kept: %'"
@@ -69,11 +69,11 @@ def restored_and_written(scene: "Scene") -> dict[str, Any]:
     if not scene.backups():
         scene.carry_out(back_up_database)
         scene.keep_backups()
-    write_later(scene.sandbox)
+    write_later(scene.planner)
     return {"remediation": scene.carry_out(restore_from_backup)}
 
 
-def write_later(sandbox: Sandbox) -> None:
+def write_later(sandbox: Planner) -> None:
     """Write what a user writes after a backup: a program with a project, and another name.
 
     At a fixed time, later than all that was seeded: each run is compared with another one.
@@ -97,7 +97,7 @@ def write_later(sandbox: Sandbox) -> None:
 
 def dead_rows(scene: "Scene") -> dict[str, Any]:
     """Write every row of a table anew, and have nobody tidy up behind it."""
-    with scene.sandbox.connect() as session:
+    with scene.planner.connect() as session:
         session.execute("ALTER TABLE actuals SET (autovacuum_enabled = false)")
         session.execute("UPDATE actuals SET updated_at = updated_at")
     return {}
@@ -121,7 +121,7 @@ def old_backups(scene: "Scene") -> dict[str, Any]:
 
 def another_password(scene: "Scene") -> dict[str, Any]:
     """Have the application's role get another password, and its sessions end."""
-    with scene.sandbox.connect() as session:
+    with scene.planner.connect() as session:
         session.execute("ALTER ROLE planner PASSWORD 'somebody-changed-it'")
         session.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'planner'"
@@ -131,16 +131,16 @@ def another_password(scene: "Scene") -> dict[str, Any]:
 
 def server_killed(scene: "Scene") -> dict[str, Any]:
     """Kill the database's server, as the kernel does where memory is out."""
-    scene.sandbox.kill("postgresql")
+    scene.planner.cluster.kill()
     return {}
 
 
 def database_gone(scene: "Scene") -> dict[str, Any]:
     """Have the server without the application's database."""
-    with scene.sandbox.connect("postgres") as session:
+    with scene.planner.connect("postgres") as session:
         session.execute(
             sql.SQL("DROP DATABASE {} WITH (FORCE)").format(
-                sql.Identifier(scene.sandbox.settings.database)
+                sql.Identifier(scene.planner.settings.database)
             )
         )
     return {}
@@ -149,7 +149,7 @@ def database_gone(scene: "Scene") -> dict[str, Any]:
 def index_lost(scene: "Scene") -> dict[str, Any]:
     """Let a table grow, and drop the index of one of its foreign keys."""
     columns = "project_id, worker_id, actual_date, hours, cost, created_at, updated_at"
-    with scene.sandbox.connect() as session:
+    with scene.planner.connect() as session:
         session.execute(
             f"INSERT INTO actuals (id, {columns}) SELECT md5(id::text || n)::uuid, {columns} "
             "FROM actuals, generate_series(1, 6) n"
@@ -173,7 +173,7 @@ def slow_statements(scene: "Scene") -> dict[str, Any]:
 
 def schema_behind(scene: "Scene") -> dict[str, Any]:
     """Bring the schema back to the revision before the application's, and back that up."""
-    migrate(scene.sandbox, BEFORE_HEAD)
+    migrate(scene.planner, BEFORE_HEAD)
     if not scene.backups():
         scene.carry_out(back_up_database)
         scene.keep_backups()
@@ -190,9 +190,11 @@ def schema_to_take_back(scene: "Scene") -> dict[str, Any]:
 NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
 # What they did stays when they are undone, or a backup that they took first.
 STAYS = {"apply_migrations", "downgrade_migrations", "start_database"}
-# What the sandbox lacks they need: they are killed on a compose project, in tests of
-# their own (test_clean_up_killed, test_compose_definition).
-ELSEWHERE = {"clean_up_docker", "modernise_compose_file", "raise_memory_limit"}
+# What a platform lacks, or what is killed there in a test of its own (test_clean_up_killed).
+LEFT_OUT = {
+    "sandbox": {"clean_up_docker", "modernise_compose_file", "raise_memory_limit"},
+    "compose": {"clean_up_docker"},
+}
 SCENARIOS: dict[str, Scenario] = {
     "add_indexes": index_lost,
     "apply_migrations": schema_behind,

@@ -1,4 +1,4 @@
-"""A scene: a sandbox under load, broken anew for each run of a remediation, which runs apart."""
+"""A scene: a system under load, broken anew for each run of a remediation, which runs apart."""
 
 import itertools
 import os
@@ -24,15 +24,14 @@ from prefect.states import Crashed
 from flows.help.recover_remediation import recover_remediation
 from infra.sandbox import pristine
 from infra.sandbox.load import USER, Load
-from infra.sandbox.services import Sandbox
 from tasks.guardrails import faults, recovery, surface
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.remediation import Remediation
 from tasks.platforms import targets
-from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers
 from tests.faults import in_child
+from tests.faults.grounds import Ground
 from tests.faults.inventory import Inventory, inventory
 from tests.faults.scenarios import NOBODY_LOGS_IN, SCENARIOS, nothing
 from tests.prefect_fixtures import Runs
@@ -46,35 +45,36 @@ _LOAD_RATE = 10
 
 @dataclass(frozen=True)
 class Picture:
-    """How a sandbox looks: schema, rows, and what lies around."""
+    """How a system looks: schema, rows, and what lies around."""
 
     rows: Snapshot
     around: Inventory
 
 
 class Scene:
-    """A sandbox under load, broken anew for each run of a remediation.
+    """A system under load, broken anew for each run of a remediation.
 
     Args:
-        sandbox: A sandbox whose pristine copy was kept, without backups.
+        ground: A system whose pristine copy was kept, without backups.
         runs: To start runs with.
         flow: The remediation.
         homes: A folder for the homes: each run has a ledger of its own.
     """
 
-    def __init__(self, sandbox: Sandbox, runs: Runs, flow: Remediation, homes: Path) -> None:
+    def __init__(self, ground: Ground, runs: Runs, flow: Remediation, homes: Path) -> None:
         """Know them; breaks nothing yet."""
-        self.sandbox, self.runs, self.flow = sandbox, runs, flow
+        self.ground, self.runs, self.flow = ground, runs, flow
+        self.planner = ground.planner
         self._homes = (homes / f"home-{number}" for number in itertools.count())
         self._kept: set[Path] = set()
         self._patch = pytest.MonkeyPatch()
         self.home = homes
-        self.reach_database_by(sandbox.settings.ports["postgresql"])
+        self.reach_database_by(None)
 
-    def reach_database_by(self, port: int) -> None:
+    def reach_database_by(self, port: int | None) -> None:
         """Have the target's database reached through a port."""
         self._port = port
-        targets.give(SandboxTarget(**{**self.sandbox.target_settings(), "port": port}))
+        targets.give(self.ground.target(port))
 
     @property
     def ledger(self) -> Ledger:
@@ -88,7 +88,7 @@ class Scene:
 
     def backups(self) -> list[Path]:
         """List the backups that there are."""
-        return sorted(self.sandbox.backups.iterdir())
+        return sorted(self.planner.backups.iterdir())
 
     def keep_backups(self) -> None:
         """Let the backups that there are stay from one run to the next."""
@@ -96,7 +96,7 @@ class Scene:
 
     def carry_out(self, flow: Flow[..., Any], **parameters: Any) -> str:  # noqa: ANN401 - any flow's parameters
         """Carry an earlier remediation out, and give its id."""
-        run, state = self.runs.start(flow, target=self.sandbox.settings.name, **parameters)
+        run, state = self.runs.start(flow, target=self.planner.settings.name, **parameters)
         if state is None:
             state = Approvers(self.ledger).approve_until_it_ends(self.runs, run)
         assert state.name == "Remediated", state.message
@@ -104,21 +104,21 @@ class Scene:
 
     @contextmanager
     def broken(self) -> Iterator[FlowRun]:
-        """Break the sandbox, put it under load, and give a run of the remediation."""
+        """Break the system, put it under load, and give a run of the remediation."""
         self.home = next(self._homes)
         self.home.mkdir()
         self._patch.setenv("REMEDY_HOME", str(self.home))
         self._patch.setenv("REMEDY_LEASE_SECONDS", str(LEASE_SECONDS))
         self._patch.setattr(recovery, "_GRACE", timedelta(0))
-        pristine.reset(self.sandbox)
+        self.ground.reset()
         pristine.discard(set(self.backups()) - self._kept)
         name = self.flow.planner.__name__
         scenario = SCENARIOS.get(name, nothing)
-        accounts = self.sandbox.settings.accounts
-        load = Load(self.sandbox.url, accounts[USER], rate=_LOAD_RATE)
+        accounts = self.planner.settings.accounts
+        load = Load(self.planner.url, accounts[USER], rate=_LOAD_RATE)
         if name in NOBODY_LOGS_IN:
             load.start()
-        parameters = {"target": self.sandbox.settings.name, **scenario(self)}
+        parameters = {"target": self.planner.settings.name, **scenario(self)}
         if name not in NOBODY_LOGS_IN:
             load.start()
         try:
@@ -129,11 +129,11 @@ class Scene:
             self._patch.undo()
 
     def picture(self) -> Picture:
-        """Look at the sandbox, without what the load writes; of a database that is away nothing."""
+        """Look at the system, without what the load writes; of a database that is away nothing."""
         rows = Snapshot("", (), "")
         with suppress(psycopg.OperationalError):
-            rows = snapshot(self.sandbox, without_load=True)
-        return Picture(rows, inventory(self.sandbox))
+            rows = snapshot(self.planner, without_load=True)
+        return Picture(rows, inventory(self.ground))
 
     def start(self, run: FlowRun, host: str = "", **armed: str) -> BaseProcess:
         """Start to execute a run in a process of its own.
@@ -147,7 +147,7 @@ class Scene:
         return in_child.start(
             str(run.id),
             f"{self.flow.planner.__module__}:{self.flow.planner.__name__}",
-            f"sandbox={self.sandbox.home}@{self._port}",
+            self.ground.argument(self.home, self._port),
             host,
             REMEDY_HOME=str(self.home),
             REMEDY_LEASE_SECONDS=str(LEASE_SECONDS),

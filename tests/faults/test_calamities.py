@@ -15,6 +15,7 @@ from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tests.faults.cutting import CuttingProxy, proxy_to
+from tests.faults.grounds import SandboxGround
 from tests.faults.loading import wait_for_load
 from tests.faults.matrix import Reference, judged, reference
 from tests.faults.sampling import sample
@@ -39,14 +40,14 @@ _references: dict[Path, Reference] = {}
 @pytest.fixture
 def scene(runs: Runs, fresh_sandbox: Sandbox, tmp_path: Path) -> Scene:
     """A sandbox whose deleted rows are restored."""
-    return Scene(fresh_sandbox, runs, restore_from_backup, tmp_path)
+    return Scene(SandboxGround(fresh_sandbox), runs, restore_from_backup, tmp_path)
 
 
 def known(scene: Scene) -> Reference:
     """Give how the restore goes when nothing happens; found out once."""
-    if scene.sandbox.home not in _references:
-        _references[scene.sandbox.home] = reference(scene)
-    return _references[scene.sandbox.home]
+    if scene.planner.backups not in _references:
+        _references[scene.planner.backups] = reference(scene)
+    return _references[scene.planner.backups]
 
 
 def has_ended_well(scene: Scene, outcome: str) -> None:
@@ -58,14 +59,14 @@ def in_the_load(scene: Scene, run: FlowRun) -> BaseProcess:
     """Execute a run until its backup is being loaded; it goes on."""
     child = scene.start(run)
     assert child.pid
-    wait_for_load(scene.sandbox, child.pid)
+    wait_for_load(scene.planner, child.pid)
     return child
 
 
 def restart_database(scene: Scene) -> None:
     """Kill the target's PostgreSQL, and start it again."""
-    scene.sandbox.kill("postgresql")
-    scene.sandbox.up()
+    scene.planner.cluster.kill()
+    scene.planner.up()
 
 
 def test_target_database_restarts_in_the_load(scene: Scene) -> None:
@@ -110,7 +111,7 @@ def cut_for(seconds: float, proxy: CuttingProxy) -> threading.Thread:
 def test_connections_are_cut(scene: Scene, point: str) -> None:
     """All connections to the database break for a while, and work again."""
     known(scene)
-    with proxy_to(scene.sandbox.settings.ports["postgresql"]) as proxy, scene.broken() as run:
+    with proxy_to(scene.planner.settings.ports["postgresql"]) as proxy, scene.broken() as run:
         scene.reach_database_by(proxy.port)
         child = scene.stop_at(run, point)
         cutting = cut_for(1.5, proxy)

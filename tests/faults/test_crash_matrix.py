@@ -14,11 +14,11 @@ import pytest
 
 from deployments.docs_kinds import kinds_of_change
 from flows.catalogue import load_all
-from infra.sandbox.services import Sandbox
 from tasks.guardrails.remediation import Remediation
+from tests.faults.grounds import ComposeGround, Ground, SandboxGround
 from tests.faults.matrix import Reference, problems_of, reference
 from tests.faults.sampling import GIVEN, sample
-from tests.faults.scenarios import ELSEWHERE, STAYS
+from tests.faults.scenarios import LEFT_OUT, STAYS
 from tests.faults.scene import Scene
 from tests.prefect_fixtures import Runs
 
@@ -26,20 +26,32 @@ from tests.prefect_fixtures import Runs
 REMEDIATIONS = {
     name: flow
     for name, flow in load_all().items()
-    if isinstance(flow, Remediation)
-    and (kinds_of_change(flow) or name == "undo_remediation")
-    and name not in ELSEWHERE
+    if isinstance(flow, Remediation) and (kinds_of_change(flow) or name == "undo_remediation")
 }
-_PAIRS, _SAMPLE = 3, 2
+_PAIRS, _SAMPLE = {"sandbox": 3, "compose": 1}, 2
 
 
-def _pairs() -> Iterator[tuple[str, str]]:
+def _pairs(platform: str) -> Iterator[tuple[str, str, str]]:
     """Give the remediations and directions: backward where what it did can be taken back."""
     for name, flow in REMEDIATIONS.items():
-        yield name, "forward"
+        if name in LEFT_OUT[platform]:
+            continue
+        yield platform, name, "forward"
         reverts = {kind.reverts for kind in kinds_of_change(flow)}
         if reverts and "impossible" not in reverts and name not in STAYS:
-            yield name, "backward"
+            yield platform, name, "backward"
+
+
+def _chosen() -> Iterator[tuple[str, str, str]]:
+    for platform, many in _PAIRS.items():
+        pairs = list(_pairs(platform))
+        yield from pairs if GIVEN else sample(pairs, many)
+
+
+def ground_on(platform: str, request: pytest.FixtureRequest) -> Ground:
+    """Give a fresh system on a platform."""
+    system = request.getfixturevalue(f"fresh_{platform}")
+    return SandboxGround(system) if platform == "sandbox" else ComposeGround(system)
 
 
 def attack(
@@ -66,6 +78,7 @@ def record(
     """Write a result down for `make faults`."""
     if path := os.environ.get("REMEDY_FAULTS_RESULTS"):
         line = {
+            "platform": scene.ground.platform,
             "remediation": scene.flow.planner.__name__,
             "direction": direction,
             "among": among,
@@ -78,14 +91,17 @@ def record(
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize(
-    ("name", "direction"), list(_pairs()) if GIVEN else sample(list(_pairs()), _PAIRS)
-)
+@pytest.mark.parametrize(("platform", "name", "direction"), list(_chosen()))
 def test_killed_at_a_boundary_it_ends_well(
-    name: str, direction: str, runs: Runs, fresh_sandbox: Sandbox, tmp_path: Path
+    platform: str,
+    name: str,
+    direction: str,
+    runs: Runs,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
     """Whatever it was at, it ends remediated or undone, and nothing is left over."""
-    scene = Scene(fresh_sandbox, runs, REMEDIATIONS[name], tmp_path)
+    scene = Scene(ground_on(platform, request), runs, REMEDIATIONS[name], tmp_path)
     forward = reference(scene)
     assert forward.outcome == "Remediated", f"{name} has nothing to do: give it a scenario"
     applied = [one for one in forward.boundaries if one.startswith("after-apply:")]

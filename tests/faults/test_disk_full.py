@@ -19,6 +19,7 @@ from tasks.guardrails.case import Case
 from tasks.guardrails.errors import RemediationError
 from tasks.platforms.protocols import Connection
 from tasks.platforms.sandbox.target import SandboxTarget
+from tests.faults.grounds import SandboxGround
 from tests.faults.matrix import judged, reference
 from tests.faults.scene import Scene
 from tests.prefect_fixtures import Runs
@@ -74,7 +75,7 @@ def test_a_copy_that_fills_the_disk_can_be_dropped(small_sandbox: Sandbox) -> No
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
 def test_disk_is_full_in_the_load(runs: Runs, small_sandbox: Sandbox, tmp_path: Path) -> None:
     """A load that finds no room ends undone; the application goes on with what it had."""
-    scene = Scene(small_sandbox, runs, restore_from_backup, tmp_path)
+    scene = Scene(SandboxGround(small_sandbox), runs, restore_from_backup, tmp_path)
     known = reference(scene)
     assert known.outcome == "Remediated"
     filler = small_sandbox.home / "filler"
