@@ -174,6 +174,6 @@ def _sum(path: Path) -> str:
 def _described(container: Container) -> str:
     """Name a container with its state, and as whom it logs in to the database."""
     settings = dict(one.partition("=")[::2] for one in container.attrs["Config"]["Env"] or [])
-    image = container.attrs["Config"]["Image"]
-    service = container.labels[OF_SERVICE]
-    return f"{service} {container.name} {container.status} {image} {settings.get(_USER, '')}"
+    image, memory = container.attrs["Config"]["Image"], container.attrs["HostConfig"]["Memory"]
+    what = (container.labels[OF_SERVICE], container.name, container.status, image, memory)
+    return " ".join(map(str, (*what, settings.get(_USER, ""))))

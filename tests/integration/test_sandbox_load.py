@@ -109,7 +109,7 @@ def test_lost_writes_and_an_outage_are_told(fresh_sandbox: Sandbox) -> None:
 
 def test_the_load_goes_nowhere_but_the_loopback() -> None:
     """Another address is refused before anything is sent."""
-    with pytest.raises(ValueError, match=r"the load goes to 127\.0\.0\.1 only, not to http://10"):
+    with pytest.raises(ValueError, match=r"only, not to http://10"):
         Load("http://10.0.0.1", "x")
 
 

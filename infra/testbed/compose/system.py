@@ -14,7 +14,7 @@ from docker.errors import APIError
 from infra.sandbox import dotenv_file, pristine
 from infra.sandbox.migrations import migrate
 from infra.sandbox.roles import prepare
-from infra.sandbox.settings import HOST, SandboxSettings
+from infra.sandbox.settings import SandboxSettings
 from infra.testbed.compose.database import ComposeDatabase
 from infra.testbed.compose.project import ComposeProject
 from infra.testbed.compose.target import target_settings
@@ -77,10 +77,11 @@ class ComposeSystem:
             "REDIS_HOST": "redis",
             "REDIS_PORT": str(CACHE_PORT),
         }
+        at = self.project.engine.published_at
         project = {
             "CONTAINER_PREFIX": self.project.name,
-            "APP_PORT": f"{HOST}:{settings.ports['application-1']}",
-            "NGINX_PORT": f"{HOST}:{settings.ports['proxy']}",
+            "APP_PORT": f"{at}:{settings.ports['application-1']}",
+            "NGINX_PORT": f"{at}:{settings.ports['proxy']}",
             "DB_ADMIN_PASSWORD": settings.superuser_password,
             "DB_DURABLE": "on" if settings.durable else "off",
             "HEALTH_INTERVAL": "1s",
@@ -93,7 +94,7 @@ class ComposeSystem:
     @property
     def url(self) -> str:
         """The application's URL, at nginx."""
-        return f"http://{HOST}:{self.settings.ports['proxy']}"
+        return f"http://{self.project.engine.published_at}:{self.settings.ports['proxy']}"
 
     def application_environment(self) -> dict[str, str]:
         """Give the application's settings as they lead there from outside of the project."""

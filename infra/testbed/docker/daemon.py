@@ -8,6 +8,7 @@ import hashlib
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import ClassVar
@@ -29,12 +30,17 @@ class Daemon:
 
     Args:
         cache: Folder below which images and volumes are kept.
+        within: Command that starts programs elsewhere, as `nsenter --net=FILE`.
+        options: More options of dockerd.
     """
 
     PACKAGES: ClassVar[tuple[str, ...]] = ("docker.io",)
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(
+        self, cache: Path, *, within: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> None:
         """Keep where it is; starts nothing."""
+        self._within, self._options = within, options
         self.data = cache.resolve() / "docker"
         # Not below the cache: a socket's path has 107 bytes at the most.
         self.run = Path("/run") / f"remedy-{hashlib.sha256(bytes(self.data)).hexdigest()[:12]}"
@@ -61,10 +67,12 @@ class Daemon:
         with self._log.open("wb") as log:
             started = subprocess.Popen(
                 [
+                    *self._within,
                     "dockerd",
                     *("--config-file", configuration, "--pidfile", self._pid_file),
                     *("--data-root", self.data, "--exec-root", self.run / "exec"),
                     *("--host", self.url, "--bridge", "none"),
+                    *self._options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -89,13 +97,21 @@ class Daemon:
         Raises:
             PreconditionFailed: It does not end.
         """
-        with suppress(psutil.NoSuchProcess, FileNotFoundError, ValueError):
-            process = psutil.Process(int(self._pid_file.read_text()))
-            if process.name() != "dockerd":
-                return  # a stranger has the number by now
-            process.terminate()
-            # Who has started it may be another process, which lives on and does not ask for it.
-            if not gone(process, DOWN_WITHIN_SECONDS):
+        with suppress(psutil.NoSuchProcess):
+            if process := self._process():
+                process.terminate()
+                # Who has started it may be another process, which lives on and does not ask for it.
+                if not gone(process, DOWN_WITHIN_SECONDS):
+                    self.kill()
+
+    def kill(self) -> None:
+        """End it with SIGKILL; what runs on it goes on. Ended already is fine.
+
+        Raises:
+            PreconditionFailed: It does not end.
+        """
+        with suppress(psutil.NoSuchProcess):
+            if process := self._process():
                 process.kill()
                 if not gone(process, DOWN_WITHIN_SECONDS):
                     raise PreconditionFailed(
@@ -104,6 +120,13 @@ class Daemon:
                         state="No other engine was started on its data.",
                         todo="Look what the kernel has it wait for: /proc/PID/stack.",
                     )
+
+    def _process(self) -> psutil.Process | None:
+        with suppress(psutil.NoSuchProcess, FileNotFoundError, ValueError):
+            process = psutil.Process(int(self._pid_file.read_text()))
+            if process.name() == "dockerd":  # else a stranger has the number by now
+                return process
+        return None
 
     def _answers(self) -> bool:
         if not (self.run / "docker.sock").exists():

@@ -14,6 +14,7 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 
+from infra.sandbox.settings import HOST
 from infra.testbed.docker.daemon import Daemon
 from infra.testbed.docker.debian import install
 from tasks.guardrails.errors import PreconditionFailed
@@ -29,10 +30,12 @@ class Engine:
     Args:
         url: Where, as unix:///run/docker.sock.
         is_ours: Whether it was made for tests: whatever is on it is theirs.
+        published_at: Address of this machine's side at which it publishes ports.
     """
 
     url: str
     is_ours: bool
+    published_at: str = HOST
 
     def client(self) -> docker.DockerClient:
         """Give a client of it."""

@@ -19,6 +19,7 @@ from tasks.platforms.compose.project import Project, owner
 
 # How long requests on the way may take to end; those that come meanwhile wait at the gate.
 _PATIENCE_SECONDS = 2.0
+_ENGINE_BACK_WITHIN_SECONDS = 45.0
 _UP_WITHIN_SECONDS = 10.0
 _LISTENS = "listens"
 # For any Python since 3.8: its own is the application's.
@@ -100,14 +101,15 @@ class ComposeGate:
             yield held
         finally:
             if held:
-                # It opens by itself, and a successor removes it.
+                # It opens by itself meanwhile, and a successor removes it if we do not.
                 with suppress(Transient, PreconditionFailed):
-                    self._open()
+                    self._open_at_last()
 
     def _hold(self, seconds: float) -> bool:
         try:
-            # One that is there still has requests, of the last time.
-            if not self._proxy.can_switch() or self._project.engine.containers(self._labels):
+            if self._project.engine.containers(self._labels):
+                self._open()  # it still had requests the last time, or the engine was away
+            if not self._proxy.can_switch():
                 return False
             self._start(self._project.container(self._service), seconds)
             self._proxy.switch(self._upstream, self._gate, _PATIENCE_SECONDS)
@@ -144,6 +146,19 @@ class ComposeGate:
                         todo="Look whether its image has `python`.",
                     )
                 time.sleep(0.05)
+
+    def _open_at_last(self) -> None:
+        """Open it, though the engine may be starting anew just now: nobody asks for it later."""
+        deadline = time.monotonic() + _ENGINE_BACK_WITHIN_SECONDS
+        while True:
+            try:
+                self._open()
+            except Transient:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     def _open(self) -> None:
         """Let all through, lead nginx past it, and remove it once its requests have ended."""
