@@ -51,6 +51,7 @@ RISKS = {
     "initialise_database": Risk.DESTRUCTIVE,
     "measure_disk": Risk.HARMLESS,
     "modernise_compose_file": Risk.DISRUPTIVE,
+    "publish_port": Risk.DESTRUCTIVE,
     "reap_remediations": Risk.HARMLESS,
     "rebuild_indexes": Risk.HARMLESS,
     "raise_memory_limit": Risk.DISRUPTIVE,

@@ -237,6 +237,16 @@ class PlannerSystem:
         """Refuse: there is none."""
         raise PreconditionFailed(expected="limits.", found="none.", todo="None.")
 
+    @property
+    def machine(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="a machine.", found="none.", todo="None.")
+
+    @property
+    def network(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="ports.", found="none.", todo="None.")
+
     def fingerprint(self) -> str:
         """Give something."""
         return self.name

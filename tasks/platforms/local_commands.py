@@ -28,6 +28,7 @@ def run_here(
     directory: Path,
     environment: Mapping[str, str],
     seconds: float | None = None,
+    given: str = "",
 ) -> Completed:
     """Run a command on this machine that ends with us, and wait for its end.
 
@@ -37,6 +38,7 @@ def run_here(
         environment: What it sees beside what every command inherits.
         seconds: How long it may take, for one that starts what goes on after it: what that
             says goes nowhere, as else its output would hold us. Without it there is no bound.
+        given: What it reads from its standard input.
 
     Returns:
         Exit status, output and errors; 128 + signal where a signal ended it.
@@ -51,7 +53,7 @@ def run_here(
             [sys.executable, "-S", "-E", "-c", DIE_WITH_PARENT, str(os.getpid()), *command],
             cwd=directory,
             env={**inherited, **environment},
-            stdin=subprocess.DEVNULL,
+            input=given,
             stdout=outputs,
             stderr=outputs,
             text=True,

@@ -14,8 +14,10 @@ from tasks.guardrails.systems import SystemFacts
 from tasks.platforms.applications import Application
 from tasks.platforms.definitions import Defined
 from tasks.platforms.disks import OnDisks
+from tasks.platforms.hosts import Hosted
 from tasks.platforms.memory import Limited
 from tasks.platforms.migration_settings import MigrationSettings
+from tasks.platforms.networks import Networked
 from tasks.platforms.servers import Server
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -178,7 +180,7 @@ class Cache(Protocol):
         """Give the jobs waiting in each queue by its name."""
 
 
-class System(SystemFacts, Defined, Limited, OnDisks, Protocol):
+class System(SystemFacts, Defined, Hosted, Limited, Networked, OnDisks, Protocol):
     """A target with its capabilities; one that it lacks raises PreconditionFailed."""
 
     @property

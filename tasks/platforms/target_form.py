@@ -11,10 +11,12 @@ from pydantic import Field, SecretStr
 
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.definitions import Definition
+from tasks.platforms.hosts import Host
 from tasks.platforms.local_backups import LocalBackups
 from tasks.platforms.local_secrets import LocalSecrets
 from tasks.platforms.memory import Memory
 from tasks.platforms.migration_settings import MigrationSettings
+from tasks.platforms.networks import Network
 from tasks.platforms.protocols import ProbeAccount
 from tasks.platforms.redis_cache import RedisCache
 
@@ -69,6 +71,11 @@ class TargetForm(Block):
         default=MigrationSettings(), description="How the application migrates its schema."
     )
 
+    host_command_prefix: list[str] = Field(
+        default_factory=list,
+        description="What stands before each command on the machine, as `sudo -n`.",
+    )
+
     @property
     def name(self) -> str:
         """The target's name: that of its block where it is saved."""
@@ -119,6 +126,32 @@ class TargetForm(Block):
             expected="services in containers that have limits of memory.",
             found=f"the platform of {self.name} lacks that.",
             todo="Nothing: its processes may use what the machine has.",
+        )
+
+    @property
+    def machine(self) -> Host:
+        """The machine that it runs on.
+
+        Raises:
+            PreconditionFailed: Always, where the platform has none.
+        """
+        raise PreconditionFailed(
+            expected="a machine that the target runs on.",
+            found=f"the platform of {self.name} lacks that.",
+            todo="Nothing: what is done to a machine cannot be done there.",
+        )
+
+    @property
+    def network(self) -> Network:
+        """The ports of its services.
+
+        Raises:
+            PreconditionFailed: Always, where the platform has none.
+        """
+        raise PreconditionFailed(
+            expected="services in containers that publish ports.",
+            found=f"the platform of {self.name} lacks that.",
+            todo="Nothing: its processes listen at the machine's own ports.",
         )
 
     def cache_at(self, host: str, port: int) -> RedisCache:

@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import ClassVar
 
-from tasks.guardrails.errors import Transient
+from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.compose.application import commands
 from tasks.platforms.compose.application.application import ComposeApplication
 from tasks.platforms.compose.application.proxy import ComposeProxy
@@ -13,8 +13,10 @@ from tasks.platforms.compose.disk.disks import ComposeDisks
 from tasks.platforms.compose.disk.store import ComposeStore
 from tasks.platforms.compose.form import ComposeForm
 from tasks.platforms.compose.memory import ComposeMemory
+from tasks.platforms.compose.network.network import ComposeNetwork, Names
 from tasks.platforms.compose.server.first_roles import FirstRoles, Login, login_in
 from tasks.platforms.compose.server.server import ComposeServer
+from tasks.platforms.local_host import LocalHost
 from tasks.platforms.redis_cache import RedisCache
 
 _CACHE_PORT = 6379
@@ -67,6 +69,35 @@ class ComposeTarget(ComposeForm):
     def memory(self) -> ComposeMemory:
         """The limits of memory of its services."""
         return ComposeMemory(self.project)
+
+    @property
+    def network(self) -> ComposeNetwork:
+        """The ports of its services."""
+        names = Names(
+            application=self.application_service,
+            application_port=self.application_port,
+            health_path=self.health_path,
+            database=self.database_service,
+            cache=self.cache_service,
+            proxy=self.proxy_service,
+        )
+        prefix = tuple(self.host_command_prefix)
+        return ComposeNetwork(self.project, names, self._proxy(), prefix)
+
+    @property
+    def machine(self) -> LocalHost:
+        """The machine that its engine runs on, where that is this one.
+
+        Raises:
+            PreconditionFailed: It is another one.
+        """
+        if not self.engine.is_local:
+            raise PreconditionFailed(
+                expected="a worker on the machine of the engine.",
+                found=f"the engine is at {self.engine_url}: another machine.",
+                todo="Run a worker there, with a target whose `engine_url` is its socket.",
+            )
+        return LocalHost(self.host_command_prefix)
 
     def _proxy(self) -> ComposeProxy | None:
         if not self.proxy_service:

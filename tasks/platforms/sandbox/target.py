@@ -8,6 +8,7 @@ from prefect.types import SecretDict
 from pydantic import Field
 
 from tasks.guardrails.errors import PreconditionFailed, Transient
+from tasks.platforms.local_host import LocalHost
 from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.redis_cache import RedisCache
 from tasks.platforms.sandbox.application import LocalApplication
@@ -124,6 +125,15 @@ class SandboxTarget(TargetForm):
             },
             execute=lambda command: self.application.execute(command, {}, _SERVER_SECONDS),
         )
+
+    @property
+    def machine(self) -> LocalHost:
+        """This machine, on which its processes run.
+
+        Raises:
+            PreconditionFailed: We run in a container.
+        """
+        return LocalHost(self.host_command_prefix)
 
     @cached_property
     def disks(self) -> LocalDisks:

@@ -1,0 +1,1 @@
+"""Remediations of the guide's section Network Issues."""

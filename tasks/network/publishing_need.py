@@ -1,0 +1,231 @@
+"""What publishes a service's port, found by walking outward until the way stops."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tasks.containers.file_edits import EditedFile, hash_of
+from tasks.containers.meaning import differences, meaning
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.plan import Finding, Risk
+from tasks.guardrails.probe import probe
+from tasks.network.port_texts import read_ports, with_port
+from tasks.network.publishing import Published, PublishPort
+from tasks.network.way_out import Walk, holds_data, walk
+from tasks.platforms import targets
+from tasks.platforms.definitions import Reading
+from tasks.platforms.networks import EVERYWHERE, Binding, Way, is_loopback
+from tasks.platforms.protocols import System
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a port needs to be reached.
+
+    Args:
+        findings: What was seen on the way.
+        change: What publishes it, None where that is not what is missing.
+        risk: Its risk.
+        outage: What users notice of it.
+        notes: What the approver should know.
+    """
+
+    findings: tuple[Finding, ...]
+    change: PublishPort | None = None
+    risk: Risk = Risk.DISRUPTIVE
+    outage: str = "none"
+    notes: tuple[str, ...] = ()
+
+
+@probe
+def find_unpublished(
+    target: str, service: str, port: int, host_port: int, address: str, keep: str
+) -> Need:
+    """Walk from a service's process outward, and find what publishes its port.
+
+    Args:
+        target: Name of the target.
+        service: The service.
+        port: The port inside; 0 for the one that it is expected at.
+        host_port: The machine's port; 0 for the one that is published, else the same number.
+        address: The machine's address; '' for what becomes the service.
+        keep: Name of the secret under which an edit keeps the files' texts.
+
+    Returns:
+        What was seen, and the change.
+
+    Raises:
+        PreconditionFailed: The port is taken, would open data to everybody, or cannot be written.
+    """
+    system = targets.load(target)
+    network, reading = system.network, system.definition.read()
+    said = _said(reading, service)
+    way = _only(network.ways(service), service)
+    asked = "" if address in EVERYWHERE else address
+    found = walk(network, service, way, port, asked, host_port)
+    findings = (found.finding(service),)
+    stop = found.stops_at
+    if stop is None or stop.patch or stop.what != "is the port published":
+        return Need(findings)
+    wanted = _wanted(system, service, (way, said), found, Binding(port, address, host_port))
+    if wanted is None:
+        return Need((_closed_on_purpose(found, service, target),))
+    if taken := network.taken_by(service, wanted):
+        raise PreconditionFailed(
+            expected=f"port {wanted.outside} of the machine to be free for {service}.",
+            found=f"{taken} has it.",
+            todo="Choose another `host_port`, or stop what has it.",
+        )
+    change = _change(system, reading, said, wanted, (service, keep, way))
+    outage = "none: another container serves meanwhile"
+    if not change.served:
+        outage = f"seconds: {service} is made anew, and nothing stands in for it"
+    risk = Risk.DISRUPTIVE
+    if holds_data(network, service, wanted.port) and not is_loopback(wanted.address):
+        risk = Risk.DESTRUCTIVE
+    notes = tuple(_notes(system, reading, service, wanted))
+    return Need(findings, change, risk, outage, notes)
+
+
+def _said(reading: Reading, service: str) -> tuple[Binding, ...]:
+    if reading.services is None:
+        raise PreconditionFailed(
+            expected="compose files that compose reads.",
+            found=f"it refuses them: {'; '.join(reading.said)}.",
+            todo="Correct what it names; modernise_compose_file does where it is old syntax.",
+        )
+    if service not in reading.services:
+        raise PreconditionFailed(
+            expected=f"a service {service!r} in the compose files.",
+            found=f"{', '.join(sorted(reading.services))}.",
+            todo="Choose one of these.",
+        )
+    return read_ports(reading.services[service])
+
+
+def _only(ways: list[Way], service: str) -> Way:
+    if len(ways) != 1:
+        raise PreconditionFailed(
+            expected=f"one container of service {service}: a port of the machine leads to one.",
+            found=f"{', '.join(one.container for one in ways) or 'none'}.",
+            todo=f"Start it with `compose up -d {service}`; of several, publish nginx instead.",
+        )
+    return ways[0]
+
+
+def _wanted(
+    system: System,
+    service: str,
+    known: tuple[Way, tuple[Binding, ...]],
+    found: Walk,
+    asked: Binding,
+) -> Binding | None:
+    """Give what is to be published; None where it is kept to the machine on purpose."""
+    network, port, (way, said) = system.network, found.port, known
+    made, in_files = ([one for one in many if one.port == port] for many in (way.asked, said))
+    if not asked.address and not asked.outside:
+        if made:
+            return None  # to the machine alone: nobody has asked for more
+        if in_files:
+            return in_files[0]
+    of_port = [*made, *in_files]
+    outside = asked.outside or next((one.outside for one in of_port if one.outside), port)
+    address = asked.address
+    data = holds_data(network, service, port)
+    if not address:
+        open_to_all = network.role(service) in ("application", "proxy") and not data
+        return Binding(port, "" if open_to_all else "127.0.0.1", outside)
+    if data and address in EVERYWHERE:
+        raise PreconditionFailed(
+            expected=f"an address for port {port} of {service} that not everybody reaches.",
+            found=f"{address}: every address of the machine, past its firewall.",
+            todo="Ask for 127.0.0.1 (then `ssh -L`), or for the address of a private network.",
+        )
+    return Binding(port, "" if address in EVERYWHERE else address, outside)
+
+
+def _closed_on_purpose(found: Walk, service: str, target: str) -> Finding:
+    seen = found.finding(service)
+    patch = f"remedy run publish-port -p target={target} -p service={service} -p address=0.0.0.0\n"
+    return seen.model_copy(update={"patch": patch})
+
+
+def _change(
+    system: System,
+    reading: Reading,
+    said: tuple[Binding, ...],
+    wanted: Binding,
+    of: tuple[str, str, Way],
+) -> PublishPort:
+    (service, keep, way), definition = of, system.definition
+    files: tuple[EditedFile, ...] = ()
+    after, replaces = said, None
+    if wanted not in said:
+        texts = definition.texts()
+        replaces = next(
+            (
+                one
+                for one in said
+                if one.outside == wanted.outside and wanted.address in ("", one.address)
+            ),
+            None,
+        )
+        new = with_port(texts, service, wanted, replaces)
+        changed = definition.read(new)
+        _insist_on_nothing_else(reading, changed, service)
+        after = _said(changed, service)
+        if wanted not in after or len(after) != len(said) + (replaces is None):
+            raise PreconditionFailed(
+                expected=f"{service} to publish {wanted} beside what it publishes now.",
+                found=f"with the edit it would publish {', '.join(map(str, after))}.",
+                todo="Another file lays `ports` over it: correct that by hand.",
+            )
+        files = tuple(
+            EditedFile(name=name, before=hash_of(texts[name]), after=hash_of(text))
+            for name, text in new.items()
+        )
+    rolls = system.network.role(service) == "application"
+    return PublishPort(
+        files=files,
+        keep=keep,
+        service=service,
+        wanted=Published.of(wanted),
+        replaces=Published.of(replaces) if replaces else None,
+        before=tuple(Published.of(one) for one in way.asked),
+        after=tuple(Published.of(one) for one in after),
+        rolls=rolls,
+        served=rolls and all(one.replaceable for one in system.application.replicas()),
+    )
+
+
+def _insist_on_nothing_else(before: Reading, after: Reading, service: str) -> None:
+    if before.project is None or after.project is None:
+        raise PreconditionFailed(
+            expected="compose to read the files with the new port.",
+            found=f"it refuses them: {'; '.join(after.said)}.",
+            todo="Publish it in the files by hand.",
+        )
+    differ = set(differences(meaning([before.project]), meaning([after.project])))
+    if differ != {f"services.{service}.ports"}:
+        raise PreconditionFailed(
+            expected=f"an edit that changes the ports of {service} alone.",
+            found=f"it would change {', '.join(sorted(differ)) or 'nothing'}: the files share "
+            "that part between services, or say it in another way.",
+            todo="Publish it in the files by hand.",
+        )
+
+
+def _notes(system: System, reading: Reading, service: str, wanted: Binding) -> Iterator[str]:
+    made = system.definition.made_from().get(service)
+    if made and made != reading.fingerprints.get(service):
+        yield (
+            f"the container of {service} was made from other words than the files have now, or by "
+            "another compose: all that they say of it comes into force with the port"
+        )
+    if not is_loopback(wanted.address):
+        yield (
+            "a port that the engine publishes is not held back by ufw or by rules of chain INPUT: "
+            "rules for it go into chain DOCKER-USER"
+        )
+        yield "it is asked from the worker's machine; a firewall before the machine stays unproved"
+        if system.network.sent_on_by_proxy(service, wanted.port):
+            yield f"users then reach {service} past nginx too: without its TLS and its limits"

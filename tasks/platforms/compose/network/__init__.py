@@ -1,0 +1,1 @@
+"""Ports of a compose project: what its containers publish, and what leads there."""

@@ -1,0 +1,52 @@
+"""The capability of a host: the machine that a target runs on, by commands."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from tasks.platforms.applications import Completed
+
+
+class Host(Protocol):
+    """The machine on which a target's processes or containers run."""
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What stands before each command, as `sudo -n`."""
+
+    def run(self, command: Sequence[str], given: str = "") -> Completed:
+        """Run a command there that ends with us, and wait for its end.
+
+        Args:
+            command: Program and arguments; no secret among them.
+            given: What it reads from its standard input.
+
+        Returns:
+            How it ended; status 127 where the machine has no such program.
+        """
+
+    def read(self, path: str) -> str | None:
+        """Read a text file; None where there is none.
+
+        Raises:
+            PreconditionFailed: It cannot be read.
+        """
+
+    def write(self, path: str, text: str, mode: str = "") -> None:
+        """Write a text file whole or not at all; owner and rights of one that is there stay.
+
+        Args:
+            path: Where, absolute.
+            text: Its text.
+            mode: Rights of a new one, as 0644.
+
+        Raises:
+            PreconditionFailed: It cannot be written.
+        """
+
+
+class Hosted(Protocol):
+    """What a target has whose machine is within reach."""
+
+    @property
+    def machine(self) -> Host:
+        """The machine that it runs on."""
