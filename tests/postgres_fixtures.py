@@ -233,6 +233,11 @@ class PlannerSystem:
         raise PreconditionFailed(expected="a definition.", found="none.", todo="None.")
 
     @property
+    def images(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there are none."""
+        raise PreconditionFailed(expected="images.", found="none.", todo="None.")
+
+    @property
     def memory(self) -> Any:  # noqa: ANN401 - never given
         """Refuse: there is none."""
         raise PreconditionFailed(expected="limits.", found="none.", todo="None.")

@@ -15,6 +15,7 @@ from tasks.platforms.applications import Application
 from tasks.platforms.definitions import Defined
 from tasks.platforms.disks import OnDisks
 from tasks.platforms.hosts import Hosted
+from tasks.platforms.images import BuildsImages
 from tasks.platforms.memory import Limited
 from tasks.platforms.migration_settings import MigrationSettings
 from tasks.platforms.networks import Networked
@@ -180,7 +181,9 @@ class Cache(Protocol):
         """Give the jobs waiting in each queue by its name."""
 
 
-class System(SystemFacts, Defined, Hosted, Limited, Networked, OnDisks, Protocol):
+class System(
+    SystemFacts, BuildsImages, Defined, Hosted, Limited, Networked, OnDisks, Protocol
+):
     """A target with its capabilities; one that it lacks raises PreconditionFailed."""
 
     @property

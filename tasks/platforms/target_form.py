@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.definitions import Definition
 from tasks.platforms.hosts import Host
+from tasks.platforms.images import Images
 from tasks.platforms.local_backups import LocalBackups
 from tasks.platforms.local_secrets import LocalSecrets
 from tasks.platforms.memory import Memory
@@ -113,6 +114,19 @@ class TargetForm(Block):
             expected="services that are defined in compose files.",
             found=f"the platform of {self.name} lacks that.",
             todo="Nothing: it concerns compose projects alone.",
+        )
+
+    @property
+    def images(self) -> Images:
+        """The images that it builds.
+
+        Raises:
+            PreconditionFailed: Always, where the platform has none.
+        """
+        raise PreconditionFailed(
+            expected="services whose images are built from a Dockerfile.",
+            found=f"the platform of {self.name} lacks that.",
+            todo="Nothing: its programs run as they were installed.",
         )
 
     @property

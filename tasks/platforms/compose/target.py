@@ -12,6 +12,7 @@ from tasks.platforms.compose.definition import ComposeDefinition
 from tasks.platforms.compose.disk.disks import ComposeDisks
 from tasks.platforms.compose.disk.store import ComposeStore
 from tasks.platforms.compose.form import ComposeForm
+from tasks.platforms.compose.images.images import ComposeImages
 from tasks.platforms.compose.memory import ComposeMemory
 from tasks.platforms.compose.network.network import ComposeNetwork, Names
 from tasks.platforms.compose.server.first_roles import FirstRoles, Login, login_in
@@ -64,6 +65,11 @@ class ComposeTarget(ComposeForm):
     def definition(self) -> ComposeDefinition:
         """The compose files."""
         return ComposeDefinition(self.project)
+
+    @cached_property
+    def images(self) -> ComposeImages:
+        """The images that it builds."""
+        return ComposeImages(self.project)
 
     @cached_property
     def memory(self) -> ComposeMemory:

@@ -1,0 +1,1 @@
+"""Images that a project builds: what goes into them, and whether they come up."""

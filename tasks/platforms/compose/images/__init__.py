@@ -1,0 +1,1 @@
+"""Images of a compose project: read from its files, built by its engine."""

@@ -1,0 +1,145 @@
+"""The capability of images that a project builds: from what, how, and with what result."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an image of the project is built.
+
+    Args:
+        services: The services that run it.
+        image: Its name, as the project's files give it; '' where the program makes one up.
+        context: Folder whose files the builder gets.
+        dockerfile: The Dockerfile, as seen from there.
+        text: What it says.
+        target: The stage that is built, '' for the last one.
+        ignore: The file that says what of the folder the builder does not get.
+        unable: Why the engine cannot build it by itself; '' where it can.
+        arguments: Build arguments; values of secrets may be among them.
+        network: Network that its steps have, '' for the engine's own choice.
+    """
+
+    services: tuple[str, ...]
+    image: str
+    context: Path
+    dockerfile: str
+    text: str
+    target: str
+    ignore: str
+    unable: str
+    arguments: Mapping[str, str] = field(repr=False)
+    network: str = ""
+
+    def __str__(self) -> str:
+        """Name it by its services."""
+        return f"the image of {', '.join(self.services)}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a build.
+
+    Args:
+        instruction: What the Dockerfile says, with no argument's value.
+        cached: Whether it was taken from an earlier build.
+        output: What it printed.
+    """
+
+    instruction: str
+    cached: bool
+    output: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Built:
+    """How a build ended.
+
+    Args:
+        image: Id of the image, '' where there is none.
+        steps: The steps that it came to, in order.
+        error: Why there is none; no argument's value is in it.
+        made: Ids of what was made on the way, and was not there before.
+    """
+
+    image: str
+    steps: tuple[Step, ...]
+    error: str
+    made: tuple[str, ...] = ()
+
+
+class Images(Protocol):
+    """The images that a project builds."""
+
+    def recipes(self) -> list[Recipe]:
+        """Read how each image is built, those of services in any profile too.
+
+        Raises:
+            PreconditionFailed: The files cannot be read.
+        """
+
+    def dockerfiles(self, recipe: Recipe) -> dict[str, str]:
+        """Read every Dockerfile below a recipe's folder: others may build from the same one."""
+
+    def files(self, recipe: Recipe, ignore: str | None) -> dict[str, int]:
+        """List what the builder gets: bytes by path; folders too, with 0.
+
+        Args:
+            recipe: The recipe.
+            ignore: Text of the ignore file, None for none.
+
+        Raises:
+            PreconditionFailed: A file or folder cannot be read.
+        """
+
+    def hidden(self, lines: Sequence[str], paths: Iterable[str]) -> set[str]:
+        """Say which paths lines of an ignore file hide, as the builder reads them."""
+
+    def ignore(self, context: Path, name: str) -> str | None:
+        """Read an ignore file; None where there is none.
+
+        Raises:
+            PreconditionFailed: It cannot be read.
+        """
+
+    def write_ignore(self, context: Path, name: str, text: str | None) -> None:
+        """Write an ignore file, whole or not at all; None removes it.
+
+        Raises:
+            PreconditionFailed: It cannot be written.
+        """
+
+    def build(
+        self, recipe: Recipe, remediation: str, *, ignore: str | None, cached: bool = True
+    ) -> Built:
+        """Build an image that has no name, with the remediation's id on its label.
+
+        Args:
+            recipe: How.
+            remediation: The id.
+            ignore: Text of the ignore file, None for none.
+            cached: Whether steps of earlier builds are taken over.
+
+        Raises:
+            Transient: The engine does not answer.
+            PreconditionFailed: The files cannot be read.
+        """
+
+    def forget(self, remediation: str, builds: Sequence[Built] = ()) -> None:
+        """Remove images without a name that were built for a remediation; gone is fine.
+
+        Args:
+            remediation: Its id.
+            builds: How they were built: what they made on the way goes as well.
+        """
+
+
+class BuildsImages(Protocol):
+    """What a target has whose images are built from files."""
+
+    @property
+    def images(self) -> Images:
+        """The images that it builds."""

@@ -1,0 +1,111 @@
+"""Edits of what a build gets: killed anywhere they are recognised, taken up, and taken back."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from infra.testbed.docker.compose_program import Compose
+from tasks.guardrails.errors import PreconditionFailed, WorldMoved
+from tasks.guardrails.plan import Standing, Verdict, Work
+from tasks.images.ignore_file import AddIgnoreLines, BuildGetsItsFiles
+from tasks.platforms import targets
+from tasks.platforms.compose.target import ComposeTarget
+from tests.integration.test_compose_definition import killed_at
+
+WORK = Work(target="files", remediation="k3f9q2zzzz")
+BEGUN = replace(WORK, begun_at=datetime.now(UTC))
+WINDOWS = "one\r\ntwo"
+
+
+@pytest.fixture
+def context(tmp_path: Path, compose_program: Compose, home: Path) -> Path:
+    """A folder that an image is built from, with an ignore file; known as a target."""
+    assert home
+    (tmp_path / "compose.yml").write_text("services: {app: {build: {context: code}}}\n")
+    folder = tmp_path / "code"
+    (folder / "big").mkdir(parents=True)
+    (folder / "big" / "file").write_bytes(b"x" * 1000)
+    (folder / "wanted").write_text("wanted")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY wanted /\n")
+    (folder / ".dockerignore").write_bytes(WINDOWS.encode())
+    targets.give(
+        ComposeTarget(
+            known_as="files",
+            project_directory=tmp_path,
+            project_name="remedy-test-builds",
+            compose_files=["compose.yml"],
+            compose_command=list(compose_program.command),
+            compose_environment={
+                name: value
+                for name, value in compose_program.environment.items()
+                if name == "DOCKER_CONFIG"
+            },
+            url="http://127.0.0.1:1",
+            maintenance_password="none",
+            backups_directory=tmp_path / "backups",
+        )
+    )
+    return folder
+
+
+def change_of(context: Path, before: str | None = WINDOWS) -> AddIgnoreLines:
+    """Give the edit."""
+    return AddIgnoreLines(
+        context=context, name=".dockerignore", before=before, lines=("big",), mark="k3f9q2zzzz"
+    )
+
+
+@pytest.mark.parametrize("before", [WINDOWS, None])
+def test_an_edit_that_was_killed_goes_on_or_back(context: Path, before: str | None) -> None:
+    """The file is whole; its line ends are kept, also where it is made or taken away."""
+    file = context / ".dockerignore"
+    if before is None:
+        file.unlink()
+    change = change_of(context, before)
+    assert change.observe(WORK).standing is Standing.BEFORE
+    killed_at("after-file:ignore", change.apply)
+    assert change.observe(BEGUN).standing is Standing.AFTER
+    end = "\n" if before is None else "\r\n"
+    written = f"{'' if before is None else before + end}# remedy k3f9q2zzzz{end}big{end}"
+    assert file.read_bytes() == written.encode()
+    assert sorted(one.name for one in context.iterdir() if "new" in one.name) == []
+    killed_at("after-file:ignore", change.revert)
+    assert change.observe(BEGUN).standing is Standing.BEFORE
+    assert (file.read_bytes().decode() if file.exists() else None) == before
+    assert change.revert(BEGUN) == "none of the lines is there"
+
+
+def test_what_others_write_is_never_lost(context: Path) -> None:
+    """Before the act it is another world; after it, lines of ours that they edited are theirs."""
+    file, change = context / ".dockerignore", change_of(context)
+    file.write_text("theirs\n")
+    assert change.observe(WORK).standing is Standing.OTHER
+    with pytest.raises(WorldMoved, match="somebody has edited it since"):
+        change.apply(BEGUN)
+    file.write_bytes(WINDOWS.encode())
+    change.apply(BEGUN)
+    edited = file.read_text().replace("big", "bigger")
+    file.write_text(edited)
+    assert change.observe(BEGUN).standing is Standing.OTHER
+    with pytest.raises(PreconditionFailed, match="somebody has edited them since"):
+        change.revert(BEGUN)
+    assert file.read_text() == edited
+
+
+def test_the_check_sees_what_the_builder_gets(context: Path) -> None:
+    """Not held where the lines are not there, or hide what is copied."""
+    check = BuildGetsItsFiles(context=context, name=".dockerignore", before=WINDOWS, lines=("big",))
+    answer = check.ask(WORK)
+    assert (answer.verdict, answer.detail) == (
+        Verdict.NOT_HELD,
+        "the builder still gets 2 paths of these lines",
+    )
+    change_of(context).apply(BEGUN)
+    assert check.ask(WORK).verdict is Verdict.HELD
+    with (context / ".dockerignore").open("a") as file:
+        file.write("want*\n")
+    answer = check.ask(WORK)
+    assert answer.verdict is Verdict.NOT_HELD
+    assert "copies wanted, which the builder lacks" in answer.detail
