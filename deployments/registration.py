@@ -60,6 +60,7 @@ RISKS = {
     "restore_from_backup": Risk.DISRUPTIVE,
     "rewrite_tables": Risk.DISRUPTIVE,
     "rotate_database_password": Risk.DISRUPTIVE,
+    "scale_application": Risk.DISRUPTIVE,
     "shrink_build_context": Risk.DISRUPTIVE,
     "start_database": Risk.DISRUPTIVE,
     "undo_remediation": Risk.DESTRUCTIVE,

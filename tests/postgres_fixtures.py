@@ -252,6 +252,11 @@ class PlannerSystem:
         """Refuse: there is none."""
         raise PreconditionFailed(expected="ports.", found="none.", todo="None.")
 
+    @property
+    def scaling(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="containers.", found="none.", todo="None.")
+
     def fingerprint(self) -> str:
         """Give something."""
         return self.name

@@ -19,6 +19,7 @@ from tasks.platforms.images import BuildsImages
 from tasks.platforms.memory import Limited
 from tasks.platforms.migration_settings import MigrationSettings
 from tasks.platforms.networks import Networked
+from tasks.platforms.scaling import Scaled
 from tasks.platforms.servers import Server
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -182,7 +183,7 @@ class Cache(Protocol):
 
 
 class System(
-    SystemFacts, BuildsImages, Defined, Hosted, Limited, Networked, OnDisks, Protocol
+    SystemFacts, BuildsImages, Defined, Hosted, Limited, Networked, OnDisks, Scaled, Protocol
 ):
     """A target with its capabilities; one that it lacks raises PreconditionFailed."""
 

@@ -20,6 +20,7 @@ from tasks.platforms.migration_settings import MigrationSettings
 from tasks.platforms.networks import Network
 from tasks.platforms.protocols import ProbeAccount
 from tasks.platforms.redis_cache import RedisCache
+from tasks.platforms.scaling import Scaling
 
 
 class TargetForm(Block):
@@ -166,6 +167,19 @@ class TargetForm(Block):
             expected="services in containers that publish ports.",
             found=f"the platform of {self.name} lacks that.",
             todo="Nothing: its processes listen at the machine's own ports.",
+        )
+
+    @property
+    def scaling(self) -> Scaling:
+        """How many containers serve the application.
+
+        Raises:
+            PreconditionFailed: Always, where the platform has none.
+        """
+        raise PreconditionFailed(
+            expected="an application in containers, of which there can be more.",
+            found=f"the platform of {self.name} lacks that: its processes are named in the target.",
+            todo="Start another process by hand, and name it in `replicas` of the target.",
         )
 
     def cache_at(self, host: str, port: int) -> RedisCache:

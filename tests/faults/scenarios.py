@@ -192,6 +192,12 @@ def more_memory(scene: "Scene") -> dict[str, Any]:
     return {"memory": "2304M"}
 
 
+def too_few(scene: "Scene") -> dict[str, Any]:
+    """Have a project whose application is to be served by two containers."""
+    assert scene
+    return {"replicas": 2, "resolve": "nginx"}
+
+
 # Their scenarios keep users out: the load has to be in before.
 NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
 # What they did stays when they are undone, or a backup that they took first.
@@ -221,6 +227,7 @@ SCENARIOS: dict[str, Scenario] = {
     "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,
     "rewrite_tables": loose_table,
+    "scale_application": too_few,
     "start_database": server_killed,
     "undo_remediation": restored,
     "vacuum_database": dead_rows,

@@ -51,7 +51,11 @@ def _chosen() -> Iterator[tuple[str, str, str]]:
 def ground_on(platform: str, request: pytest.FixtureRequest) -> Ground:
     """Give a fresh system on a platform."""
     system = request.getfixturevalue(f"fresh_{platform}")
-    return SandboxGround(system) if platform == "sandbox" else ComposeGround(system)
+    if platform == "sandbox":
+        return SandboxGround(system)
+    ground = ComposeGround(system)
+    request.addfinalizer(ground.reset)  # its files are nobody else's to put back
+    return ground
 
 
 def attack(

@@ -7,6 +7,7 @@ from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.compose.application import commands
 from tasks.platforms.compose.application.application import ComposeApplication
 from tasks.platforms.compose.application.proxy import ComposeProxy
+from tasks.platforms.compose.application.scaling import ComposeScaling
 from tasks.platforms.compose.database import ComposeDatabase
 from tasks.platforms.compose.definition import ComposeDefinition
 from tasks.platforms.compose.disk.disks import ComposeDisks
@@ -104,6 +105,17 @@ class ComposeTarget(ComposeForm):
                 todo="Run a worker there, with a target whose `engine_url` is its socket.",
             )
         return LocalHost(self.host_command_prefix)
+
+    @cached_property
+    def scaling(self) -> ComposeScaling:
+        """How many containers serve the application."""
+        return ComposeScaling(
+            self.project,
+            self.application_service,
+            self._proxy(),
+            self.application_port,
+            self.health_path,
+        )
 
     def _proxy(self) -> ComposeProxy | None:
         if not self.proxy_service:

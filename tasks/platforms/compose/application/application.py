@@ -15,6 +15,7 @@ from tasks.platforms.compose.application.commands import run_beside
 from tasks.platforms.compose.application.gate import ComposeGate
 from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.application.settings import ComposeSettings
+from tasks.platforms.compose.application.several import Several
 from tasks.platforms.compose.application.stand_in import (
     name_of_stand_in,
     remove_stand_in,
@@ -57,6 +58,7 @@ class ComposeApplication:
         self._service, self._proxy, self._port = service, proxy, port
         self._upstream = f"{service}:{port}"
         self._health_path = health_path
+        self._several = Several(project, service, proxy, port, health_path)
         self._gate = ComposeGate(project, proxy, target, service, port) if proxy else None
         kept = ComposeSettings(project, service, settings_file)
         self.settings, self.configure = kept.settings, kept.configure
@@ -106,12 +108,13 @@ class ComposeApplication:
             Transient: The engine does not answer.
         """
         replaceable = self._proxy is not None and self._proxy.can_switch()
+        past = self._several.led_past()
         return [
             Replica(
                 name=one.name,
                 url=self._url_of(one),
                 runs=one.runs,
-                drained=self._is_stood_in_for(one.name),
+                drained=one.name in past or self._is_stood_in_for(one.name),
                 replaceable=replaceable,
                 settings=one.environment,
             )
@@ -158,6 +161,7 @@ class ComposeApplication:
             A sentence for each that was removed.
         """
         ended = self._gate.end_older(token) if self._gate else []
+        ended += self._several.end_surplus()
         ours = {OF_TARGET: owner(self._project.name, self._target), STANDS_IN: ""}
         for one in self._project.engine.containers(ours):
             name, older = one.labels[STANDS_IN], one.labels[OF_TOKEN]
@@ -183,6 +187,8 @@ class ComposeApplication:
             if not self._is_stood_in_for(name):
                 self._proxy.switch(self._upstream, self._stand_in(name))
             return
+        if self._several.lead_past(name):
+            return
         with self._project.engine.client() as client, suppress(NotFound):
             client.containers.get(name).stop(timeout=_PATIENCE_SECONDS)
 
@@ -202,6 +208,7 @@ class ComposeApplication:
         if self._proxy is not None and self._is_stood_in_for(name):
             self._proxy.switch(self._stand_in(name), self._upstream)
         remove_stand_in(self._project.engine, name)
+        self._several.lead_to(name)
 
     def restart(self, name: str) -> None:
         """Make a container anew with the settings as they are now, wait until it answers.
@@ -213,6 +220,8 @@ class ComposeApplication:
             PreconditionFailed: It does not come up.
         """
         insist_on_fence()
+        if self._several.make_anew(name):
+            return
         self._project.run("up", "-d", "--no-deps", "--no-build", "--force-recreate", self._service)
         deadline = time.monotonic() + _UP_WITHIN_SECONDS
         while not self._answers(name):

@@ -7,6 +7,7 @@ Docker mounts it by its inode, and a file that is renamed over it would not be s
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from docker.models.containers import Container
@@ -15,6 +16,7 @@ from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.compose.project import Project
 
 _PATIENCE_SECONDS = 30.0
+_COMMENT = re.compile(r"#.*")
 
 
 class ComposeProxy:
@@ -54,14 +56,18 @@ class ComposeProxy:
             Transient: Requests on the way do not end: new ones go to the new place.
         """
         before = self._file.read_text()
-        self._write(_whole(old).sub(lambda _found: new, before))
+        after = _whole(old).sub(lambda _found: new, before)
+        self._replace(before, after, f"{new} in the place of {old}", new, patience)
+
+    def _replace(self, before: str, after: str, what: str, to: str, patience: float) -> None:
+        self._write(after)
         with self._project.engine.client() as client:
             container = client.containers.get(self._project.container(self._service).id)
             status, said = container.exec_run(["nginx", "-t", "-q"])
             if status:
                 self._write(before)
                 raise PreconditionFailed(
-                    expected=f"nginx to accept {new} in the place of {old}.",
+                    expected=f"nginx to accept {what}.",
                     found=bytes(said if isinstance(said, bytes) else b"").decode()[-500:],
                     state="It goes on as before, and the file is as it was.",
                     todo="Correct what nginx names.",
@@ -72,12 +78,88 @@ class ComposeProxy:
             while left := workers & _workers(container):
                 if time.monotonic() > deadline:
                     raise Transient(
-                        expected=f"requests to {old} to end within {patience:.0f} s.",
+                        expected=f"requests on their way elsewhere to end within {patience:.0f} s.",
                         found=f"{len(left)} worker of nginx still has some.",
-                        state=f"New requests go to {new}.",
+                        state=f"New requests go to {to}.",
                         todo="Find what they wait for, then run again.",
                     )
                 time.sleep(0.05)
+
+    def led(self) -> frozenset[str]:
+        """Name the application's containers that it leads to by name; none where to all."""
+        if not self._file.is_file():
+            return frozenset()
+        text = _COMMENT.sub("", self._file.read_text())
+        return frozenset(
+            name
+            for found in self._members().finditer(text)
+            for name in re.findall(r"server\s+([\w.-]+):", found[0])
+        )
+
+    def lead(self, names: Sequence[str] = ()) -> None:
+        """Lead requests to some of the application's containers; returns as `switch` does.
+
+        Args:
+            names: Those that get some; where none is named, all that have the service's name now.
+
+        Raises:
+            PreconditionFailed: Its configuration has no place for names, or it refuses them.
+            Transient: Requests on the way do not end: new ones are led as is said.
+        """
+        if names and (found := self.obstacles()):
+            raise PreconditionFailed(
+                expected=f"to lead requests past a container of {self._upstream} by nginx.",
+                found=f"{'; '.join(found)}.",
+                state="Requests go where they went.",
+                todo=f"Have `server {self._upstream};` in an `upstream` block, and `proxy_pass` "
+                "name that block.",
+            )
+        before = self._file.read_text()
+        port = self._upstream.rpartition(":")[2]
+        after = self._members().sub(rf"\g<lead>{self._upstream}\g<more>;", before)
+        if names:
+            after = self._servers().sub(
+                lambda found: " ".join(
+                    f"{found['lead'] if not number else 'server '}{name}:{port}{found['more']};"
+                    for number, name in enumerate(names)
+                ),
+                after,
+            )
+        to = ", ".join(names) or f"all of {self._upstream}"
+        self._replace(before, after, to, to, _PATIENCE_SECONDS)
+
+    def obstacles(self) -> list[str]:
+        """Say what keeps it from leading requests to some containers; none where nothing does."""
+        if not any(one.runs for one in self._project.containers(self._service)):
+            return [f"no container of {self._service} runs"]
+        if not self._file.is_file():
+            return [f"there is no {self._file}"]
+        text = _COMMENT.sub("", self._file.read_text())
+        if not (self._servers().search(text) or self._members().search(text)):
+            return [f"{self._file.name} has no `server {self._upstream}` in an upstream block"]
+        if _whole(self._upstream).search(self._servers().sub("", text)):
+            return [f"{self._file.name} names {self._upstream} beside the upstream block as well"]
+        return []
+
+    def addresses(self) -> list[str]:
+        """Give its addresses, as the application's containers see them."""
+        found = self._project.containers(self._service)
+        return [address for one in found for address in one.addresses.values() if address]
+
+    def _servers(self) -> re.Pattern[str]:
+        """Give a pattern for the application as a server of an upstream block."""
+        return re.compile(rf"(?P<lead>\bserver\s+){re.escape(self._upstream)}(?P<more>(\s[^;]*)?);")
+
+    def _members(self) -> re.Pattern[str]:
+        """Give a pattern for what `lead` writes in its place: servers by container names."""
+        service, _, port = self._upstream.rpartition(":")
+        known = [one.name for one in self._project.containers(service)]
+        numbered = rf"{re.escape(self._project.name)}[-_]{re.escape(service)}[-_]\d+"
+        name = "|".join([*map(re.escape, sorted(known, reverse=True)), numbered])
+        return re.compile(
+            rf"(?P<lead>\bserver\s+)({name}):{port}(?P<more>(\s[^;]*)?);"
+            rf"(?: server (?:{name}):{port}(?P=more);)*"
+        )
 
     def reload(self) -> None:
         """Have it look its upstreams up: a new container may have another address."""
