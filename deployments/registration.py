@@ -59,6 +59,7 @@ RISKS = {
     "repair_database_credentials": Risk.DISRUPTIVE,
     "restore_from_backup": Risk.DISRUPTIVE,
     "rewrite_tables": Risk.DISRUPTIVE,
+    "rotate_cache_password": Risk.DISRUPTIVE,
     "rotate_database_password": Risk.DISRUPTIVE,
     "scale_application": Risk.DISRUPTIVE,
     "shrink_build_context": Risk.DISRUPTIVE,

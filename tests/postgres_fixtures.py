@@ -23,6 +23,7 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Answer, Plan, Stage, Standing, Work
 from tasks.guardrails.remediation import planning_for
 from tasks.platforms import targets
+from tasks.platforms.cache_servers import CacheVariables
 from tasks.platforms.local_backups import LocalBackups
 from tasks.platforms.migration_settings import MigrationSettings
 from tasks.platforms.postgresql import PostgreSQL, find_programs
@@ -204,6 +205,13 @@ class PlannerSystem:
 
     @property
     def cache(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="a cache.", found="none.", todo="None.")
+
+    cache_variables: CacheVariables = field(default_factory=CacheVariables)
+
+    @property
+    def cache_server(self) -> Any:  # noqa: ANN401 - never given
         """Refuse: there is none."""
         raise PreconditionFailed(expected="a cache.", found="none.", todo="None.")
 

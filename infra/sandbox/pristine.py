@@ -47,6 +47,7 @@ def reset(sandbox: Sandbox) -> None:
     Args:
         sandbox: A sandbox whose pristine copy was kept.
     """
+    sandbox.valkey.forget_passwords()
     sandbox.up()
     reset_database(sandbox)
     sandbox.cluster.prepare()

@@ -1,5 +1,7 @@
 """What the application logs in to its database with."""
 
+from collections.abc import Mapping, Sequence
+
 from pydantic import BaseModel, ConfigDict
 
 from tasks.application.settings_change import runs_with
@@ -8,6 +10,7 @@ from tasks.guardrails.plan import Finding
 from tasks.guardrails.probe import probe
 from tasks.guardrails.words import counted
 from tasks.platforms import targets
+from tasks.platforms.applications import Replica
 from tasks.platforms.protocols import System
 
 _FEWEST = 2
@@ -91,7 +94,7 @@ def inspect_login(target: str) -> Login:
     """
     system = targets.load(target)
     variables = find_variables(system)
-    now, replicas = system.application.settings(), system.application.replicas()
+    now = system.application.settings()
     if not now.get(variables.user):
         raise PreconditionFailed(
             expected=f"{variables.user} in the application's settings.",
@@ -99,6 +102,30 @@ def inspect_login(target: str) -> Login:
             todo="Set it, or correct the target.",
         )
     wanted = {name: now.get(name, "") for name in (variables.user, variables.password)}
+    replicas = find_ready_replicas(system, wanted)
+    return Login(
+        user=now[variables.user],
+        variables=variables,
+        replicas=tuple(one.name for one in replicas),
+        findings=(describe_replicas(replicas),),
+    )
+
+
+def find_ready_replicas(system: System, wanted: Mapping[str, str]) -> list[Replica]:
+    """Look at the replicas, and whether one can be restarted after the other without an outage.
+
+    Args:
+        system: The target.
+        wanted: What each has to have been started with.
+
+    Returns:
+        All of them.
+
+    Raises:
+        PreconditionFailed: Fewer than two serve, or one runs with other settings than the next
+            one would.
+    """
+    replicas = system.application.replicas()
     away = [one.name for one in replicas if not one.serves]
     stale = [one.name for one in replicas if one.serves and not runs_with(one, wanted)]
     alone = len(replicas) < _FEWEST and not any(one.replaceable for one in replicas)
@@ -110,17 +137,15 @@ def inspect_login(target: str) -> Login:
             f"started with other settings: {', '.join(stale) or 'none'}.",
             todo="Start what does not run, and restart what has old settings; then run again.",
         )
-    return Login(
-        user=now[variables.user],
-        variables=variables,
-        replicas=tuple(one.name for one in replicas),
-        findings=(
-            Finding(
-                what=f"{counted(len(replicas), 'replica serves', 'replicas serve')}, each started "
-                "with the settings as they are now.",
-                how="who listens on their ports, and the environment that it was started with",
-                columns=("replica", "reached at"),
-                rows=tuple((one.name, one.url) for one in replicas),
-            ),
-        ),
+    return replicas
+
+
+def describe_replicas(replicas: Sequence[Replica]) -> Finding:
+    """List replicas that serve, for a plan."""
+    return Finding(
+        what=f"{counted(len(replicas), 'replica serves', 'replicas serve')}, each started "
+        "with the settings as they are now.",
+        how="who listens on their ports, and the environment that it was started with",
+        columns=("replica", "reached at"),
+        rows=tuple((one.name, one.url) for one in replicas),
     )

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.guardrails.systems import SystemFacts
 from tasks.platforms.applications import Application
+from tasks.platforms.cache_servers import OnCacheServer
 from tasks.platforms.definitions import Defined
 from tasks.platforms.disks import OnDisks
 from tasks.platforms.hosts import Hosted
@@ -183,7 +184,16 @@ class Cache(Protocol):
 
 
 class System(
-    SystemFacts, BuildsImages, Defined, Hosted, Limited, Networked, OnDisks, Scaled, Protocol
+    SystemFacts,
+    BuildsImages,
+    Defined,
+    Hosted,
+    Limited,
+    Networked,
+    OnCacheServer,
+    OnDisks,
+    Scaled,
+    Protocol,
 ):
     """A target with its capabilities; one that it lacks raises PreconditionFailed."""
 

@@ -9,7 +9,9 @@ from typing import ClassVar
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.errors import PreconditionFailed, RemediationError
+from tasks.platforms.applications import Application
+from tasks.platforms.cache_servers import DEFAULT_USER, CacheLogin, CacheVariables
 from tasks.platforms.definitions import Definition
 from tasks.platforms.hosts import Host
 from tasks.platforms.images import Images
@@ -20,6 +22,7 @@ from tasks.platforms.migration_settings import MigrationSettings
 from tasks.platforms.networks import Network
 from tasks.platforms.protocols import ProbeAccount
 from tasks.platforms.redis_cache import RedisCache
+from tasks.platforms.redis_server import RedisServer
 from tasks.platforms.scaling import Scaling
 
 
@@ -53,7 +56,17 @@ class TargetForm(Block):
     )
     backups_directory: Path = Field(description="Folder of the backups.")
     cache_password: SecretStr = Field(
-        default=SecretStr(""), description="Password of Redis or Valkey; empty for none."
+        default=SecretStr(""),
+        description="Password of Redis or Valkey; empty for the one in the application's settings.",
+    )
+    cache_user: str = Field(
+        default="",
+        description="User of remediations in Redis or Valkey, with the right to run ACL, CONFIG, "
+        "INFO and CLIENT; empty for the application's.",
+    )
+    cache_variables: CacheVariables = Field(
+        default=CacheVariables(),
+        description="Names of the application's settings that say how it logs in to its cache.",
     )
     cache_database: int = Field(default=0, description="Number of the Redis database.")
     cache_namespace: str = Field(
@@ -182,16 +195,39 @@ class TargetForm(Block):
             todo="Start another process by hand, and name it in `replicas` of the target.",
         )
 
-    def cache_at(self, host: str, port: int) -> RedisCache:
-        """Give the cache and the queues at an address."""
-        return RedisCache(
-            host=host,
-            port=port,
-            password=self.cache_password.get_secret_value(),
-            number=self.cache_database,
-            namespace=self.cache_namespace,
-            queues=self.queues,
+    @property
+    def application(self) -> Application:
+        """The web application; each platform has its own."""
+        raise NotImplementedError
+
+    @property
+    def cache_server(self) -> RedisServer:
+        """The server that the cache is on; each platform has its own."""
+        raise NotImplementedError
+
+    def cache_logins(self) -> tuple[CacheLogin, ...]:
+        """Give who may log in to the cache: the application as it is set now, and the target's own.
+
+        Returns:
+            In the order in which they are tried; the target's own first where it names a user.
+        """
+        own = CacheLogin(self.cache_user or DEFAULT_USER, self.cache_password.get_secret_value())
+        try:
+            now = self.application.settings()
+        except RemediationError:  # the cache is reached without it, maybe
+            return (own,)
+        theirs = CacheLogin(
+            now.get(self.cache_variables.user) or DEFAULT_USER,
+            now.get(self.cache_variables.password, ""),
         )
+        if self.cache_user:
+            return (own, theirs)
+        return (theirs, own) if theirs != own else (own,)
+
+    @property
+    def cache(self) -> RedisCache:
+        """The cache and the queues."""
+        return RedisCache(self.cache_server, self.cache_database, self.cache_namespace, self.queues)
 
     def fingerprint(self) -> str:
         """Hash what the target resolves to, without secrets' values.

@@ -226,6 +226,7 @@ SCENARIOS: dict[str, Scenario] = {
     "rebuild_indexes": index_out_of_order,
     "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,
+    "rotate_cache_password": cache_protected,
     "rewrite_tables": loose_table,
     "scale_application": too_few,
     "start_database": server_killed,

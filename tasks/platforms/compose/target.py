@@ -8,6 +8,7 @@ from tasks.platforms.compose.application import commands
 from tasks.platforms.compose.application.application import ComposeApplication
 from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.application.scaling import ComposeScaling
+from tasks.platforms.compose.cache_server import ComposeCacheServer
 from tasks.platforms.compose.database import ComposeDatabase
 from tasks.platforms.compose.definition import ComposeDefinition
 from tasks.platforms.compose.disk.disks import ComposeDisks
@@ -159,15 +160,9 @@ class ComposeTarget(ComposeForm):
         )
 
     @property
-    def cache(self) -> RedisCache:
-        """The cache and the queues, where their container is now.
-
-        Raises:
-            Transient: The container does not run, or the engine does not answer.
-            PreconditionFailed: It is not reached from here.
-        """
-        container = self.project.container(self.cache_service)
-        return self.cache_at(*self.engine.reach(container, _CACHE_PORT))
+    def cache_server(self) -> ComposeCacheServer:
+        """The server that the cache is on, where its container is now."""
+        return ComposeCacheServer(self.name, self.project, self.cache_service, self.cache_logins)
 
     def identity(self) -> dict[str, str]:
         """Ask engine and server who they are.

@@ -10,8 +10,8 @@ from pydantic import Field
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.local_host import LocalHost
 from tasks.platforms.postgresql import PostgreSQL
-from tasks.platforms.redis_cache import RedisCache
 from tasks.platforms.sandbox.application import LocalApplication
+from tasks.platforms.sandbox.cache_server import LocalCacheServer
 from tasks.platforms.sandbox.disks import LocalDisks
 from tasks.platforms.sandbox.server import LocalServer
 from tasks.platforms.target_form import TargetForm
@@ -77,6 +77,9 @@ class SandboxTarget(TargetForm):
     )
     cache_host: str = Field(default="127.0.0.1", description="Address of Redis or Valkey.")
     cache_port: int = Field(default=6379, description="Port of Redis or Valkey.")
+    cache_start_command: list[str] = Field(
+        default_factory=list, description="Command that has a supervisor start Redis or Valkey."
+    )
 
     @cached_property
     def database(self) -> PostgreSQL:
@@ -153,10 +156,17 @@ class SandboxTarget(TargetForm):
             todo="Nothing here; for what lies on its disks: remedy run measure-disk",
         )
 
-    @cached_property
-    def cache(self) -> RedisCache:
-        """The cache and the queues."""
-        return self.cache_at(self.cache_host, self.cache_port)
+    @property
+    def cache_server(self) -> LocalCacheServer:
+        """The server that the cache is on."""
+        return LocalCacheServer(
+            target=self.name,
+            host=self.cache_host,
+            port=self.cache_port,
+            logins=self.cache_logins,
+            start_command=self.cache_start_command,
+            execute=lambda command: self.application.execute(command, {}, _SERVER_SECONDS),
+        )
 
     def identity(self) -> dict[str, str]:
         """Ask the server who it is.

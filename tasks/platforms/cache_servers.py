@@ -1,0 +1,121 @@
+"""The capability of a cache's server: sessions with it, its files, its start."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import redis
+from pydantic import BaseModel, ConfigDict, Field
+
+DEFAULT_USER = "default"
+
+
+class CacheVariables(BaseModel):
+    """Names of the application's settings that say how it logs in to its cache."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="REDIS_HOST", description="The setting with the server's address.")
+    port: str = Field(default="REDIS_PORT", description="The setting with its port.")
+    number: str = Field(default="REDIS_DB", description="The setting with the database's number.")
+    user: str = Field(default="", description="The setting with the user; empty for none.")
+    password: str = Field(default="REDIS_PASSWORD", description="The setting with the password.")
+
+
+@dataclass(frozen=True)
+class CacheLogin:
+    """Who logs in to a cache.
+
+    Args:
+        user: Name of the user.
+        password: The password; '' to log in without one.
+    """
+
+    user: str = DEFAULT_USER
+    password: str = field(default="", repr=False)
+
+
+class CacheServer(Protocol):
+    """The Redis or Valkey server that the application's cache is on."""
+
+    @property
+    def name(self) -> str:
+        """Where it is, in words."""
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """Where the application reaches it: host and port."""
+
+    def connect(self, number: int = 0) -> "AbstractContextManager[redis.Redis]":
+        """Log in as remediations do; answers come as text, errors are ours.
+
+        Args:
+            number: Number of the database.
+
+        Raises:
+            Transient: It does not answer.
+            PreconditionFailed: It answers and refuses.
+        """
+
+    def log_in(
+        self, login: CacheLogin, host: str | None = None, port: str | None = None, number: int = 0
+    ) -> "AbstractContextManager[redis.Redis]":
+        """Log in as somebody else, as the application does.
+
+        Args:
+            login: Who.
+            host: The address that the application has; the server's own by default.
+            port: The same of the port.
+            number: Number of the database.
+
+        Raises:
+            Transient: It does not answer.
+            PreconditionFailed: It answers and refuses.
+        """
+
+    def read_file(self, path: str) -> str:
+        """Read a file where the server runs, by its path there.
+
+        Raises:
+            PreconditionFailed: It cannot be read from here.
+        """
+
+    def write_file(self, path: str, text: str) -> None:
+        """Write such a file, which is there, whole or not at all; owner and rights stay.
+
+        Raises:
+            PreconditionFailed: It cannot be written to from here.
+        """
+
+    def runs(self) -> bool:
+        """Say whether its process is there."""
+
+    def start(self) -> None:
+        """Start it as it is configured, and wait until it answers; running already is fine.
+
+        Raises:
+            PreconditionFailed: It does not come up.
+        """
+
+    def started_with(self, value: str) -> bool:
+        """Say whether its command or its environment holds a value that lies in `.env`."""
+
+    def is_in_step(self) -> bool:
+        """Say whether it was started with what its command and environment are by now."""
+
+    def remake(self) -> None:
+        """Have it started anew with what its command and environment are by now; data stays.
+
+        Raises:
+            PreconditionFailed: It does not come up.
+        """
+
+
+class OnCacheServer(Protocol):
+    """The part of a target that has a cache's server."""
+
+    cache_variables: CacheVariables
+
+    @property
+    def cache_server(self) -> CacheServer:
+        """The server that the application's cache is on."""

@@ -1,0 +1,205 @@
+"""The cache's server as a container of a compose project."""
+
+import io
+import tarfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from docker.errors import NotFound
+
+from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
+from tasks.guardrails.systems import insist_on_fence
+from tasks.platforms.cache_servers import CacheLogin
+from tasks.platforms.compose.engine import Found
+from tasks.platforms.compose.project import Project
+from tasks.platforms.redis_server import RedisServer, is_refused_login
+from tasks.platforms.whole_files import write_whole
+
+PORT = 6379
+_MADE_FROM = "com.docker.compose.config-hash"
+_UP_WITHIN_SECONDS = 60.0
+
+
+class ComposeCacheServer(RedisServer):
+    """A Redis or Valkey server in a container.
+
+    Args:
+        target: Name of the target.
+        project: The compose project.
+        service: The cache's service.
+        logins: Gives who may log in, whom to try first before the others.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        project: Project,
+        service: str,
+        logins: Callable[[], Sequence[CacheLogin]],
+    ) -> None:
+        """Keep where it is; asks nothing."""
+        super().__init__(target, lambda: project.engine.reach(self._container, PORT), logins)
+        self._project, self._engine, self._service = project, project.engine, service
+
+    @property
+    def _container(self) -> Found:
+        return self._project.container(self._service)
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """Where the application reaches it: the service, by its port inside."""
+        return self._service, str(PORT)
+
+    def _reached(self, host: str | None, port: str | None) -> tuple[str, int]:
+        container = self._container
+        if host is not None and host not in container.known_as:
+            return super()._reached(host, port)
+        inside = int(port) if port and port.isdigit() else PORT
+        return self._engine.reach(container, inside)
+
+    def read_file(self, path: str) -> str:
+        """Read a file of the container.
+
+        Args:
+            path: Its path inside.
+
+        Raises:
+            PreconditionFailed: There is none, or it is no text.
+            Transient: The engine does not answer.
+        """
+        try:
+            with self._engine.client() as client:
+                parts, _ = client.containers.get(self._container.id).get_archive(path)
+                packed = io.BytesIO(b"".join(parts))
+            with tarfile.open(fileobj=packed) as archive:
+                inside = archive.extractfile(archive.next() or tarfile.TarInfo())
+                return inside.read().decode() if inside else ""
+        except (NotFound, KeyError, UnicodeDecodeError) as error:
+            raise self._not_read(path) from error
+
+    def write_file(self, path: str, text: str) -> None:
+        """Write a file that the container sees of this machine, whole or not at all.
+
+        Args:
+            path: Its path inside.
+            text: What shall be in it.
+
+        Raises:
+            PreconditionFailed: It lies in the container or a volume, or cannot be written to.
+        """
+        insist_on_fence()
+        place = self._here(path)
+        if place is None:
+            raise PreconditionFailed(
+                expected=f"{path} of service {self._service} to be a file of this machine.",
+                found="it lies in the container or in a volume.",
+                state="The file is as it was.",
+                todo="Mount it from the project's folder, or let the server keep its users in an "
+                "aclfile.",
+            )
+        try:
+            write_whole(place, text.encode())
+        except OSError as error:
+            raise self._not_read(path) from error
+
+    def _here(self, path: str) -> Path | None:
+        for mount in self._container.mounts:
+            inside = PurePosixPath(path)
+            if not mount.volume and self._engine.is_local and inside.is_relative_to(mount.inside):
+                return Path(mount.source) / inside.relative_to(mount.inside)
+        return None
+
+    def runs(self) -> bool:
+        """Say whether its container runs."""
+        return any(one.runs for one in self._project.containers(self._service))
+
+    def start(self) -> None:
+        """Start its container, or make one that is gone; wait until it answers.
+
+        Raises:
+            PreconditionFailed: It does not come up.
+            Transient: The engine does not answer.
+        """
+        insist_on_fence()
+        if found := self._project.containers(self._service):
+            with self._engine.client() as client:
+                container = client.containers.get(found[0].id)
+                if found[0].status == "paused":
+                    container.unpause()
+                container.start()
+        else:
+            self._up()
+        self._await_answer()
+
+    def _up(self) -> None:
+        self._project.run("up", "-d", "--no-deps", "--no-build", self._service)
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + _UP_WITHIN_SECONDS
+        while True:
+            try:
+                with self.connect():
+                    return
+            except RemediationError as error:
+                if is_refused_login(error):
+                    return  # it answers: who may log in is another matter
+                if time.monotonic() > deadline:
+                    raise self._not_up(error) from error
+            time.sleep(0.1)
+
+    def _not_up(self, error: RemediationError) -> PreconditionFailed:
+        state = "no container"
+        with suppress(Transient):
+            container = self._container
+            state = f"{container.status}, exit status {container.exit_code}"
+        return PreconditionFailed(
+            expected=f"service {self._service} to answer once it was started.",
+            found=f"{state}; {error.found}",
+            todo=f"Read its log: `docker compose logs {self._service}`.",
+        )
+
+    def started_with(self, value: str) -> bool:
+        """Say whether its container's command or environment holds a value.
+
+        Args:
+            value: The value, as a password.
+
+        Raises:
+            Transient: There is no container, or the engine does not answer.
+        """
+        with self._engine.client() as client:
+            made: dict[str, Any] = client.api.inspect_container(self._container.id)["Config"]
+        given = [*(made.get("Entrypoint") or ()), *(made.get("Cmd") or ()), *(made["Env"] or ())]
+        return any(value in word for word in given)
+
+    def is_in_step(self) -> bool:
+        """Say whether its container is what the compose files and `.env` make of it now.
+
+        Raises:
+            Transient: There is no container, or the engine does not answer.
+            PreconditionFailed: The files cannot be read.
+        """
+        now = self._project.run("config", "--hash", self._service).split()
+        return now[-1:] == [self._container.labels.get(_MADE_FROM, "")]
+
+    def remake(self) -> None:
+        """Make its container anew, as compose files and `.env` are now; its volumes stay.
+
+        Raises:
+            PreconditionFailed: It does not come up.
+            Transient: The engine does not answer.
+        """
+        insist_on_fence()
+        self._up()
+        self._await_answer()
+
+    def _not_read(self, path: str) -> PreconditionFailed:
+        return PreconditionFailed(
+            expected=f"to read and write {path} of service {self._service}.",
+            found="that is not possible from here.",
+            state="The file is as it was.",
+            todo="Correct the path that the cache was started with, or the rights of the worker.",
+        )

@@ -1,0 +1,140 @@
+"""The cache's server as a process of this machine."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from tasks.guardrails.errors import PreconditionFailed, RemediationError
+from tasks.guardrails.systems import insist_on_fence
+from tasks.platforms.applications import Completed
+from tasks.platforms.cache_servers import CacheLogin
+from tasks.platforms.redis_server import RedisServer, is_refused_login
+from tasks.platforms.whole_files import write_whole
+
+_UP_WITHIN_SECONDS = 30.0
+
+
+class LocalCacheServer(RedisServer):
+    """A Redis or Valkey server on this machine.
+
+    Args:
+        target: Name of the target.
+        host: Its address.
+        port: Its port.
+        logins: Gives who may log in, whom to try first before the others.
+        start_command: Has it started, as by a supervisor; empty where the target names none.
+        execute: Runs such a command.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        host: str,
+        port: int,
+        logins: Callable[[], Sequence[CacheLogin]],
+        start_command: Sequence[str],
+        execute: Callable[[Sequence[str]], Completed],
+    ) -> None:
+        """Keep where it is; asks nothing."""
+        super().__init__(target, lambda: (host, port), logins)
+        self._host, self._port = host, port
+        self._start_command, self._execute = tuple(start_command), execute
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """Where the application reaches it."""
+        return self._host, str(self._port)
+
+    def read_file(self, path: str) -> str:
+        """Read a file of this machine.
+
+        Args:
+            path: Its path.
+
+        Raises:
+            PreconditionFailed: It cannot be read.
+        """
+        try:
+            # As bytes: reading as text would turn the line ends of Windows into ours.
+            return Path(path).read_bytes().decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise _told(path, error) from error
+
+    def write_file(self, path: str, text: str) -> None:
+        """Write a file of this machine, whole or not at all.
+
+        Args:
+            path: Its path; it is there.
+            text: What shall be in it.
+
+        Raises:
+            PreconditionFailed: It cannot be written to.
+        """
+        insist_on_fence()
+        try:
+            write_whole(Path(path), text.encode())
+        except OSError as error:
+            raise _told(path, error) from error
+
+    def runs(self) -> bool:
+        """Say whether somebody listens at its port."""
+        return any(
+            one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == self._port
+            for one in psutil.net_connections("tcp")
+        )
+
+    def start(self) -> None:
+        """Have it started, and wait until it answers; running already is fine.
+
+        Raises:
+            PreconditionFailed: The target names no command for it, or it does not come up.
+        """
+        insist_on_fence()
+        if not self.runs():
+            if not self._start_command:
+                raise PreconditionFailed(
+                    expected="a command that starts the cache's server.",
+                    found="the target names none.",
+                    todo="Set `cache_start_command` of the target, or start it by hand.",
+                )
+            self._execute(self._start_command)
+        self._await_answer()
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + _UP_WITHIN_SECONDS
+        while True:
+            try:
+                with self.connect():
+                    return
+            except RemediationError as error:
+                if is_refused_login(error):
+                    return  # it answers: who may log in is another matter
+                if time.monotonic() > deadline:
+                    raise PreconditionFailed(
+                        expected=f"{self.name} to answer once it was started.",
+                        found=error.found,
+                        todo="Read its log.",
+                    ) from error
+            time.sleep(0.1)
+
+    def started_with(self, value: str) -> bool:  # noqa: ARG002 - as every platform takes it
+        """Say that nothing of its start comes from the application's settings."""
+        return False
+
+    def is_in_step(self) -> bool:
+        """Say that its command stays what it is: the target's supervisor has it."""
+        return True
+
+    def remake(self) -> None:
+        """Do nothing: its command stays what it is."""
+
+
+def _told(path: str, error: OSError | UnicodeDecodeError) -> PreconditionFailed:
+    return PreconditionFailed(
+        expected=f"to read and write the cache's file {path}.",
+        found=f"{type(error).__name__}: {getattr(error, 'strerror', '') or 'not UTF-8'}.",
+        state="The file is as it was.",
+        todo="Run the worker as the cache's user, or as root, on its machine.",
+    )
