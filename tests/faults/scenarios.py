@@ -12,6 +12,8 @@ from flows.database.restore_from_backup import restore_from_backup
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.migrations import BEFORE_HEAD, migrate
 from infra.sandbox.planner import Planner
+from infra.sandbox.services import Sandbox
+from tests.cache_states import protect
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene
@@ -186,6 +188,13 @@ def schema_to_take_back(scene: "Scene") -> dict[str, Any]:
     return {"revision": "8b2e64f09c13"}
 
 
+def cache_protected(scene: "Scene") -> dict[str, Any]:
+    """Give the cache a password, as an operator does."""
+    assert isinstance(scene.planner, Sandbox)
+    protect(scene.planner)
+    return {}
+
+
 def more_memory(scene: "Scene") -> dict[str, Any]:
     """Ask for more memory than the application has."""
     assert scene
@@ -210,7 +219,7 @@ LEFT_OUT = {
         *_OF_THEIR_OWN,
         *("modernise_compose_file", "raise_memory_limit", "scale_application"),
     },
-    "compose": {*_OF_THEIR_OWN, "find_slow_queries"},
+    "compose": {*_OF_THEIR_OWN, "find_slow_queries", "rotate_cache_password"},
 }
 SCENARIOS: dict[str, Scenario] = {
     "add_indexes": index_lost,

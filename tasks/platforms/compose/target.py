@@ -20,7 +20,6 @@ from tasks.platforms.compose.network.network import ComposeNetwork, Names
 from tasks.platforms.compose.server.first_roles import FirstRoles, Login, login_in
 from tasks.platforms.compose.server.server import ComposeServer
 from tasks.platforms.local_host import LocalHost
-from tasks.platforms.redis_cache import RedisCache
 
 _CACHE_PORT = 6379
 
