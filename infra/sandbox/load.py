@@ -40,7 +40,6 @@ READS = (
     (f"/api/v1/programs/{KNOWN_PROGRAM}", False),
     ("/api/v1/auth/me", False),
 )
-
 # This machine, and the range for tests of networks (RFC 2544), which no other machine has.
 _ALLOWED = (ip_network("127.0.0.0/8"), ip_network("198.18.0.0/15"))
 
@@ -59,9 +58,8 @@ class Load:
         self, url: str, password: str, rate: float = RATE, seconds: float = LONGEST_SECONDS
     ) -> None:
         """Keep what to do; asks nothing."""
-        if not any(ip_address(httpx.URL(url).host) in network for network in _ALLOWED):
-            message = f"the load goes to {' and '.join(map(str, _ALLOWED))} only, not to {url}"
-            raise ValueError(message)
+        if not any(ip_address(httpx.URL(url).host) in one for one in _ALLOWED):
+            raise ValueError(f"the load goes to {_ALLOWED} only, not to {url}")
         self._url, self._password, self._rate = url, password, rate
         self._seconds = min(seconds, LONGEST_SECONDS)
         self._outcomes: list[Outcome] = []

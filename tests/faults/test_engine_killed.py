@@ -36,7 +36,7 @@ POINTS = [
     (restore_from_backup, "before-apply:database.swap_databases"),
     (restore_from_backup, "database.swap_databases:first-rename"),
     (restore_from_backup, "after-apply:database.swap_databases"),
-    (rotate_database_password, "before-apply:application.take_settings_up"),
+    (rotate_database_password, "before-apply:application.change_settings"),
     (rotate_database_password, "after-apply:database.create_alternate_login"),
 ]
 
