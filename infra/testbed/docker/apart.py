@@ -58,7 +58,7 @@ def engine_apart(
         ):
             _run(*step.split())
         # Before dockerd does, which would drop what comes from outside as well.
-        _run(*within, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        _run(*within, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
         daemon.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         held.callback(_clear_up, daemon)
         daemon.start()

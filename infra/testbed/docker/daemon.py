@@ -34,7 +34,7 @@ class Daemon:
         options: More options of dockerd.
     """
 
-    PACKAGES: ClassVar[tuple[str, ...]] = ("docker.io",)
+    PACKAGES: ClassVar[tuple[str, ...]] = ("docker.io", "iproute2")
 
     def __init__(
         self, cache: Path, *, within: Sequence[str] = (), options: Sequence[str] = ()
