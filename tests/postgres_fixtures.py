@@ -261,6 +261,11 @@ class PlannerSystem:
         raise PreconditionFailed(expected="ports.", found="none.", todo="None.")
 
     @property
+    def containers(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there are none."""
+        raise PreconditionFailed(expected="containers.", found="none.", todo="None.")
+
+    @property
     def scaling(self) -> Any:  # noqa: ANN401 - never given
         """Refuse: there is none."""
         raise PreconditionFailed(expected="containers.", found="none.", todo="None.")

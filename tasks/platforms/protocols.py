@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.guardrails.systems import SystemFacts
 from tasks.platforms.applications import Application
 from tasks.platforms.cache_servers import OnCacheServer
+from tasks.platforms.containers import Contained
 from tasks.platforms.definitions import Defined
 from tasks.platforms.disks import OnDisks
 from tasks.platforms.hosts import Hosted
@@ -186,6 +187,7 @@ class Cache(Protocol):
 class System(
     SystemFacts,
     BuildsImages,
+    Contained,
     Defined,
     Hosted,
     Limited,

@@ -9,24 +9,19 @@ from typing import ClassVar
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-from tasks.guardrails.errors import PreconditionFailed, RemediationError
+from tasks.guardrails.errors import RemediationError
 from tasks.platforms.applications import Application
 from tasks.platforms.cache_servers import DEFAULT_USER, CacheLogin, CacheVariables
-from tasks.platforms.definitions import Definition
-from tasks.platforms.hosts import Host
-from tasks.platforms.images import Images
+from tasks.platforms.lacking import Lacking
 from tasks.platforms.local_backups import LocalBackups
 from tasks.platforms.local_secrets import LocalSecrets
-from tasks.platforms.memory import Memory
 from tasks.platforms.migration_settings import MigrationSettings
-from tasks.platforms.networks import Network
 from tasks.platforms.protocols import ProbeAccount
 from tasks.platforms.redis_cache import RedisCache
 from tasks.platforms.redis_server import RedisServer
-from tasks.platforms.scaling import Scaling
 
 
-class TargetForm(Block):
+class TargetForm(Lacking, Block):
     """A Planner under care."""
 
     secret_fields: ClassVar[frozenset[str]] = frozenset(
@@ -116,84 +111,6 @@ class TargetForm(Block):
     def backups(self) -> LocalBackups:
         """The store of backups."""
         return LocalBackups(self.backups_directory)
-
-    @property
-    def definition(self) -> Definition:
-        """The files that define its services.
-
-        Raises:
-            PreconditionFailed: Always, where the platform has none.
-        """
-        raise PreconditionFailed(
-            expected="services that are defined in compose files.",
-            found=f"the platform of {self.name} lacks that.",
-            todo="Nothing: it concerns compose projects alone.",
-        )
-
-    @property
-    def images(self) -> Images:
-        """The images that it builds.
-
-        Raises:
-            PreconditionFailed: Always, where the platform has none.
-        """
-        raise PreconditionFailed(
-            expected="services whose images are built from a Dockerfile.",
-            found=f"the platform of {self.name} lacks that.",
-            todo="Nothing: its programs run as they were installed.",
-        )
-
-    @property
-    def memory(self) -> Memory:
-        """The limits of memory of its services.
-
-        Raises:
-            PreconditionFailed: Always, where the platform has none.
-        """
-        raise PreconditionFailed(
-            expected="services in containers that have limits of memory.",
-            found=f"the platform of {self.name} lacks that.",
-            todo="Nothing: its processes may use what the machine has.",
-        )
-
-    @property
-    def machine(self) -> Host:
-        """The machine that it runs on.
-
-        Raises:
-            PreconditionFailed: Always, where the platform has none.
-        """
-        raise PreconditionFailed(
-            expected="a machine that the target runs on.",
-            found=f"the platform of {self.name} lacks that.",
-            todo="Nothing: what is done to a machine cannot be done there.",
-        )
-
-    @property
-    def network(self) -> Network:
-        """The ports of its services.
-
-        Raises:
-            PreconditionFailed: Always, where the platform has none.
-        """
-        raise PreconditionFailed(
-            expected="services in containers that publish ports.",
-            found=f"the platform of {self.name} lacks that.",
-            todo="Nothing: its processes listen at the machine's own ports.",
-        )
-
-    @property
-    def scaling(self) -> Scaling:
-        """How many containers serve the application.
-
-        Raises:
-            PreconditionFailed: Always, where the platform has none.
-        """
-        raise PreconditionFailed(
-            expected="an application in containers, of which there can be more.",
-            found=f"the platform of {self.name} lacks that: its processes are named in the target.",
-            todo="Start another process by hand, and name it in `replicas` of the target.",
-        )
 
     @property
     def application(self) -> Application:

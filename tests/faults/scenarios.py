@@ -213,7 +213,7 @@ NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_d
 STAYS = {"apply_migrations", "downgrade_migrations", "start_database"}
 # What is killed in a test of its own (test_clean_up_killed, test_publish_port,
 # test_compose_images), and what a platform lacks.
-_OF_THEIR_OWN = {"clean_up_docker", "publish_port", "shrink_build_context"}
+_OF_THEIR_OWN = {"clean_up_docker", "publish_port", "repair_crash_loop", "shrink_build_context"}
 LEFT_OUT = {
     "sandbox": {
         *_OF_THEIR_OWN,

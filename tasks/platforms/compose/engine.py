@@ -85,7 +85,7 @@ class Found:
         name: Its name.
         image: Id of its image.
         status: 'running', 'exited', 'paused', ...
-        exit_code: What it ended with; 0 while it runs.
+        exit_code, restarts: What it ended with; how often the engine has started it again.
         health: 'healthy', 'starting', 'unhealthy', or '' without a check.
         user: Whom it runs as, '' for the image's.
         directory: Where it runs.
@@ -101,6 +101,7 @@ class Found:
     image: str
     status: str
     exit_code: int
+    restarts: int
     health: str
     user: str
     directory: str
@@ -233,6 +234,7 @@ def _found(seen: dict[str, Any]) -> Found:
         image=seen["Image"],
         status=state["Status"],
         exit_code=state["ExitCode"],
+        restarts=seen["RestartCount"],
         health=(state.get("Health") or {}).get("Status", ""),
         user=configured.get("User", ""),
         directory=configured.get("WorkingDir", ""),

@@ -9,6 +9,7 @@ from tasks.platforms.compose.application.application import ComposeApplication
 from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.application.scaling import ComposeScaling
 from tasks.platforms.compose.cache_server import ComposeCacheServer
+from tasks.platforms.compose.containers.containers import ComposeContainers
 from tasks.platforms.compose.database import ComposeDatabase
 from tasks.platforms.compose.definition import ComposeDefinition
 from tasks.platforms.compose.disk.disks import ComposeDisks
@@ -116,6 +117,11 @@ class ComposeTarget(ComposeForm):
             self.application_port,
             self.health_path,
         )
+
+    @cached_property
+    def containers(self) -> ComposeContainers:
+        """The containers of its services."""
+        return ComposeContainers(self.project)
 
     def _proxy(self) -> ComposeProxy | None:
         if not self.proxy_service:

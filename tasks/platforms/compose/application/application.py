@@ -26,6 +26,7 @@ from tasks.platforms.compose.project import Project, owner
 
 _UP_WITHIN_SECONDS = 120.0
 _PATIENCE_SECONDS = 30
+_ENDS_AGAIN_AND_AGAIN = 3
 
 
 class ComposeApplication:
@@ -225,8 +226,8 @@ class ComposeApplication:
         self._project.run("up", "-d", "--no-deps", "--no-build", "--force-recreate", self._service)
         deadline = time.monotonic() + _UP_WITHIN_SECONDS
         while not self._answers(name):
-            if time.monotonic() > deadline:
-                container = self._project.container(self._service)
+            container = self._project.container(self._service)
+            if time.monotonic() > deadline or container.restarts >= _ENDS_AGAIN_AND_AGAIN:
                 raise PreconditionFailed(
                     expected=f"{name} to answer at {self._health_path}.",
                     found=f"{container.status}, exit status {container.exit_code}.",
