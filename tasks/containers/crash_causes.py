@@ -64,7 +64,7 @@ def find_causes(
             *_out_of_memory(one, standing, service, target),
             *(_said(complaint, one, service, target) for complaint in said),
             *_needs(containers, service, project, one, said, target),
-            *_ended(one, standing, service, target),
+            *_ended(one, standing),
         ):
             found.setdefault(cause.what, cause)
         if not found:
@@ -130,9 +130,9 @@ def _said(said: Complaint, one: ServiceContainer, service: str, target: str) -> 
         "disk": _disk(target),
         "module": "Build the image anew with what is missing in its requirements, and bring it up: "
         f"`compose build {service} && compose up -d {service}`.",
-        "credentials": f"remedy run repair_database_credentials target={target}",
-        "migration": f"remedy run apply_migrations target={target}; where the image is older than "
-        "the database, bring up the image that fits it.",
+        "credentials": f"remedy run repair-database-credentials --target {target}",
+        "migration": f"remedy run apply-migrations --target {target}; where the image is older "
+        "than the database, bring up the image that fits it.",
         "environment": f"Set it in `.env`, then `compose up -d {service}`.",
     }.get(said.cause, _by_hand(one))
     return Cause(said.cause, said.what, f"the log of {one.name}", todo, said.names)
@@ -159,12 +159,12 @@ def _needs(
                 "dependency",
                 f"It depends on {name}, which is not well: {state or 'it has no container'}.",
                 "`depends_on` of the compose files, the engine's `inspect`",
-                f"remedy run repair_crash_loop target={target} service={name} (for the database: "
-                "start_database)",
+                f"remedy run repair-crash-loop --target {target} --param service={name} (the "
+                "database: start-database)",
             )
 
 
-def _ended(one: ServiceContainer, standing: Standing, service: str, target: str) -> Iterator[Cause]:
+def _ended(one: ServiceContainer, standing: Standing) -> Iterator[Cause]:
     how = f"`docker inspect {one.name}`, the engine's events"
     mine = [event for event in standing.events if event.container == one.id]
     unwell = any(event.what == "health_status: unhealthy" for event in mine)
@@ -174,7 +174,8 @@ def _ended(one: ServiceContainer, standing: Standing, service: str, target: str)
             "health",
             f"It was called unhealthy, and somebody ended it {counted(len(sent), 'time')}.",
             how,
-            f"remedy run repair_health_check target={target} service={service}",
+            f"Run the command of its check by hand (docker exec {one.name}), and correct it, or "
+            "what it asks.",
         )
     elif not one.restarts_itself and one.exit_code in (0, _TERMINATED) and one.status == "exited":
         yield Cause("stopped", f"{one.name} was stopped.", how, f"`docker start {one.name}`.")
@@ -208,11 +209,11 @@ def _unknown(one: ServiceContainer, log: str) -> Cause:
 
 
 def _more_memory(service: str, target: str) -> str:
-    return f"remedy run raise_memory_limit target={target} service={service}"
+    return f"remedy run raise-memory-limit --target {target} --param service={service}"
 
 
 def _disk(target: str) -> str:
-    return f"remedy run measure_disk target={target}, then clean_up_docker"
+    return f"remedy run measure-disk --target {target}, then clean-up-docker"
 
 
 def _by_hand(one: ServiceContainer) -> str:

@@ -133,7 +133,8 @@ def _sound(
         advice = Finding(
             what=f"{', '.join(unwell)} runs, and its health check fails.",
             how="the engine's `inspect`",
-            patch=f"remedy run repair_health_check target={system.name} service={service}",
+            patch=f"docker inspect {unwell[0]}, and run the command of its check in it by hand: "
+            "docker exec",
         )
         return CrashLoop(f"Report how {service} stands", (seen, advice))
     known = system.secrets.read(record_name(service)) or {}

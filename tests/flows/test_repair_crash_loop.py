@@ -173,7 +173,7 @@ services:
     command: ["sh", "-c", "echo 'ConnectionRefusedError: [Errno 111]'; exit 1"]
 """
 WHY = {
-    "hungry": ("for want of memory", "remedy run raise_memory_limit"),
+    "hungry": ("for want of memory", "remedy run raise-memory-limit"),
     "lost": ("there is no such program in its image", "docker logs"),
     "taken": ("-nginx (service nginx)", "publish another port"),
     "ends": ("Its command ends by itself", "docker logs"),
