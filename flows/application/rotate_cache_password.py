@@ -13,6 +13,11 @@ from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.platforms.targets import TargetName
 from tasks.secrets.generated import GeneratePassword
 
+_ONLY_IN_ITS_COMMAND = (
+    "the cache has its password in its command: should it start anew before its container is made "
+    "anew, it knows the old one alone until then"
+)
+
 
 @remediation(
     guide="Application Issues / API Endpoints Returning 500 Errors / Redis Connection Issues"
@@ -84,6 +89,7 @@ def rotate_cache_password(target: TargetName, first: bool = False) -> Plan:
             duration=f"about {10 * len(login.replicas)} s",
         ),
         notes=(
+            *([_ONLY_IN_ITS_COMMAND] if remade else []),
             "who logs in seldom, as a nightly job, is not seen: give it the password first",
             *find_unproved(target),
         ),

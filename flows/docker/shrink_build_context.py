@@ -21,7 +21,8 @@ def shrink_build_context(
     knows nothing of `.dockerignore`. A line is added only where no COPY, ADD or mount of any
     Dockerfile in the folder, in any of its stages, takes what it hides. That is proved before
     anything is written: every image that the project builds is built with and without the lines,
-    and has to be the very same one. What is copied and should not be (secrets, the history of the
+    and has to be the very same one. With `dry_run` too that takes the builder's time, and room on
+    the disks of worker and engine. What is copied and should not be (secrets, the history of the
     sources) is reported with a patch, as leaving it out changes the image.
 
     Args:

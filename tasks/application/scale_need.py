@@ -1,9 +1,8 @@
 """What keeps the application from another number of containers, and what they would share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
-from typing import Any
 
 from tasks.application.scale_changes import SetReplicas, SetReplicasInFiles
 from tasks.application.scale_checks import measure_sessions
@@ -70,7 +69,10 @@ def find_scale(
     """
     system = targets.load(target)
     scaling, reading = system.scaling, system.definition.read()
-    described, found = _described(reading, scaling.service), scaling.seen()
+    described, found = (
+        reading.service(scaling.service, "Correct `application_service` of the target."),
+        scaling.seen(),
+    )
     _insist_on_serving(scaling.service, found)
     ours, theirs = find_conflicts(described, count)
     said, now = replicas_said(described), len(found)
@@ -89,22 +91,6 @@ def find_scale(
     limits = insist_on_room(system, busy, sessions, count - now, pool) if count > now else ()
     notes = tuple(_notes(system, processors, busy, ours, more=count > now))
     return Scale(scaling.service, now, findings, tuple(changes), limits, notes)
-
-
-def _described(reading: Reading, service: str) -> Mapping[str, Any]:
-    if reading.services is None:
-        raise PreconditionFailed(
-            expected="compose files that compose reads.",
-            found=f"it refuses them: {'; '.join(reading.said)}.",
-            todo="Correct what it names; modernise_compose_file does where it is old syntax.",
-        )
-    if service not in reading.services:
-        raise PreconditionFailed(
-            expected=f"a service {service!r} in the compose files.",
-            found=f"{', '.join(sorted(reading.services))}.",
-            todo="Correct `application_service` of the target.",
-        )
-    return reading.services[service]
 
 
 def _insist_on_serving(service: str, found: Sequence[Serving]) -> None:
@@ -160,17 +146,16 @@ def _files(
         ),
         keep=keep,
         service=service,
-        before=replicas_said(_described(reading, service)),
+        before=replicas_said(reading.service(service)),
         after=count,
         freed=freed,
     )
 
 
 def _insist_on_nothing_else(before: Reading, after: Reading, service: str, count: int) -> None:
-    described = _described(after, service)
+    described = after.service(service)
     left, _ = find_conflicts(described, count)
-    assert before.project is not None and after.project is not None  # noqa: S101, PT018 - read above
-    told = differences(meaning([before.project]), meaning([after.project]))
+    told = differences(meaning([before.whole()]), meaning([after.whole()]))
     may = tuple(f"services.{service}.{key}" for key in _OURS)
     others = [key for key in told if key not in may]
     if left or others or replicas_said(described) != count:

@@ -59,18 +59,8 @@ def find_crash_loop(
     """
     system = targets.load(target)
     reading = system.definition.read()
-    if reading.project is None or reading.services is None:
-        raise PreconditionFailed(
-            expected="compose files that compose reads.",
-            found=f"it refuses them: {'; '.join(reading.said)}.",
-            todo="Correct what it names; modernise_compose_file does where it is old syntax.",
-        )
-    if service not in reading.services:
-        raise PreconditionFailed(
-            expected=f"a service {service!r} in the compose files.",
-            found=f"{', '.join(sorted(reading.services))}.",
-            todo="Choose one of these.",
-        )
+    project = reading.whole()
+    reading.service(service)
     standing = watch(system.containers, service, watch_seconds)
     if not standing.containers:
         raise PreconditionFailed(
@@ -81,8 +71,8 @@ def find_crash_loop(
     seen = _as_seen(service, standing, watch_seconds)
     if not standing.broken:
         return _sound(system, service, standing, seen, remediation if remember else "")
-    causes = find_causes(system.containers, service, standing, reading.project, target)
-    repair = find_repair(system, service, standing, causes, reading.project, remediation)
+    causes = find_causes(system.containers, service, standing, project, target)
+    repair = find_repair(system, service, standing, causes, project, remediation)
     notes = list(repair.notes)
     seconds = max(_AT_LEAST_SECONDS, _TIMES * standing.longest_life)
     if seconds > MOST_SECONDS:

@@ -105,19 +105,7 @@ def find_memory_need(
 
 def _said(reading: Reading, service: str) -> int:
     """Give the limit that the files say of a service, 0 for none."""
-    if reading.services is None:
-        raise PreconditionFailed(
-            expected="compose files that compose reads.",
-            found=f"it refuses them: {'; '.join(reading.said)}.",
-            todo="Correct what it names; modernise_compose_file does where it is old syntax.",
-        )
-    if service not in reading.services:
-        raise PreconditionFailed(
-            expected=f"a service {service!r} in the compose files.",
-            found=f"{', '.join(sorted(reading.services))}.",
-            todo="Choose one of these.",
-        )
-    one = meaning([{"services": {service: reading.services[service]}}])["services"][service]
+    one = meaning([{"services": {service: reading.service(service)}}])["services"][service]
     known = one["limits"].get("limits.memory", [0])[0]
     return known if isinstance(known, int) else 0
 

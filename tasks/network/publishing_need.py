@@ -87,19 +87,7 @@ def find_unpublished(
 
 
 def _said(reading: Reading, service: str) -> tuple[Binding, ...]:
-    if reading.services is None:
-        raise PreconditionFailed(
-            expected="compose files that compose reads.",
-            found=f"it refuses them: {'; '.join(reading.said)}.",
-            todo="Correct what it names; modernise_compose_file does where it is old syntax.",
-        )
-    if service not in reading.services:
-        raise PreconditionFailed(
-            expected=f"a service {service!r} in the compose files.",
-            found=f"{', '.join(sorted(reading.services))}.",
-            todo="Choose one of these.",
-        )
-    return read_ports(reading.services[service])
+    return read_ports(reading.service(service))
 
 
 def _only(ways: list[Way], service: str) -> Way:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tasks.guardrails.errors import PreconditionFailed
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -23,6 +25,39 @@ class Reading:
     def services(self) -> Mapping[str, Mapping[str, Any]] | None:
         """Each service by its name; None where it refuses."""
         return None if self.project is None else self.project.get("services") or {}
+
+    def whole(self) -> Mapping[str, Any]:
+        """Give what it makes of the files.
+
+        Raises:
+            PreconditionFailed: It refuses them.
+        """
+        if self.project is None:
+            raise PreconditionFailed(
+                expected="compose files that compose reads.",
+                found=f"it refuses them: {'; '.join(self.said)}.",
+                todo="Correct what it names; modernise_compose_file does where it is old syntax.",
+            )
+        return self.project
+
+    def service(self, name: str, todo: str = "Choose one of these.") -> Mapping[str, Any]:
+        """Give what it makes of a service.
+
+        Args:
+            name: Its name.
+            todo: What a person does where there is none of that name.
+
+        Raises:
+            PreconditionFailed: It refuses the files, or they name no such service.
+        """
+        services: Mapping[str, Mapping[str, Any]] = self.whole().get("services") or {}
+        if name not in services:
+            raise PreconditionFailed(
+                expected=f"a service {name!r} in the compose files.",
+                found=f"{', '.join(sorted(services))}.",
+                todo=todo,
+            )
+        return services[name]
 
 
 @dataclass(frozen=True)

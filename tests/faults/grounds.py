@@ -111,6 +111,7 @@ class ComposeGround:
         self._shipped = {
             path: path.read_bytes() for path in planner.folder.rglob("*") if path.is_file()
         }
+        self._memory = {one.name: _memory_of(one) for one in self._containers()}
 
     def reset(self) -> None:
         """Bring it back to its pristine state."""
@@ -120,7 +121,17 @@ class ComposeGround:
         for path, content in self._shipped.items():
             if not path.is_file() or path.read_bytes() != content:
                 path.write_bytes(content)
+        for one in self._containers():  # set while it ran: no file says it
+            if (limit := self._memory.get(one.name)) and limit != _memory_of(one):
+                one.update(mem_limit=limit[0], memswap_limit=limit[1])
         self.planner.reset()
+
+    def _containers(self) -> list[Container]:
+        of_it: dict[str, str | list[str] | bool] = {
+            "label": f"{OF_PROJECT}={self.planner.project.name}"
+        }
+        with closing(self.planner.project.engine.client()) as client:
+            return client.containers.list(all=True, filters=of_it)
 
     def target(self, port: int | None = None) -> System:
         """Give it as a target; its database is reached in its network alone."""
@@ -161,6 +172,11 @@ class ComposeGround:
     def _kept(self) -> Iterable[Path]:
         for folder in (self.planner.backups, self.planner.secrets):
             yield from folder.rglob("*")
+
+
+def _memory_of(container: Container) -> tuple[int, int]:
+    configured = container.attrs["HostConfig"]
+    return configured["Memory"], configured["MemorySwap"]
 
 
 def _sum(path: Path) -> str:

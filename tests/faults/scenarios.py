@@ -3,17 +3,21 @@
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from flows.database.back_up_database import back_up_database
 from flows.database.restore_from_backup import restore_from_backup
+from flows.docker.repair_crash_loop import repair_crash_loop
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.migrations import BEFORE_HEAD, migrate
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
+from infra.testbed.compose.system import ComposeSystem
 from tests.cache_states import protect
+from tests.crashing import Crashing
 
 if TYPE_CHECKING:
     from tests.faults.scene import Scene
@@ -195,6 +199,18 @@ def cache_protected(scene: "Scene") -> dict[str, Any]:
     return {}
 
 
+def settings_refused(scene: "Scene") -> dict[str, Any]:
+    """Have the application refuse a setting, once it is known with which ones it worked."""
+    assert isinstance(scene.planner, ComposeSystem)
+    scene.carry_out(repair_crash_loop, watch_seconds=1, remember=True)
+    with closing(scene.planner.project.engine.client()) as client:
+        project = Crashing(scene.planner, client)
+        project.set("POSTGRES_PORT", "no-port-at-all")
+        project.up("app")
+        project.until(lambda one: b"validation error" in one.logs())
+    return {}
+
+
 def more_memory(scene: "Scene") -> dict[str, Any]:
     """Ask for more memory than the application has."""
     assert scene
@@ -208,16 +224,18 @@ def too_few(scene: "Scene") -> dict[str, Any]:
 
 
 # Their scenarios keep users out: the load has to be in before.
-NOBODY_LOGS_IN = {"initialise_database", "repair_database_credentials", "start_database"}
+NOBODY_LOGS_IN = {
+    *("initialise_database", "repair_crash_loop", "repair_database_credentials", "start_database")
+}
 # What they did stays when they are undone, or a backup that they took first.
 STAYS = {"apply_migrations", "downgrade_migrations", "start_database"}
 # What is killed in a test of its own (test_clean_up_killed, test_publish_port,
 # test_compose_images), and what a platform lacks.
-_OF_THEIR_OWN = {"clean_up_docker", "publish_port", "repair_crash_loop", "shrink_build_context"}
+_OF_THEIR_OWN = {"clean_up_docker", "publish_port", "shrink_build_context"}
 LEFT_OUT = {
     "sandbox": {
         *_OF_THEIR_OWN,
-        *("modernise_compose_file", "raise_memory_limit", "scale_application"),
+        *("modernise_compose_file", "raise_memory_limit", "repair_crash_loop", "scale_application"),
     },
     "compose": {*_OF_THEIR_OWN, "find_slow_queries", "rotate_cache_password"},
 }
@@ -233,6 +251,7 @@ SCENARIOS: dict[str, Scenario] = {
     "initialise_database": database_gone,
     "raise_memory_limit": more_memory,
     "rebuild_indexes": index_out_of_order,
+    "repair_crash_loop": settings_refused,
     "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,
     "rotate_cache_password": cache_protected,

@@ -12,11 +12,13 @@ from flows.help.undo_remediation import undo_remediation
 from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails import faults
 from tasks.guardrails.case import Case
+from tasks.platforms import targets
 from tests.approving import carry_out
 from tests.crashing import Crashing, crashing, ends_again
 from tests.prefect_fixtures import Runs
 from tests.users import log_in
 
+HEALTHY = "health_status: healthy"
 BAD_PORT = "POSTGRES_PORT", "no-port-at-all"
 
 
@@ -116,13 +118,16 @@ def test_without_a_record_it_is_explained(runs: Runs, project: Crashing) -> None
 
 
 def test_the_image_that_was_healthy_comes_back(runs: Runs, single: Crashing) -> None:
-    """It lost its name to one that lacks a module; the engine's events know that it worked."""
+    """It lost its name to one that lacks a module; it was remembered while it worked."""
     project = single
     name = f"{project.system.project.name}-image:1"
     good = project.build(name, "RUN touch /sound")
     project.edit("docker-compose.prod.yml", "planner-app:production", f"{name}  # ours")
     project.up("app")
     project.until(lambda one: one.health == "healthy" and project.image_of(one) == good)
+    events = targets.load(project.system.settings.name).containers.events("app")
+    assert (HEALTHY, good) in {(one.what, one.image) for one in events}
+    carry_out(runs, project.system, repair_crash_loop, watch_seconds=1, remember=True)
     bad = project.build(name, "RUN rm -r /opt/site/redis")
     project.up("app")
     project.until(ends_again)
@@ -130,7 +135,7 @@ def test_the_image_that_was_healthy_comes_back(runs: Runs, single: Crashing) -> 
     case, state = carry_out(runs, project.system, repair_crash_loop)
     assert state.name == "Remediated", state.message
     assert "Its image lacks the Python module redis." in said(case)
-    assert "a container of it was healthy on" in said(case)
+    assert "recorded it on" in said(case)
     assert project.image_of() == good
     assert log_in(project.system).is_success
     pinned = f"{name.removesuffix(':1')}:worked-{case.id}"

@@ -2,7 +2,6 @@
 
 import io
 import tarfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -15,12 +14,11 @@ from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.cache_servers import CacheLogin
 from tasks.platforms.compose.engine import Found
 from tasks.platforms.compose.project import Project
-from tasks.platforms.redis_server import RedisServer, is_refused_login
+from tasks.platforms.redis_server import RedisServer
 from tasks.platforms.whole_files import write_whole
 
 PORT = 6379
 _MADE_FROM = "com.docker.compose.config-hash"
-_UP_WITHIN_SECONDS = 60.0
 
 
 class ComposeCacheServer(RedisServer):
@@ -136,19 +134,6 @@ class ComposeCacheServer(RedisServer):
 
     def _up(self) -> None:
         self._project.run("up", "-d", "--no-deps", "--no-build", self._service)
-
-    def _await_answer(self) -> None:
-        deadline = time.monotonic() + _UP_WITHIN_SECONDS
-        while True:
-            try:
-                with self.connect():
-                    return
-            except RemediationError as error:
-                if is_refused_login(error):
-                    return  # it answers: who may log in is another matter
-                if time.monotonic() > deadline:
-                    raise self._not_up(error) from error
-            time.sleep(0.1)
 
     def _not_up(self, error: RemediationError) -> PreconditionFailed:
         state = "no container"

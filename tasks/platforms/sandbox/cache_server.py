@@ -1,19 +1,16 @@
 """The cache's server as a process of this machine."""
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
 
-from tasks.guardrails.errors import PreconditionFailed, RemediationError
+from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.applications import Completed
 from tasks.platforms.cache_servers import CacheLogin
-from tasks.platforms.redis_server import RedisServer, is_refused_login
+from tasks.platforms.redis_server import RedisServer
 from tasks.platforms.whole_files import write_whole
-
-_UP_WITHIN_SECONDS = 30.0
 
 
 class LocalCacheServer(RedisServer):
@@ -101,23 +98,6 @@ class LocalCacheServer(RedisServer):
                 )
             self._execute(self._start_command)
         self._await_answer()
-
-    def _await_answer(self) -> None:
-        deadline = time.monotonic() + _UP_WITHIN_SECONDS
-        while True:
-            try:
-                with self.connect():
-                    return
-            except RemediationError as error:
-                if is_refused_login(error):
-                    return  # it answers: who may log in is another matter
-                if time.monotonic() > deadline:
-                    raise PreconditionFailed(
-                        expected=f"{self.name} to answer once it was started.",
-                        found=error.found,
-                        todo="Read its log.",
-                    ) from error
-            time.sleep(0.1)
 
     def started_with(self, value: str) -> bool:  # noqa: ARG002 - as every platform takes it
         """Say that nothing of its start comes from the application's settings."""

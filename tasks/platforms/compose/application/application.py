@@ -14,6 +14,7 @@ from tasks.platforms.applications import Completed, Replica
 from tasks.platforms.compose.application.commands import run_beside
 from tasks.platforms.compose.application.gate import ComposeGate
 from tasks.platforms.compose.application.proxy import ComposeProxy
+from tasks.platforms.compose.application.scaling import ComposeScaling
 from tasks.platforms.compose.application.settings import ComposeSettings
 from tasks.platforms.compose.application.several import Several
 from tasks.platforms.compose.application.stand_in import (
@@ -57,9 +58,9 @@ class ComposeApplication:
         """Keep where it is; asks nothing."""
         self.url, self._target, self._project = url, target, project
         self._service, self._proxy, self._port = service, proxy, port
-        self._upstream = f"{service}:{port}"
-        self._health_path = health_path
-        self._several = Several(project, service, proxy, port, health_path)
+        self._upstream, self._health_path = f"{service}:{port}", health_path
+        scaling = ComposeScaling(project, service, proxy, port, health_path)
+        self._several = Several(project, proxy, scaling)
         self._gate = ComposeGate(project, proxy, target, service, port) if proxy else None
         kept = ComposeSettings(project, service, settings_file)
         self.settings, self.configure = kept.settings, kept.configure

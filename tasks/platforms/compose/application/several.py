@@ -17,23 +17,16 @@ class Several:
 
     Args:
         project: The compose project.
-        service: The application's service.
         proxy: nginx before it, None for none.
-        port: The port that it listens at inside.
-        health_path: Path at which a container that serves answers.
+        scaling: Its containers.
     """
 
     def __init__(
-        self,
-        project: Project,
-        service: str,
-        proxy: ComposeProxy | None,
-        port: int,
-        health_path: str,
+        self, project: Project, proxy: ComposeProxy | None, scaling: ComposeScaling
     ) -> None:
         """Keep where they are; asks nothing."""
-        self._project, self._service, self._proxy = project, service, proxy
-        self._scaling = ComposeScaling(project, service, proxy, port, health_path)
+        self._project, self._proxy, self._scaling = project, proxy, scaling
+        self._service = scaling.service
 
     def led_past(self) -> frozenset[str]:
         """Name those to which nginx leads no requests."""
