@@ -17,15 +17,20 @@ from infra.testbed.compose.system import CACHE_PORT, ComposeSystem
 OLD = "the-old-password"
 
 
-def cache_as(planner: Planner, password: str) -> "redis.Redis":
-    """Give a client with a password; its errors come at once."""
+def cache_as(planner: Planner, password: str, seconds: float | None = 10) -> "redis.Redis":
+    """Give a client with a password; it waits so long for an answer, its errors come at once."""
     host, port = HOST, CACHE_PORT
     if isinstance(planner, Sandbox):
         port = planner.settings.ports["valkey"]
     elif isinstance(planner, ComposeSystem):
         host = planner.project.address("redis")
     return redis.Redis(
-        host, port, password=password or None, retry=Retry(NoBackoff(), 0), decode_responses=True
+        host,
+        port,
+        password=password or None,
+        socket_timeout=seconds,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
     )
 
 
