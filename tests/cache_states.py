@@ -89,12 +89,12 @@ def restart_alone(sandbox: Sandbox) -> None:
 
 
 @contextmanager
-def protected(system: ComposeSystem) -> Iterator[str]:
+def protected(system: ComposeSystem, written: str = "${REDIS_PASSWORD}") -> Iterator[str]:
     """Give the project's cache a password in its command, from `.env`; as before at the end."""
     file = system.folder / "docker-compose.yml"
     text = file.read_text()
     given = "--maxmemory-policy allkeys-lru"
-    file.write_text(text.replace(given, f"{given} --requirepass ${{REDIS_PASSWORD}}"))
+    file.write_text(text.replace(given, f"{given} --requirepass {written}"))
     set_password(system, "REDIS_PASSWORD", OLD)
     try:
         system.project.run("up", "-d", "--no-build", "redis", "app")

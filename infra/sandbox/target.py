@@ -55,7 +55,6 @@ def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, A
         "cache_host": HOST,
         "cache_port": settings.ports["valkey"],
         "cache_password": settings.cache_password,
-        "cache_start_command": [*_command(sandbox, "start"), "--service", "valkey"],
         "probe_account": probe_account().model_dump(),
         "probe_secret": settings.accounts[PROBE],
         "migrations": MigrationSettings(show_database=["python", "-m", "app.db.show"]).model_dump(),

@@ -86,13 +86,16 @@ class SetReplicas(Change):
 
     def observe(self, work: Work) -> Observed:
         """Count those that there are, and see whether requests are led to each."""
-        found = targets.load(work.target).scaling.seen()
+        scaling = targets.load(work.target).scaling
+        found, chosen = scaling.seen(), scaling.is_choosy()
         idle = [one.name for one in found if not one.led]
         seen = f"{counted(len(found), 'container')}: {', '.join(one.name for one in found)}"
         if idle:
             seen += f"; no requests are led to {', '.join(idle)}"
+        elif chosen:
+            seen += "; the proxy leads to them by name still"
         known = {self.before: Standing.BEFORE, self.after: Standing.AFTER}
-        if not idle and len(found) in known:
+        if not idle and not chosen and len(found) in known:
             return Observed(known[len(found)], seen)
         fewest, most = sorted(known)
         halfway = work.begun_at is not None and fewest <= len(found) <= most

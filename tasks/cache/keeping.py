@@ -22,7 +22,7 @@ class Place(enum.StrEnum):
 
 
 def find_place(
-    server: CacheServer, client: "redis.Redis", user: CacheUser, password: str
+    server: CacheServer, client: "redis.Redis", user: CacheUser, variable: str, password: str
 ) -> tuple[Place, str]:
     """Find out where a server has a user's passwords from when it starts.
 
@@ -30,6 +30,7 @@ def find_place(
         server: The server.
         client: A session with it.
         user: The user as it is live.
+        variable: The application's setting of the password.
         password: The password that the application sends; '' for none.
 
     Returns:
@@ -45,7 +46,13 @@ def find_place(
         said = accepted_in(server.read_file(path), user.name)
         if said is not None or user.accepted.anybody:
             return _insist(server, Place.FILE, path, user)
-    if password and server.started_with(password):
+    if password and server.follows(variable, password):
+        if not server.is_in_step():
+            raise PreconditionFailed(
+                expected="a cache that runs as its files say: it is made anew from them.",
+                found="they were edited since it was started.",
+                todo="Bring it up with them when that suits, or take the edit back; run again.",
+            )
         return Place.COMMAND, ""
     raise PreconditionFailed(
         expected=f"the password of user {user.name} in an aclfile, in the cache's configuration "

@@ -73,7 +73,9 @@ def inspect_cache_login(target: str, *, first: bool) -> CacheLoginFound:
         sessions = find_sessions(client, user)
         _insist_on_single(client)
         asked = not found.accepted.anybody or first
-        place, path = find_place(server, client, found, password) if asked else (None, "")
+        place, path = (
+            find_place(server, client, found, variables.password, password) if asked else (None, "")
+        )
         if asked:
             _insist_on_fitting(found, password)
         if asked and found.accepted.anybody:
@@ -114,7 +116,7 @@ def _insist_on_fitting(found: CacheUser, password: str) -> None:
         found="the password in its settings is not the cache's."
         if found.active
         else "that user is switched off.",
-        todo="Run repair_cache_connection first.",
+        todo="Have the application log in to it first: correct the setting or the cache's user.",
     )
 
 
@@ -140,8 +142,9 @@ def _describe(server: CacheServer, found: CacheUser, place: Place | None, path: 
             "to read what is cached, to change jobs that wait, and to write files where it "
             "keeps its data.",
             how=how,
-            patch="rotate_cache_password first=true\nOf a compose project first write into its "
-            "file:\ncommand: redis-server ... --requirepass ${REDIS_PASSWORD}"
+            patch="Where it starts from a file: remedy run rotate-cache-password --param first=true"
+            "\nIn a compose project set REDIS_PASSWORD in `.env` and write into its file, then "
+            "bring both up at once:\ncommand: redis-server ... --requirepass ${REDIS_PASSWORD}"
             if place is None
             else "",
         )

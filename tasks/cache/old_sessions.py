@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 OURS = "remedy:"
 _LEAVE_WITHIN_SECONDS = 15.0
 _WATCH_SECONDS = 3.0
-_REFUSED = "WRONGPASS"
 
 
 def find_sessions(client: "redis.Redis", user: str) -> list[dict[str, str]]:
@@ -96,44 +95,44 @@ def _older(client: "redis.Redis", user: str, began: int) -> list[dict[str, str]]
 
 
 @contextmanager
-def watch_refusals(server: CacheServer, user: str) -> Iterator[Callable[[], str]]:
+def watch_refusals(server: CacheServer, user: str, *, first: bool) -> Iterator[Callable[[], str]]:
     """Count whom the server refuses from the beginning of the block.
 
     Args:
         server: The server.
         user: The user's name.
+        first: Whether it had no password until now: who sends none is refused in another way.
 
     Yields:
         A question for the block's end: it waits, and says who was refused, '' for nobody.
     """
     with server.connect() as client:
-        before = _refusals(client)
-        seen = {one["entry-id"]: one["count"] for one in client.acl_log()}
+        before = _refused(client, user, first=first)
 
         def refused() -> str:
             deadline = time.monotonic() + _WATCH_SECONDS
-            while (many := _refusals(client) - before) == 0 and time.monotonic() < deadline:
+            while not (now := _refused(client, user, first=first) - before):
+                if time.monotonic() >= deadline:
+                    return ""
                 time.sleep(0.1)
-            if not many:
-                return ""
-            who = Counter(
-                _address(one["client-info"])
-                for one in client.acl_log()
-                if one["reason"] == "auth"
-                and one["username"] == user
-                and seen.get(one["entry-id"]) != one["count"]
-            )
-            shown = ", ".join(sorted(who)) or "an address that is not known"
-            return f"{counted(many, 'log-in')} from {shown}"
+            return f"{counted(now.total(), 'log-in')} from {', '.join(sorted(now))}"
 
         yield refused
 
 
-def _refusals(client: "redis.Redis") -> int:
-    errors: Mapping[str, Any] = client.info("errorstats")
-    return int(dict(errors.get(f"errorstat_{_REFUSED}", {})).get("count", 0))
+def _refused(client: "redis.Redis", user: str, *, first: bool) -> Counter[str]:
+    """Count the refusals of a user by address, those without any login where that is `first`."""
+    found: Counter[str] = Counter()
+    for one in client.acl_log():
+        if one["reason"] == "auth" and one["username"] == user:
+            found[_address(one["client-info"])] += int(str(one["count"]))
+    if first:
+        errors: Mapping[str, Any] = client.info("errorstats")
+        said: dict[str, int] = dict(errors.get("errorstat_NOAUTH", {}))
+        found["an address that is not known, without a password"] = said.get("count", 0)
+    return found
 
 
 def _address(information: object) -> str:
     known = information if isinstance(information, Mapping) else {}
-    return str(known.get("addr", "")).rpartition(":")[0]
+    return str(known.get("addr", "")).rpartition(":")[0] or "an address that is not known"

@@ -217,7 +217,7 @@ class EndPasswords(PasswordChange):
         system = targets.load(work.target)
         kept = system.secrets.read(self._kept) or {}
         await_leave(system.cache_server, self.user, int(kept.get("began", "0")))
-        with watch_refusals(system.cache_server, self.user) as refused:
+        with watch_refusals(system.cache_server, self.user, first=self.first) as refused:
             self._set(system, self._new(system))
             shut_out = refused()
         if shut_out:

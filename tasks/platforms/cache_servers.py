@@ -42,10 +42,6 @@ class CacheServer(Protocol):
     def name(self) -> str:
         """Where it is, in words."""
 
-    @property
-    def address(self) -> tuple[str, str]:
-        """Where the application reaches it: host and port."""
-
     def connect(self, number: int = 0) -> "AbstractContextManager[redis.Redis]":
         """Log in as remediations do; answers come as text, errors are ours.
 
@@ -87,18 +83,8 @@ class CacheServer(Protocol):
             PreconditionFailed: It cannot be written to from here.
         """
 
-    def runs(self) -> bool:
-        """Say whether its process is there."""
-
-    def start(self) -> None:
-        """Start it as it is configured, and wait until it answers; running already is fine.
-
-        Raises:
-            PreconditionFailed: It does not come up.
-        """
-
-    def started_with(self, value: str) -> bool:
-        """Say whether its command or its environment holds a value that lies in `.env`."""
+    def follows(self, variable: str, value: str) -> bool:
+        """Say whether its command or environment has a value from a variable of `.env`."""
 
     def is_in_step(self) -> bool:
         """Say whether it was started with what its command and environment are by now."""

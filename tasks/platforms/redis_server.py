@@ -3,7 +3,6 @@
 Source: Redis manual, AUTH ("user", since 6.0), CLIENT SETNAME.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,7 +16,6 @@ from tasks.guardrails.systems import fencing_token, insist_on_fence
 from tasks.platforms.cache_servers import CacheLogin
 
 _SECONDS = 5.0
-_UP_WITHIN_SECONDS = 60.0
 
 
 class RedisServer:
@@ -108,31 +106,6 @@ class RedisServer:
             raise _told(error, f"the cache on {reached}:{at}") from error
         finally:
             client.close()
-
-    def _await_answer(self) -> None:
-        """Wait until it answers, who may log in being another matter.
-
-        Raises:
-            PreconditionFailed: It does not.
-        """
-        deadline = time.monotonic() + _UP_WITHIN_SECONDS
-        while True:
-            try:
-                with self.connect():
-                    return
-            except RemediationError as error:
-                if is_refused_login(error):
-                    return
-                if time.monotonic() > deadline:
-                    raise self._not_up(error) from error
-            time.sleep(0.1)
-
-    def _not_up(self, error: RemediationError) -> PreconditionFailed:
-        return PreconditionFailed(
-            expected=f"{self.name} to answer once it was started.",
-            found=error.found,
-            todo="Read its log.",
-        )
 
     def _reached(self, host: str | None, port: str | None) -> tuple[str, int]:
         """Say where an address that the application has is reached from here."""

@@ -74,6 +74,9 @@ class Scaling(Protocol):
     def seen(self) -> list[Serving]:
         """Look at its containers, the oldest first."""
 
+    def is_choosy(self) -> bool:
+        """Say whether requests are led to containers by name, as while their number changes."""
+
     def obstacles(self) -> list[str]:
         """Say what keeps requests from being shared out, or led past one; none where nothing."""
 

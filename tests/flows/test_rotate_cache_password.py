@@ -198,3 +198,18 @@ def test_a_container_with_the_password_in_its_command(
         assert refused(fresh_compose, OLD) == ""
         assert fresh_compose.dotenv.read_bytes() == dotenv
         assert list(fresh_compose.secrets.iterdir()) == []
+
+
+def test_a_password_that_the_command_has_from_elsewhere_is_refused(
+    runs: Runs, fresh_compose: ComposeSystem, home: object
+) -> None:
+    """It is the application's by chance: the cache's next start would bring it back."""
+    assert home
+    targets.give(ComposeTarget(**fresh_compose.target_settings()))
+    with protected(fresh_compose, written=OLD):
+        dotenv = fresh_compose.dotenv.read_bytes()
+        _, state = carry_out(runs, fresh_compose, rotate_cache_password)
+        assert state.name == "Refused", state.message
+        assert "in its command from the application's settings" in str(state.message)
+        assert refused(fresh_compose, OLD) == ""
+        assert fresh_compose.dotenv.read_bytes() == dotenv

@@ -2,7 +2,8 @@
 
 import io
 import tarfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,10 +15,11 @@ from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.cache_servers import CacheLogin
 from tasks.platforms.compose.engine import Found
 from tasks.platforms.compose.project import Project
-from tasks.platforms.redis_server import RedisServer
+from tasks.platforms.redis_server import RedisServer, is_refused_login
 from tasks.platforms.whole_files import write_whole
 
 PORT = 6379
+_UP_WITHIN_SECONDS = 60.0
 _MADE_FROM = "com.docker.compose.config-hash"
 
 
@@ -45,11 +47,6 @@ class ComposeCacheServer(RedisServer):
     @property
     def _container(self) -> Found:
         return self._project.container(self._service)
-
-    @property
-    def address(self) -> tuple[str, str]:
-        """Where the application reaches it: the service, by its port inside."""
-        return self._service, str(PORT)
 
     def _reached(self, host: str | None, port: str | None) -> tuple[str, int]:
         container = self._container
@@ -110,30 +107,21 @@ class ComposeCacheServer(RedisServer):
                 return Path(mount.source) / inside.relative_to(mount.inside)
         return None
 
-    def runs(self) -> bool:
-        """Say whether its container runs."""
-        return any(one.runs for one in self._project.containers(self._service))
-
-    def start(self) -> None:
-        """Start its container, or make one that is gone; wait until it answers.
-
-        Raises:
-            PreconditionFailed: It does not come up.
-            Transient: The engine does not answer.
-        """
-        insist_on_fence()
-        if found := self._project.containers(self._service):
-            with self._engine.client() as client:
-                container = client.containers.get(found[0].id)
-                if found[0].status == "paused":
-                    container.unpause()
-                container.start()
-        else:
-            self._up()
-        self._await_answer()
-
     def _up(self) -> None:
         self._project.run("up", "-d", "--no-deps", "--no-build", self._service)
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + _UP_WITHIN_SECONDS
+        while True:
+            try:
+                with self.connect():
+                    return
+            except RemediationError as error:
+                if is_refused_login(error):
+                    return  # it answers: who may log in is another matter
+                if time.monotonic() > deadline:
+                    raise self._not_up(error) from error
+            time.sleep(0.1)
 
     def _not_up(self, error: RemediationError) -> PreconditionFailed:
         state = "no container"
@@ -146,19 +134,23 @@ class ComposeCacheServer(RedisServer):
             todo=f"Read its log: `docker compose logs {self._service}`.",
         )
 
-    def started_with(self, value: str) -> bool:
-        """Say whether its container's command or environment holds a value.
+    def follows(self, variable: str, value: str) -> bool:
+        """Say whether its container was started with a variable of `.env`, and has it now.
 
         Args:
-            value: The value, as a password.
+            variable: The variable's name.
+            value: Its value, as a password.
 
         Raises:
             Transient: There is no container, or the engine does not answer.
+            PreconditionFailed: The files cannot be read.
         """
         with self._engine.client() as client:
             made: dict[str, Any] = client.api.inspect_container(self._container.id)["Config"]
         given = [*(made.get("Entrypoint") or ()), *(made.get("Cmd") or ()), *(made["Env"] or ())]
-        return any(value in word for word in given)
+        parts = {part for word in given for part in (*word.split(), word.partition("=")[2])}
+        # With another value it would have to be another container.
+        return value in parts and self._hash() != self._hash({variable: f"not-{value}"})
 
     def is_in_step(self) -> bool:
         """Say whether its container is what the compose files and `.env` make of it now.
@@ -167,8 +159,12 @@ class ComposeCacheServer(RedisServer):
             Transient: There is no container, or the engine does not answer.
             PreconditionFailed: The files cannot be read.
         """
-        now = self._project.run("config", "--hash", self._service).split()
-        return now[-1:] == [self._container.labels.get(_MADE_FROM, "")]
+        return self._hash() == self._container.labels.get(_MADE_FROM, "")
+
+    def _hash(self, variables: Mapping[str, str] | None = None) -> str:
+        """Have compose hash what it makes of the service, '' where it says none."""
+        said = self._project.run("config", "--hash", self._service, variables=variables)
+        return (said.split() or [""])[-1]
 
     def remake(self) -> None:
         """Make its container anew, as compose files and `.env` are now; its volumes stay.

@@ -13,6 +13,8 @@ from tasks.platforms.applications import Completed
 from tasks.platforms.compose.engine import OF_PROJECT, OF_SERVICE, Engine, Found
 from tasks.platforms.local_commands import run_here
 
+ONE_OFF = "com.docker.compose.oneoff"  # 'True' for one of `compose run`
+
 
 @dataclass(frozen=True)
 class ComposeFiles:
@@ -54,8 +56,10 @@ class Project:
         return Project(files, self.engine, self._certificates)
 
     def containers(self, service: str) -> list[Found]:
-        """Find a service's containers, whatever compose has called them."""
-        return self.engine.containers({OF_PROJECT: self.name, OF_SERVICE: service})
+        """Find a service's containers, whatever compose has called them; none of `compose run`."""
+        return self.engine.containers(
+            {OF_PROJECT: self.name, OF_SERVICE: service, ONE_OFF: "False"}
+        )
 
     def container(self, service: str) -> Found:
         """Find a service's container.
@@ -127,11 +131,12 @@ class Project:
             if value is not None
         }
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, variables: Mapping[str, str] | None = None) -> str:
         """Carry a verb of compose out.
 
         Args:
             arguments: The verb with its arguments; no secret among them.
+            variables: Values that go before those of `.env`.
 
         Returns:
             What it printed.
@@ -139,7 +144,7 @@ class Project:
         Raises:
             PreconditionFailed: It failed.
         """
-        done = self.try_to(*arguments)
+        done = self.try_to(*arguments, variables=variables)
         if done.status:
             raise PreconditionFailed(
                 expected=f"`{' '.join((*self.files.command, *arguments))}` to be carried out.",
@@ -150,12 +155,18 @@ class Project:
             )
         return done.output
 
-    def try_to(self, *arguments: str, given: Sequence[str] | None = None) -> Completed:
+    def try_to(
+        self,
+        *arguments: str,
+        given: Sequence[str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Completed:
         """Call compose, and give how it ended.
 
         Args:
             arguments: The verb with its arguments; no secret among them.
             given: Compose files in the project's folder; those of the project by default.
+            variables: Values that go before those of `.env`.
 
         Raises:
             PreconditionFailed: The project's folder is not there.
@@ -175,7 +186,7 @@ class Project:
                 *arguments,
             ],
             files.folder,
-            self._environment(),
+            {**self._environment(), **(variables or {})},
         )
 
     def _environment(self) -> dict[str, str]:

@@ -3,11 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import psutil
-
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.systems import insist_on_fence
-from tasks.platforms.applications import Completed
 from tasks.platforms.cache_servers import CacheLogin
 from tasks.platforms.redis_server import RedisServer
 from tasks.platforms.whole_files import write_whole
@@ -21,28 +18,13 @@ class LocalCacheServer(RedisServer):
         host: Its address.
         port: Its port.
         logins: Gives who may log in, whom to try first before the others.
-        start_command: Has it started, as by a supervisor; empty where the target names none.
-        execute: Runs such a command.
     """
 
     def __init__(
-        self,
-        target: str,
-        host: str,
-        port: int,
-        logins: Callable[[], Sequence[CacheLogin]],
-        start_command: Sequence[str],
-        execute: Callable[[Sequence[str]], Completed],
+        self, target: str, host: str, port: int, logins: Callable[[], Sequence[CacheLogin]]
     ) -> None:
         """Keep where it is; asks nothing."""
         super().__init__(target, lambda: (host, port), logins)
-        self._host, self._port = host, port
-        self._start_command, self._execute = tuple(start_command), execute
-
-    @property
-    def address(self) -> tuple[str, str]:
-        """Where the application reaches it."""
-        return self._host, str(self._port)
 
     def read_file(self, path: str) -> str:
         """Read a file of this machine.
@@ -75,31 +57,7 @@ class LocalCacheServer(RedisServer):
         except OSError as error:
             raise _told(path, error) from error
 
-    def runs(self) -> bool:
-        """Say whether somebody listens at its port."""
-        return any(
-            one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == self._port
-            for one in psutil.net_connections("tcp")
-        )
-
-    def start(self) -> None:
-        """Have it started, and wait until it answers; running already is fine.
-
-        Raises:
-            PreconditionFailed: The target names no command for it, or it does not come up.
-        """
-        insist_on_fence()
-        if not self.runs():
-            if not self._start_command:
-                raise PreconditionFailed(
-                    expected="a command that starts the cache's server.",
-                    found="the target names none.",
-                    todo="Set `cache_start_command` of the target, or start it by hand.",
-                )
-            self._execute(self._start_command)
-        self._await_answer()
-
-    def started_with(self, value: str) -> bool:  # noqa: ARG002 - as every platform takes it
+    def follows(self, variable: str, value: str) -> bool:  # noqa: ARG002 - as every platform takes it
         """Say that nothing of its start comes from the application's settings."""
         return False
 

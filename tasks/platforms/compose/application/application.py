@@ -163,7 +163,7 @@ class ComposeApplication:
             A sentence for each that was removed.
         """
         ended = self._gate.end_older(token) if self._gate else []
-        ended += self._several.end_surplus()
+        ended += self._several.end_surplus(token)
         ours = {OF_TARGET: owner(self._project.name, self._target), STANDS_IN: ""}
         for one in self._project.engine.containers(ours):
             name, older = one.labels[STANDS_IN], one.labels[OF_TOKEN]

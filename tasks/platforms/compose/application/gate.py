@@ -164,8 +164,8 @@ class ComposeGate:
         """Let all through, lead nginx past it, and remove it once its requests have ended."""
         with self._project.engine.client() as client, suppress(APIError):  # it does not run
             client.containers.get(self._name).kill("SIGUSR1")
-        if self._proxy.sends_to(self._gate):
-            self._proxy.switch(self._gate, self._upstream)
+        # Also where the file says so already: nginx may not have read it.
+        self._proxy.switch(self._gate, self._upstream)
         self._remove()
 
     def _remove(self) -> None:
@@ -190,5 +190,10 @@ class ComposeGate:
             if int(one.labels[OF_TOKEN]) < token
         ]
         if left or self._proxy.sends_to(self._gate):
-            self._open()
+            try:
+                self._open()
+            except Transient:
+                if self._proxy.sends_to(self._gate):
+                    raise
+                self._remove()  # what has gone through it since that remediation ends with it
         return [f"container {one.name} of token {one.labels[OF_TOKEN]}" for one in left]

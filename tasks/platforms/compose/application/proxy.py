@@ -13,10 +13,12 @@ from pathlib import Path
 from docker.models.containers import Container
 
 from tasks.guardrails.errors import PreconditionFailed, Transient
+from tasks.guardrails.systems import fencing_token
 from tasks.platforms.compose.project import Project
 
 _PATIENCE_SECONDS = 30.0
 _COMMENT = re.compile(r"#.*")
+_MARK = " # led by remedy, token "  # to the line's end: what stood behind goes on the next one
 
 
 class ComposeProxy:
@@ -89,12 +91,16 @@ class ComposeProxy:
         """Name the application's containers that it leads to by name; none where to all."""
         if not self._file.is_file():
             return frozenset()
-        text = _COMMENT.sub("", self._file.read_text())
         return frozenset(
             name
-            for found in self._members().finditer(text)
+            for found in self._members().finditer(self._file.read_text())
             for name in re.findall(r"server\s+([\w.-]+):", found[0])
         )
+
+    def led_by(self) -> int | None:
+        """Give the fencing token under which it was told whom to lead to; None where to all."""
+        found = self._members().search(self._file.read_text()) if self._file.is_file() else None
+        return int(found["token"]) if found else None
 
     def lead(self, names: Sequence[str] = ()) -> None:
         """Lead requests to some of the application's containers; returns as `switch` does.
@@ -118,13 +124,7 @@ class ComposeProxy:
         port = self._upstream.rpartition(":")[2]
         after = self._members().sub(rf"\g<lead>{self._upstream}\g<more>;", before)
         if names:
-            after = self._servers().sub(
-                lambda found: " ".join(
-                    f"{found['lead'] if not number else 'server '}{name}:{port}{found['more']};"
-                    for number, name in enumerate(names)
-                ),
-                after,
-            )
+            after = self._servers().sub(lambda found: _named(found, names, port), after)
         to = ", ".join(names) or f"all of {self._upstream}"
         self._replace(before, after, to, to, _PATIENCE_SECONDS)
 
@@ -134,8 +134,9 @@ class ComposeProxy:
             return [f"no container of {self._service} runs"]
         if not self._file.is_file():
             return [f"there is no {self._file}"]
-        text = _COMMENT.sub("", self._file.read_text())
-        if not (self._servers().search(text) or self._members().search(text)):
+        whole = self._file.read_text()
+        text = _COMMENT.sub("", self._members().sub(f"server {self._upstream};", whole))
+        if not self._servers().search(text):
             return [f"{self._file.name} has no `server {self._upstream}` in an upstream block"]
         if _whole(self._upstream).search(self._servers().sub("", text)):
             return [f"{self._file.name} names {self._upstream} beside the upstream block as well"]
@@ -151,14 +152,11 @@ class ComposeProxy:
         return re.compile(rf"(?P<lead>\bserver\s+){re.escape(self._upstream)}(?P<more>(\s[^;]*)?);")
 
     def _members(self) -> re.Pattern[str]:
-        """Give a pattern for what `lead` writes in its place: servers by container names."""
-        service, _, port = self._upstream.rpartition(":")
-        known = [one.name for one in self._project.containers(service)]
-        numbered = rf"{re.escape(self._project.name)}[-_]{re.escape(service)}[-_]\d+"
-        name = "|".join([*map(re.escape, sorted(known, reverse=True)), numbered])
+        """Give a pattern for what `lead` has written: by its mark, an operator's own is none."""
+        port = self._upstream.rpartition(":")[2]
         return re.compile(
-            rf"(?P<lead>\bserver\s+)({name}):{port}(?P<more>(\s[^;]*)?);"
-            rf"(?: server (?:{name}):{port}(?P=more);)*"
+            rf"(?P<lead>\bserver\s+)[\w.-]+:{port}(?P<more>(\s[^;]*)?);"
+            rf"(?: server [\w.-]+:{port}(?P=more);)*{_MARK}(?P<token>\d+)\n"
         )
 
     def reload(self) -> None:
@@ -181,6 +179,15 @@ class ComposeProxy:
                 found=f"{error.strerror or error}.",
                 todo="Correct `proxy_configuration` of the target, or the file's rights.",
             ) from error
+
+
+def _named(found: re.Match[str], names: Sequence[str], port: str) -> str:
+    """Write names in the place of a server, unless that stands in a comment."""
+    if "#" in found.string[found.string.rfind("\n", 0, found.start()) + 1 : found.start()]:
+        return found[0]
+    servers = [f"server {name}:{port}{found['more']};" for name in names]
+    servers[0] = servers[0].replace("server ", found["lead"], 1)
+    return f"{' '.join(servers)}{_MARK}{fencing_token()}\n"
 
 
 def _whole(upstream: str) -> re.Pattern[str]:

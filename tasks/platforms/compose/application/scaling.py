@@ -58,10 +58,7 @@ class ComposeScaling:
         return sorted(found, key=lambda one: int(one.labels.get(NUMBER, "0")))
 
     def seen(self) -> list[Serving]:
-        """Look at its containers.
-
-        Returns:
-            The oldest first.
+        """Look at its containers, the oldest first.
 
         Raises:
             Transient: The engine does not answer.
@@ -76,6 +73,10 @@ class ComposeScaling:
             )
             for one in self.containers()
         ]
+
+    def is_choosy(self) -> bool:
+        """Say whether nginx's file names those that get requests."""
+        return bool(self._proxy and self._proxy.led())
 
     def obstacles(self) -> list[str]:
         """Say what keeps requests from being shared out, or led past one.

@@ -58,10 +58,10 @@ class Several:
         Args:
             name: Its name.
         """
-        if self._proxy is None or not (past := self.led_past()):
+        if self._proxy is None or not (led := self._proxy.led()):
             return
-        if past - {name}:
-            self._proxy.lead(sorted(self._proxy.led() | {name}))
+        if self.led_past() - {name}:
+            self._proxy.lead(sorted(led | {name}))
         else:
             self._proxy.lead()
 
@@ -82,6 +82,10 @@ class Several:
         said = replicas_said(self._project.configuration(self._service))
         if not before or len(before) == said == 1:
             return False
+        if len(before) > said:  # made for another try, which came to nothing
+            others = [one.name for one in before if one.name in self.led_past() - {name}]
+            self._scaling.remove(others[said - len(before) :])
+            before = self._scaling.containers()
         if len(before) != said:
             raise PreconditionFailed(
                 expected=f"as many containers of {self._service} as the compose files say: {said}.",
@@ -102,14 +106,17 @@ class Several:
             client.containers.get(new.id).rename(name)
         return True
 
-    def end_surplus(self) -> list[str]:
+    def end_surplus(self, token: int) -> list[str]:
         """Remove what an older remediation has made beyond what the files say; it gets no requests.
+
+        Args:
+            token: The fencing token held now.
 
         Returns:
             A sentence for each that was removed.
         """
-        past = self.led_past()
-        if not past or self._proxy is None:
+        past, by = self.led_past(), self._proxy.led_by() if self._proxy else None
+        if not past or self._proxy is None or by is None or by >= token:
             return []
         said = replicas_said(self._project.configuration(self._service))
         found = self._scaling.containers()

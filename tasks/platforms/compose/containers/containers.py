@@ -9,10 +9,9 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.compose.containers.seen import container_of, event_of, seconds, service_of
 from tasks.platforms.compose.engine import OF_PROJECT, OF_SERVICE
-from tasks.platforms.compose.project import Project
+from tasks.platforms.compose.project import ONE_OFF, Project
 from tasks.platforms.containers import ContainerEvent, Image, ServiceContainer
 
-_ONE_OFF = "com.docker.compose.oneoff"  # 'True' for one of `compose run`
 _DAYS = 7
 
 
@@ -48,7 +47,7 @@ class ComposeContainers:
         Raises:
             Transient: The engine does not answer.
         """
-        found, labels = [], [*self._labels(service), f"{_ONE_OFF}=False"]
+        found, labels = [], [*self._labels(service), f"{ONE_OFF}=False"]
         with self._engine.client() as client:
             for one in client.api.containers(all=True, filters={"label": labels}):
                 with suppress(NotFound):  # removed meanwhile
