@@ -156,7 +156,7 @@ def _needs(
         if not well:
             state = ", ".join(f"{it.name} is {it.status} {it.health}".strip() for it in those)
             yield Cause(
-                "dependency",
+                "needed",
                 f"It depends on {name}, which is not well: {state or 'it has no container'}.",
                 "`depends_on` of the compose files, the engine's `inspect`",
                 f"remedy run repair-crash-loop --target {target} --param service={name} (the "

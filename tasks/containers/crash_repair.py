@@ -1,6 +1,6 @@
 """What can be put right of a service that does not stay up, and what is left for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,13 @@ from tasks.containers.settings_back import SettingsBack
 from tasks.containers.standing import Standing
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding
+from tasks.guardrails.words import counted
 from tasks.platforms.containers import Image
 from tasks.platforms.protocols import System
 
-_ELSEWHERE = frozenset({"memory", "disk", "port", "health", "stopped", "migration", "credentials"})
+_ELSEWHERE = frozenset(
+    {"memory", "disk", "port", "health", "stopped", "migration", "credentials", "needed"}
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ def find_repair(
         return Repair(findings=ways.findings)
     if not {one.name for one in standing.broken} <= _replicas(system):
         return Repair(findings=(*ways.findings, _not_ours(service)))
+    if len(standing.containers) > 1:
+        return Repair(findings=(*ways.findings, _several(standing)))
     return _put_back(system, service, standing, causes, project, remediation, ways)
 
 
@@ -74,7 +79,6 @@ def _put_back(
     ways: Ways,
 ) -> Repair:
     kinds = {one.kind for one in causes}
-    served = len(standing.broken) < len(standing.containers) - len(standing.older)
     named = {name for one in causes if one.kind == "environment" for name in one.names}
     settings, image = ways.settings, ways.image
     if settings and named:
@@ -91,10 +95,10 @@ def _put_back(
     if settings and image and not kinds & (OF_IMAGE_ALONE | {"environment"}):
         return Repair(findings=(*ways.findings, _both()))
     if settings and may_be_settings and not kinds & OF_IMAGE_ALONE:
-        back = _settings_back(service, settings, remediation, served=served)
-        return Repair((back,), ways.findings, tuple(_notes(standing)))
+        back = _settings_back(system, service, settings, remediation)
+        return Repair((back,), ways.findings)
     if image and may_be_image:
-        return _image_back(system, service, image, project, remediation, ways, served=served)
+        return _image_back(system, service, image, project, remediation, ways, standing)
     return Repair(findings=ways.findings)
 
 
@@ -103,7 +107,7 @@ def _replicas(system: System) -> set[str]:
 
 
 def _settings_back(
-    service: str, way: tuple[Known, tuple[str, ...]], remediation: str, *, served: bool
+    system: System, service: str, way: tuple[Known, tuple[str, ...]], remediation: str
 ) -> SettingsBack:
     known, names = way
     return SettingsBack(
@@ -111,9 +115,10 @@ def _settings_back(
         after={},
         passwords=dict.fromkeys(names, known.source),
         keep=f"settings-{remediation}",
-        served=served,
+        served=False,
         service=service,
         source=known.source,
+        kept_in=hash_of(system.application.configuration()),
     )
 
 
@@ -124,8 +129,7 @@ def _image_back(
     project: Mapping[str, Any],
     remediation: str,
     ways: Ways,
-    *,
-    served: bool,
+    standing: Standing,
 ) -> Repair:
     _, image = way
     texts, said = system.definition.texts(), project["services"][service]
@@ -140,8 +144,7 @@ def _image_back(
         repository, colon, tag = repository.rpartition(":")
         repository = repository if colon and "/" not in tag else f"{repository}{colon}{tag}"
         name = f"{repository}:worked-{remediation}"
-        current = system.containers.image(before) if before else None
-        otherwise = current.id if current and current.names else ""
+        otherwise = standing.containers[0].image  # what has it is in use: no name goes last
         changes.append(NameImage(image=image.id, name=name, otherwise=otherwise))
     try:
         new = with_image(texts, service, name)
@@ -155,7 +158,7 @@ def _image_back(
             ),
             keep=f"compose-{remediation}",
             service=service,
-            served=served,
+            served=False,
             before=before,
             after=name,
         )
@@ -172,9 +175,15 @@ def _advice(why: str, image: Image) -> Finding:
     )
 
 
-def _notes(standing: Standing) -> Iterator[str]:
-    if older := ", ".join(one.name for one in standing.older):
-        yield f"compose may remove {older} when it makes the service's container anew"
+def _several(standing: Standing) -> Finding:
+    names = [one.name for one in standing.containers]
+    return Finding(
+        what=f"It has {counted(len(names), 'container')} ({', '.join(names)}): an undo would make "
+        "sound ones anew from what does not work.",
+        how="the engine's containers",
+        patch="put settings or image back by hand, or remove what is not needed (`docker rm`), "
+        "then run again",
+    )
 
 
 def _not_ours(service: str) -> Finding:

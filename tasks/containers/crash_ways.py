@@ -48,9 +48,9 @@ def find_ways(system: System, service: str, standing: Standing) -> Ways:
     finding = Finding(
         what="What is known of when it worked:"
         if rows
-        else "With what it worked last is not known: there is no record of ours, no older "
-        "container, and the engine's events (the last 256) do not reach back to when it was "
-        "healthy. Run with `remember` while it is sound, and it is known the next time.",
+        else "With what it worked last is not known: there is no record of ours that can be "
+        "read, no older container, and the engine's events (the last 256) do not reach back to "
+        "when it was healthy. Run with `remember` while it is sound, and it is known next time.",
         how="the target's secrets, the engine's containers, events and images",
         columns=("what", "then and now", "known because") if rows else (),
         rows=tuple(rows),

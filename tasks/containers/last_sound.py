@@ -1,5 +1,7 @@
 """With what a service is known to have worked: a record of ours, and what its engine still has."""
 
+import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -7,7 +9,7 @@ from typing import ClassVar
 
 from tasks.containers.standing import Standing as Stands
 from tasks.guardrails import faults
-from tasks.guardrails.errors import WorldMoved
+from tasks.guardrails.errors import PreconditionFailed, WorldMoved
 from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.guardrails.words import moment
 from tasks.platforms import targets
@@ -36,7 +38,8 @@ class Known:
 
 def record_name(service: str) -> str:
     """Name the secret that holds the record of a service."""
-    return f"sound-{service}"
+    plain = re.fullmatch(r"[a-z0-9-]{1,60}", service)
+    return f"sound-{service if plain else hashlib.sha256(service.encode()).hexdigest()}"
 
 
 def find_known(system: System, service: str, standing: Stands) -> list[Known]:
@@ -54,7 +57,10 @@ def find_known(system: System, service: str, standing: Stands) -> list[Known]:
 
 
 def _known(system: System, service: str, standing: Stands) -> Iterator[Known]:
-    record = system.secrets.read(record_name(service))
+    try:
+        record = system.secrets.read(record_name(service))
+    except PreconditionFailed:  # a target without a folder for them is looked at as well
+        record = None
     if record:
         how = f"remediation {record['by']} recorded it on {record['at']}: {record['how']}"
         yield Known(f"record {record['by']}", record["image"], how, settings_in(record))

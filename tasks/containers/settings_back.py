@@ -3,9 +3,10 @@
 from typing import ClassVar
 
 from tasks.application.settings_change import ChangeSettings
+from tasks.containers.file_edits import hash_of
 from tasks.containers.last_sound import settings_of
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.guardrails.plan import Work
+from tasks.guardrails.plan import Observed, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import System
 
@@ -16,12 +17,14 @@ class SettingsBack(ChangeSettings):
     Args:
         service: Its service.
         source: Where the values are known from, as `Known` has it.
+        kept_in: Hash of the text in which the settings are kept, as it was looked at.
     """
 
     kind: ClassVar[str] = "containers.settings_back"
 
     service: str
     source: str
+    kept_in: str
 
     @property
     def title(self) -> str:
@@ -37,6 +40,14 @@ class SettingsBack(ChangeSettings):
     @property
     def _values(self) -> str:
         return f"{self.keep}-wanted"
+
+    def observe(self, work: Work) -> Observed:
+        """Compare the settings, and before the beginning the text in which they are."""
+        seen = super().observe(work)
+        now = hash_of(targets.load(work.target).application.configuration())
+        if work.begun_at is None and seen.standing is Standing.BEFORE and now != self.kept_in:
+            return Observed(Standing.OTHER, "somebody has edited the settings meanwhile")
+        return seen
 
     def apply(self, work: Work) -> str:
         """Keep the values, as their source may go meanwhile; write them, and make it anew."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.application.rolling import roll
 from tasks.containers.file_edits import EditFiles
 from tasks.guardrails import faults
-from tasks.guardrails.plan import Observed, Standing, Work
+from tasks.guardrails.plan import Observed, Reverts, Standing, Work
 from tasks.network.port_texts import with_port
 from tasks.platforms import targets
 from tasks.platforms.definitions import Definition
@@ -99,7 +99,10 @@ class PublishPort(EditFiles):
         files = texts.standing if texts else None
         is_new, is_old = self._is_made_with(ways, self.after), self._is_made_with(ways, self.before)
         seen = "; ".join(filter(None, (texts.detail if texts else "", _seen(ways))))
-        drained = self.rolls and not all(one.serves for one in system.application.replicas())
+        if self.rolls:
+            drained = not all(one.serves for one in system.application.replicas())
+        else:  # one that is made and not started is between two
+            drained = not all(one.runs for one in ways)
         if files is Standing.OTHER:
             return Observed(Standing.OTHER, seen)
         if is_new and files in (None, Standing.AFTER):
@@ -118,7 +121,7 @@ class PublishPort(EditFiles):
 
     def revert(self, work: Work) -> str:
         """Put the files back, then have the container made anew from them."""
-        said = super().revert(work) if self.files else "the files had it already"
+        said = super().revert(work)
         self._make_anew(work, self.before, back=True)
         return said
 
@@ -143,6 +146,16 @@ class PublishPort(EditFiles):
     def _is_made_with(self, ways: list[Way], wanted: tuple[Published, ...]) -> bool:
         bindings = {one.binding for one in wanted}
         return bool(ways) and all(set(one.asked) == bindings for one in ways)
+
+
+class PublishAsWritten(PublishPort):
+    """Make a container anew that was made before its files said what it publishes.
+
+    Its undo would make it from the same files again: it stays.
+    """
+
+    kind: ClassVar[str] = "network.publish_as_written"
+    reverts: ClassVar[Reverts] = "pointless"
 
 
 def _seen(ways: list[Way]) -> str:

@@ -9,11 +9,11 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding, Risk
 from tasks.guardrails.probe import probe
 from tasks.network.port_texts import read_ports, with_port
-from tasks.network.publishing import Published, PublishPort
+from tasks.network.publishing import PublishAsWritten, Published, PublishPort
 from tasks.network.way_out import Walk, holds_data, walk
 from tasks.platforms import targets
 from tasks.platforms.definitions import Reading
-from tasks.platforms.networks import EVERYWHERE, Binding, Way, is_loopback
+from tasks.platforms.networks import EVERYWHERE, Binding, Network, Way, is_loopback, normalised
 from tasks.platforms.protocols import System
 
 
@@ -54,8 +54,10 @@ def find_unpublished(
         What was seen, and the change.
 
     Raises:
+        BadInput: There is no such address.
         PreconditionFailed: The port is taken, would open data to everybody, or cannot be written.
     """
+    address = normalised(address)
     system = targets.load(target)
     network, reading = system.network, system.definition.read()
     said = _said(reading, service)
@@ -114,21 +116,27 @@ def _wanted(
         if made:
             return None  # to the machine alone: nobody has asked for more
         if in_files:
-            return in_files[0]
+            return _insist_on_closed(network, service, in_files[0])
     of_port = [*made, *in_files]
     outside = asked.outside or next((one.outside for one in of_port if one.outside), port)
     address = asked.address
-    data = holds_data(network, service, port)
     if not address:
-        open_to_all = network.role(service) in ("application", "proxy") and not data
+        open_to_all = network.role(service) in ("application", "proxy")
+        open_to_all = open_to_all and not holds_data(network, service, port)
         return Binding(port, "" if open_to_all else "127.0.0.1", outside)
-    if data and address in EVERYWHERE:
+    wanted = Binding(port, "" if address in EVERYWHERE else address, outside)
+    return _insist_on_closed(network, service, wanted)
+
+
+def _insist_on_closed(network: Network, service: str, wanted: Binding) -> Binding:
+    """Refuse to open data to everybody, whoever says so."""
+    if wanted.address in EVERYWHERE and holds_data(network, service, wanted.port):
         raise PreconditionFailed(
-            expected=f"an address for port {port} of {service} that not everybody reaches.",
-            found=f"{address}: every address of the machine, past its firewall.",
+            expected=f"an address for port {wanted.port} of {service} that not everybody reaches.",
+            found=f"{wanted}: every address of the machine, past its firewall.",
             todo="Ask for 127.0.0.1 (then `ssh -L`), or for the address of a private network.",
         )
-    return Binding(port, "" if address in EVERYWHERE else address, outside)
+    return wanted
 
 
 def _closed_on_purpose(found: Walk, service: str, target: str) -> Finding:
@@ -148,6 +156,14 @@ def _change(
     files: tuple[EditedFile, ...] = ()
     after, replaces = said, None
     if wanted not in said:
+        if set(said) != set(way.asked):
+            raise PreconditionFailed(
+                expected=f"{service} to run with the ports that its files say: an undo has to come "
+                "back to that.",
+                found=f"it publishes {', '.join(map(str, way.asked)) or 'none'}, and the files say "
+                f"{', '.join(map(str, said)) or 'none'}.",
+                todo=f"Bring it up with them (`compose up -d {service}`), then run again.",
+            )
         texts = definition.texts()
         replaces = next(
             (
@@ -172,7 +188,8 @@ def _change(
             for name, text in new.items()
         )
     rolls = system.network.role(service) == "application"
-    return PublishPort(
+    kind = PublishPort if files else PublishAsWritten
+    return kind(
         files=files,
         keep=keep,
         service=service,

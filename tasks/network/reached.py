@@ -74,6 +74,8 @@ class PortAnswers(Check):
         """Ask at that address; at the one by which others reach the machine where it is for all."""
         network = targets.load(work.target).network
         address = self.address or network.address()
+        if not network.reaches(address):
+            return Answer(Verdict.NOT_ASKED, f"{address} is another machine's than the worker's")
         if not address:
             return Answer(Verdict.NOT_ASKED, "the machine has no address but loopback to ask at")
         why = why_not_reached(address, self.outside, network.health_path(self.service))

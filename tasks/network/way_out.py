@@ -218,6 +218,8 @@ def _answers(network: Network, service: str, bound: Binding, address: str) -> St
     place = bound.address or address or network.address()
     if not place:
         return Step(what, "the machine has no address but loopback", None)
+    if not network.reaches(place):
+        return Step(what, f"{place} is another machine's than the worker's", None)
     why = why_not_reached(place, bound.outside, network.health_path(service))
     if why:
         seen = f"{place}:{bound.outside} does not answer from here: {why}"

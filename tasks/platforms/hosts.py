@@ -24,25 +24,6 @@ class Host(Protocol):
             How it ended; status 127 where the machine has no such program.
         """
 
-    def read(self, path: str) -> str | None:
-        """Read a text file; None where there is none.
-
-        Raises:
-            PreconditionFailed: It cannot be read.
-        """
-
-    def write(self, path: str, text: str, mode: str = "") -> None:
-        """Write a text file whole or not at all; owner and rights of one that is there stay.
-
-        Args:
-            path: Where, absolute.
-            text: Its text.
-            mode: Rights of a new one, as 0644.
-
-        Raises:
-            PreconditionFailed: It cannot be written.
-        """
-
 
 class Hosted(Protocol):
     """What a target has whose machine is within reach."""

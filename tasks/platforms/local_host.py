@@ -4,19 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.applications import Completed
 from tasks.platforms.local_commands import run_here
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What engines put into a container: there "this machine" is not the one that is meant.
 _IN_CONTAINER = (Path("/.dockerenv"), Path("/run/.containerenv"))
-# The new text lies beside the old one, with its owner and rights, and takes its place at once.
-_WRITE = (
-    'set -eu; new="$1.remedy"; rm -f "$new"; umask 077; '
-    'if [ -e "$1" ]; then cp -p -- "$1" "$new"; else : > "$new"; chmod "$2" "$new"; fi; '
-    'cat > "$new"; sync "$new"; mv -f -- "$new" "$1"'
-)
 
 
 class LocalHost:
@@ -53,44 +46,3 @@ class LocalHost:
         """
         found = ["env", f"PATH={_PATH}", "LC_ALL=C", *command]
         return run_here([*self.prefix, *found], Path("/"), {"PATH": _PATH}, given=given)
-
-    def read(self, path: str) -> str | None:
-        """Read a text file; None where there is none.
-
-        Args:
-            path: Where, absolute.
-
-        Raises:
-            PreconditionFailed: It cannot be read.
-        """
-        if self.run(["test", "-e", path]).status:
-            return None
-        done = self.run(["cat", "--", path])
-        if done.status:
-            raise _told("read", path, done)
-        return done.output
-
-    def write(self, path: str, text: str, mode: str = "0644") -> None:
-        """Write a text file whole or not at all; owner and rights of one that is there stay.
-
-        Args:
-            path: Where, absolute.
-            text: Its text.
-            mode: Rights of a new one.
-
-        Raises:
-            PreconditionFailed: It cannot be written.
-        """
-        insist_on_fence()
-        done = self.run(["sh", "-c", _WRITE, "remedy", path, mode], given=text)
-        if done.status:
-            raise _told("write", path, done)
-
-
-def _told(what: str, path: str, done: Completed) -> PreconditionFailed:
-    return PreconditionFailed(
-        expected=f"to {what} {path}.",
-        found=f"{done.errors.strip()[-300:] or f'status {done.status}'}.",
-        state="It is whole: as it was.",
-        todo="Run the worker as root, or set `host_command_prefix` of the target to `sudo -n`.",
-    )

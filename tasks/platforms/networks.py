@@ -5,8 +5,31 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Literal, Protocol
 
+from tasks.guardrails.errors import BadInput
+
 Role = Literal["application", "database", "cache", "proxy", "other"]
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened at
+
+
+def normalised(address: str) -> str:
+    """Write an address of a machine in one way, all of them as 0.0.0.0 or ::.
+
+    Args:
+        address: The address, '' for none.
+
+    Raises:
+        BadInput: There is no such address.
+    """
+    if not address:
+        return ""
+    try:
+        return str(ip_address(address))
+    except ValueError as error:
+        raise BadInput(
+            expected="an address of the machine, as 127.0.0.1 or ::1.",
+            found=f"{address!r}.",
+            todo="Correct it.",
+        ) from error
 
 
 def is_loopback(address: str) -> bool:
@@ -109,6 +132,9 @@ class Network(Protocol):
 
     def sent_on_by_proxy(self, service: str, port: int) -> bool | None:
         """Say whether the proxy names a service's port; None where there is no proxy."""
+
+    def reaches(self, address: str) -> bool:
+        """Say whether an address of the machine means that machine on this one, too."""
 
     def address(self) -> str:
         """Give an address of the machine as others reach it; '' where it has none."""

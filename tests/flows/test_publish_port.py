@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails import surface
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import Approvers, carry_out
@@ -146,6 +148,25 @@ def test_what_the_files_say_already_comes_into_force(runs: Runs, project: Projec
     assert project.asks() == SERVED
     assert project.texts() == before
     assert any("other words" in note for note in case.stages[0].stage.notes)
+    carry_out(runs, project.system, undo_remediation, remediation=case.id)
+    assert project.asks() == SERVED  # made anew from the same files it would be no other
+    assert project.texts() == before
+
+
+def test_a_container_that_was_made_and_not_started_is_between(runs: Runs, project: Project) -> None:
+    """Nothing restarts it: it is brought up, there and back."""
+    before = project.texts()
+    case, state = project.publish(runs, service="redis", host_port=project.port)
+    assert state.name == "Remediated", state.message
+    (change,) = case.stages[0].stage.changes
+    work = Work(target="compose", remediation=case.id, begun_at=datetime.now(UTC))
+    for again in (change.apply, change.revert):
+        project.system.project.container("redis").stop(timeout=5)
+        assert change.observe(work).standing is Standing.HALF
+        again(work)
+        assert project.system.project.container("redis").status == "running"
+    assert change.observe(work).standing is Standing.BEFORE
+    assert project.texts() == before
 
 
 @pytest.mark.parametrize(
@@ -207,6 +228,8 @@ def test_a_process_that_listens_at_loopback_is_told(runs: Runs, project: Project
     [
         ({"service": "db", "address": "0.0.0.0"}, "that not everybody reaches"),  # noqa: S104 - what is asked
         ({"service": "redis", "address": "::"}, "that not everybody reaches"),
+        ({"service": "db", "address": "::0"}, "that not everybody reaches"),
+        ({"address": "999.1.1.1"}, "an address of the machine"),
         ({"service": "none"}, "app, db, nginx, redis"),
         ({"address": "0.0.0.0"}, "a variable of `.env` says a part of it"),  # noqa: S104 - what is asked
     ],

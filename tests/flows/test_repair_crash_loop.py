@@ -12,8 +12,9 @@ from flows.help.undo_remediation import undo_remediation
 from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails import faults
 from tasks.guardrails.case import Case
+from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
-from tests.approving import carry_out
+from tests.approving import Approvers, carry_out
 from tests.crashing import Crashing, crashing, ends_again
 from tests.prefect_fixtures import Runs
 from tests.users import log_in
@@ -100,6 +101,21 @@ def test_a_repair_that_fails_is_taken_back(
     _, state = carry_out(runs, project.system, repair_crash_loop)
     assert state.name == "Undone", state.message
     assert project.texts() == broken
+
+
+def test_what_somebody_mended_meanwhile_stays(runs: Runs, single: Crashing) -> None:
+    """Between plan and approval the file was edited: nothing is written over it."""
+    project = single
+    carry_out(runs, project.system, repair_crash_loop, watch_seconds=1, remember=True)
+    break_settings(project)
+    run, state = runs.start(repair_crash_loop, target=project.system.settings.name)
+    assert state is None
+    project.set("POSTGRES_PORT", "05432")
+    mended = project.texts()
+    state = Approvers(Ledger()).approve_until_it_ends(runs, run)
+    assert state.name == "Refused", state.message
+    assert "edited the settings meanwhile" in str(state.message)
+    assert project.texts() == mended
 
 
 def test_without_a_record_it_is_explained(runs: Runs, project: Crashing) -> None:

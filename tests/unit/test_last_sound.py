@@ -1,11 +1,20 @@
 """With what a service is known to have worked where only the engine's events say it."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
-from tasks.containers.last_sound import find_known
+from tasks.containers.last_sound import find_known, record_name
 from tasks.containers.standing import Standing
 from tasks.platforms.containers import ContainerEvent
+
+
+def test_any_service_has_a_record_of_its_own() -> None:
+    """Names of services may hold more than those of secrets."""
+    names = [record_name(one) for one in ("app", "celery_beat", "celery.beat", "App")]
+    assert names[0] == "sound-app"
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch("[a-z0-9-]{1,101}", one) for one in names)
 
 
 def test_the_last_image_that_was_healthy_comes_first() -> None:

@@ -148,10 +148,11 @@ class ComposeContainers:
         """
         insist_on_fence()
         repository, _, tag = name.rpartition(":")
-        with self._engine.client() as client, suppress(ImageNotFound):
+        with self._engine.client() as client:
             # An image whose last name is removed goes with it: so another one has it then.
             client.api.tag(otherwise, repository, tag)
-            client.api.remove_image(name, noprune=True)
+            with suppress(ImageNotFound):
+                client.api.remove_image(name, noprune=True)
 
     def holders(self, port: int) -> list[str]:
         """Say who is reached at a port of the machine.

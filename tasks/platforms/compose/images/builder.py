@@ -73,10 +73,12 @@ def forget(client: docker.DockerClient, remediation: str, builds: Sequence[Built
         builds: How they were built.
     """
     found = client.api.images(all=True, filters={"label": f"{BUILT_FOR}={remediation}"})
-    nameless = [one["Id"] for one in found if not set(one["RepoTags"] or []) - {"<none>:<none>"}]
-    for image in (*nameless, *(made for one in builds for made in reversed(one.made))):
+    ours = [one["Id"] for one in found]
+    for image in (*ours, *(made for one in builds for made in reversed(one.made))):
         with suppress(ImageNotFound, APIError):  # gone already, or others build on it
-            client.api.remove_image(image, noprune=True)
+            # A step of ours may be the whole of somebody else's, and have a name by now.
+            if not client.images.get(image).tags:
+                client.api.remove_image(image, noprune=True)
 
 
 def _read(said: Iterable[Mapping[str, Any]], arguments: Mapping[str, str]) -> Built:

@@ -10,23 +10,22 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
 from docker.errors import APIError
 
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.compose.application.proxy import ComposeProxy
-from tasks.platforms.compose.engine import OF_PROJECT, OF_SERVICE, Found
+from tasks.platforms.compose.engine import Found
 from tasks.platforms.compose.network.listeners import listeners_in
 from tasks.platforms.compose.network.rules import rules_of
+from tasks.platforms.compose.network.taken import taken_by
 from tasks.platforms.compose.project import Project
 from tasks.platforms.local_host import LocalHost
-from tasks.platforms.networks import EVERYWHERE, Binding, Listener, Role, Rules, Way
+from tasks.platforms.networks import EVERYWHERE, Binding, Listener, Role, Rules, Way, is_loopback
 
 _UP_WITHIN_SECONDS = 120.0
 _NOWHERE = "192.0.2.1"  # RFC 5737: nothing is sent there, it only chooses an address of ours
 _PORTS = {"database": 5432, "cache": 6379}
-_PROXYING = "docker-proxy"
 
 
 @dataclass(frozen=True)
@@ -133,30 +132,7 @@ class ComposeNetwork:
         Returns:
             Who, '' where nobody is seen.
         """
-        with self._engine.client() as client:
-            others = [_found_ports(one) for one in client.api.containers()]
-        ours = {OF_PROJECT: self._project.name, OF_SERVICE: service}
-        for name, labels, bindings in others:
-            if ours.items() <= labels.items():
-                continue
-            for one in bindings:
-                if one.outside == binding.outside and _meet(one.address, binding.address):
-                    return f"container {name}"
-        return self._taken_by_process(binding) if self._engine.is_local else ""
-
-    def _taken_by_process(self, binding: Binding) -> str:
-        for one in psutil.net_connections("tcp"):
-            if one.status != psutil.CONN_LISTEN or not one.laddr:
-                continue
-            if one.laddr.port != binding.outside or not _meet(one.laddr.ip, binding.address):
-                continue
-            try:
-                name = psutil.Process(one.pid).name() if one.pid else ""
-            except psutil.NoSuchProcess:
-                continue
-            if name != _PROXYING:  # those of other containers were seen above
-                return f"process {one.pid} ({name})" if name else "a process of another user"
-        return ""
+        return taken_by(self._project, service, binding)
 
     def rules(self, way: Way, binding: Binding) -> Rules:
         """Look into the machine's packet filter.
@@ -184,6 +160,10 @@ class ComposeNetwork:
     def sent_on_by_proxy(self, service: str, port: int) -> bool | None:
         """Say whether nginx names a service's port; None where there is no nginx."""
         return self._proxy.sends_to(f"{service}:{port}") if self._proxy else None
+
+    def reaches(self, address: str) -> bool:
+        """Say whether an address of the machine means that machine here, too."""
+        return self._engine.is_local or not is_loopback(address)
 
     def address(self) -> str:
         """Give an address of the machine as others reach it; '' where it has none."""
@@ -230,19 +210,11 @@ def _bindings(ports: Mapping[str, Any] | None) -> tuple[Binding, ...]:
             for one in places or []:
                 address = one.get("HostIp") or ""
                 address = "" if address in EVERYWHERE else address
-                found.add(Binding(int(port), address, int(one.get("HostPort") or 0)))
+                found.add(
+                    Binding(
+                        int(port),
+                        address,
+                        int(said) if (said := str(one.get("HostPort"))).isdigit() else 0,
+                    )
+                )
     return tuple(sorted(found))
-
-
-def _found_ports(one: Mapping[str, Any]) -> tuple[str, Mapping[str, str], list[Binding]]:
-    published = [
-        Binding(port["PrivatePort"], port.get("IP") or "", port["PublicPort"])
-        for port in one["Ports"]
-        if port.get("PublicPort") and port["Type"] == "tcp"
-    ]
-    return one["Names"][0].removeprefix("/"), one["Labels"] or {}, published
-
-
-def _meet(one: str, other: str) -> bool:
-    """Say whether two listeners at addresses stand in each other's way."""
-    return one == other or one in EVERYWHERE or other in EVERYWHERE
