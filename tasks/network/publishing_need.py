@@ -141,7 +141,10 @@ def _insist_on_closed(network: Network, service: str, wanted: Binding) -> Bindin
 
 def _closed_on_purpose(found: Walk, service: str, target: str) -> Finding:
     seen = found.finding(service)
-    patch = f"remedy run publish-port -p target={target} -p service={service} -p address=0.0.0.0\n"
+    patch = (
+        f"remedy run publish-port --target {target} --param service={service} "
+        "--param address=0.0.0.0\n"
+    )
     return seen.model_copy(update={"patch": patch})
 
 
