@@ -14,7 +14,7 @@ import pytest
 
 from infra.sandbox import pristine
 from infra.sandbox.seed import seed
-from infra.testbed.compose.project import OF_PROJECT, remove_project
+from infra.testbed.compose.project import OF_PROJECT, OF_TARGET, remove_project
 from infra.testbed.compose.system import ComposeSystem
 from infra.testbed.docker.compose_program import Compose, provide_v2
 from infra.testbed.docker.engine import Engine, engine, locked
@@ -93,8 +93,10 @@ def _remove_orphans(engine: Engine) -> None:
     # Two workers of xdist would remove the same.
     with locked(CACHE / "orphans.lock"), closing(engine.client()) as client:
         labelled: dict[str, str | list[str] | bool] = {"label": OF_PROJECT}
+        beside = client.containers.list(all=True, filters={"label": OF_TARGET})
         found = [
             *(one.labels[OF_PROJECT] for one in client.containers.list(all=True, filters=labelled)),
+            *(one.labels[OF_TARGET].partition("/")[0] for one in beside),
             *(one.attrs["Labels"][OF_PROJECT] for one in client.networks.list(filters=labelled)),
             *(one.attrs["Labels"][OF_PROJECT] for one in client.volumes.list(filters=labelled)),
         ]

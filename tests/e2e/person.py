@@ -117,6 +117,7 @@ def open_resume_form(page: Page) -> str:
     """Press Resume on the run's page; give the text that is shown with the form."""
     page.get_by_role("button", name="Resume", exact=True).first.click()
     _field(page, "comment").wait_for()
+    expect(_resume_text(page)).not_to_be_empty()  # it is drawn a moment after the fields
     return _resume_text(page).inner_text()
 
 

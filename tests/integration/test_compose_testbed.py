@@ -1,22 +1,25 @@
 """The compose project of tests: a user is served, and nothing of it is left behind."""
 
+import os
 import shutil
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from docker.errors import NotFound
 
-from infra.testbed.compose.project import OF_PROJECT
+from infra.testbed.compose.project import OF_PROJECT, remove_project
 from infra.testbed.compose.system import ComposeSystem
 from infra.testbed.docker.compose_program import Compose, find_v1
 from infra.testbed.docker.daemon import Daemon
 from infra.testbed.docker.engine import Engine
 from infra.testbed.docker.images import provide_images
+from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN
 from tasks.platforms.compose.target import ComposeTarget
-from tests.compose_fixtures import CACHE, project_on
+from tests.compose_fixtures import CACHE, PREFIX, project_on
 from tests.users import log_in
 
 
@@ -73,6 +76,28 @@ def test_down_leaves_nothing(docker_engine: Engine, compose_program: Compose) ->
         assert len(left_of(docker_engine, system.project.name)) == 7
         system.down()
         assert left_of(docker_engine, system.project.name) == []
+
+
+def test_what_a_killed_run_left_beside_a_project_goes_too(docker_engine: Engine) -> None:
+    """A container that stood in for the application holds the network: both go."""
+    name = f"{PREFIX}{os.getpid()}-3"
+    with closing(docker_engine.client()) as client:
+        network = client.networks.create(f"{name}_own", labels={OF_PROJECT: name})
+        stands_in = client.containers.run(
+            "redis:7-alpine",
+            detach=True,
+            network=network.name,
+            labels={OF_TARGET: f"{name}/compose", OF_TOKEN: "1"},
+        )
+        try:
+            remove_project(client, name)
+            assert left_of(docker_engine, name) == []
+            with pytest.raises(NotFound):
+                client.containers.get(str(stands_in.id))
+        finally:
+            with suppress(NotFound):
+                stands_in.remove(force=True, v=True)
+                network.remove()
 
 
 def test_compose_of_version_1_starts_it_too(docker_engine: Engine) -> None:

@@ -16,6 +16,7 @@ from infra.testbed.running import output_of
 FILES = ("docker-compose.yml", "docker-compose.prod.yml")
 PROFILE = "with-nginx"
 OF_PROJECT, OF_SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+OF_TARGET = "remedy.target"
 
 
 class ComposeProject:
@@ -94,7 +95,12 @@ def remove_project(client: docker.DockerClient, name: str) -> None:
         name: Name of the project.
     """
     of_it: dict[str, str | list[str] | bool] = {"label": f"{OF_PROJECT}={name}"}
-    for container in client.containers.list(all=True, filters=of_it):
+    beside = [
+        one
+        for one in client.containers.list(all=True, filters={"label": OF_TARGET})
+        if one.labels[OF_TARGET].startswith(f"{name}/")  # what remediations had stand in for it
+    ]
+    for container in [*client.containers.list(all=True, filters=of_it), *beside]:
         container.remove(force=True, v=True)
     for network in client.networks.list(filters=of_it):
         network.remove()
