@@ -106,3 +106,59 @@ def test_names_left_in_the_file_are_not_done(
         assert change.observe(new).standing is Standing.OTHER
         change.revert(begun)
         assert change.observe(begun).standing is Standing.BEFORE
+
+
+def test_a_stand_in_is_ended_once_nginx_leads_past_it(
+    compose_target: ComposeTarget, fresh_compose: ComposeSystem
+) -> None:
+    """The file says so, and nginx was not told: it is told before the container goes."""
+    application, name = compose_target.application, str(fresh_compose.project.container("app").name)
+    assert application.stand_in(name)
+    application.drain(name)
+    text = text_of(fresh_compose)
+    assert "-stand-in:8000" in text
+    # As a kill between the file and nginx leaves it: nginx leads to the stand-in still.
+    (fresh_compose.folder / "nginx" / "nginx.conf").write_text(
+        text.replace(f"{name}-stand-in:8000", "app:8000")
+    )
+    assert len(compose_target.end_older(9)) == 1
+    assert httpx.get(f"{fresh_compose.url}/health", trust_env=False).is_success
+
+
+def test_a_container_is_drained_though_the_file_says_so_already(
+    compose_target: ComposeTarget, fresh_compose: ComposeSystem
+) -> None:
+    """A kill between the file and nginx: the next one tells nginx before the container ends."""
+    application = compose_target.application
+    container = fresh_compose.project.container("app")
+    name = str(container.name)
+    assert application.stand_in(name)
+    file = fresh_compose.folder / "nginx" / "nginx.conf"
+    with configured(fresh_compose, PLAIN.replace("app:", f"{name}-stand-in:")):
+        application.drain(name)
+        container.stop(timeout=5)
+        assert httpx.get(f"{fresh_compose.url}/health", trust_env=False).is_success
+        application.restart(name)
+        application.admit(name)
+        assert PLAIN in file.read_text()
+        assert httpx.get(f"{fresh_compose.url}/health", trust_env=False).is_success
+
+
+def test_names_taken_out_and_not_told_are_not_done(
+    compose_target: ComposeTarget, fresh_compose: ComposeSystem
+) -> None:
+    """A mark stands in the file until nginx leads to all; a successor takes it out."""
+    targets.give(compose_target)
+    scaling, name = compose_target.scaling, str(fresh_compose.project.container("app").name)
+    change = SetReplicas(service="app", before=1, after=2)
+    begun = Work(target="compose", remediation="x", begun_at=datetime.now(UTC))
+    with configured(fresh_compose, PLAIN) as text:
+        scaling.lead([name])
+        led = text_of(fresh_compose)
+        file = fresh_compose.folder / "nginx" / "nginx.conf"
+        file.write_text(led.replace(f"{name}:8000", "app:8000"))
+        assert change.observe(begun).standing is Standing.HALF
+        assert [one.led for one in scaling.seen()] == [True]
+        compose_target.end_older(9)
+        assert text_of(fresh_compose) == text
+        assert change.observe(begun).standing is Standing.BEFORE

@@ -11,17 +11,13 @@ from docker.errors import NotFound
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.applications import Completed, Replica
+from tasks.platforms.compose.application import stand_in as standing
 from tasks.platforms.compose.application.commands import run_beside
 from tasks.platforms.compose.application.gate import ComposeGate
 from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.application.scaling import ComposeScaling
 from tasks.platforms.compose.application.settings import ComposeSettings
 from tasks.platforms.compose.application.several import Several
-from tasks.platforms.compose.application.stand_in import (
-    name_of_stand_in,
-    remove_stand_in,
-    start_stand_in,
-)
 from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, STANDS_IN, Found
 from tasks.platforms.compose.project import Project, owner
 
@@ -132,8 +128,15 @@ class ComposeApplication:
     def _is_stood_in_for(self, name: str) -> bool:
         return self._proxy is not None and self._proxy.sends_to(self._stand_in(name))
 
+    def _end_stand_in(self, name: str) -> None:
+        """Have nginx send requests to a container itself; what stood in for it goes."""
+        stands_in = self._project.engine.containers({STANDS_IN: name})
+        if self._proxy is not None and (stands_in or self._is_stood_in_for(name)):
+            self._proxy.switch(self._stand_in(name), self._upstream)
+        standing.remove_stand_in(self._project.engine, name)
+
     def _stand_in(self, name: str) -> str:
-        return f"{name_of_stand_in(name)}:{self._port}"
+        return f"{standing.name_of_stand_in(name)}:{self._port}"
 
     def stand_in(self, name: str) -> bool:
         """Start a second container like one, behind nginx, to serve until that is admitted again.
@@ -149,8 +152,10 @@ class ComposeApplication:
         """
         if self._proxy is None or not self._proxy.can_switch():
             return False
-        (container,) = [one for one in self._project.containers(self._service) if one.name == name]
-        start_stand_in(self._project.engine, self._target, container, self._port, self._health_path)
+        (like,) = [one for one in self._project.containers(self._service) if one.name == name]
+        self._end_stand_in(name)
+        engine, target = self._project.engine, self._target
+        standing.start_stand_in(engine, target, like, self._port, self._health_path)
         return True
 
     def end_idle_stand_ins(self, token: int) -> list[str]:
@@ -168,7 +173,7 @@ class ComposeApplication:
         for one in self._project.engine.containers(ours):
             name, older = one.labels[STANDS_IN], one.labels[OF_TOKEN]
             if int(older) < token and not self._is_stood_in_for(name):
-                remove_stand_in(self._project.engine, name)
+                self._end_stand_in(name)
                 ended.append(f"container {one.name} of token {older}")
         return ended
 
@@ -186,8 +191,7 @@ class ComposeApplication:
         insist_on_fence()
         stands_in = self._project.engine.containers({STANDS_IN: name})
         if self._proxy is not None and any(one.runs for one in stands_in):
-            if not self._is_stood_in_for(name):
-                self._proxy.switch(self._upstream, self._stand_in(name))
+            self._proxy.switch(self._upstream, self._stand_in(name))
             return
         if self._several.lead_past(name):
             return
@@ -207,9 +211,7 @@ class ComposeApplication:
         insist_on_fence()
         with self._project.engine.client() as client:
             client.containers.get(name).start()
-        if self._proxy is not None and self._is_stood_in_for(name):
-            self._proxy.switch(self._stand_in(name), self._upstream)
-        remove_stand_in(self._project.engine, name)
+        self._end_stand_in(name)
         self._several.lead_to(name)
 
     def restart(self, name: str) -> None:
@@ -242,9 +244,7 @@ class ComposeApplication:
     def _answers(self, name: str) -> bool:
         for one in self._project.containers(self._service):
             if one.name == name and one.runs:
-                try:
-                    url = f"{self._url_of(one)}{self._health_path}"
+                with suppress(httpx.HTTPError, Transient):
+                    url = self._url_of(one) + self._health_path
                     return httpx.get(url, timeout=5, trust_env=False).is_success
-                except (httpx.HTTPError, Transient):
-                    return False
         return False

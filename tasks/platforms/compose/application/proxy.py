@@ -12,6 +12,7 @@ from pathlib import Path
 
 from docker.models.containers import Container
 
+from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.systems import fencing_token
 from tasks.platforms.compose.project import Project
@@ -62,7 +63,11 @@ class ComposeProxy:
         self._replace(before, after, f"{new} in the place of {old}", new, patience)
 
     def _replace(self, before: str, after: str, what: str, to: str, patience: float) -> None:
-        self._write(after)
+        # Where the file says so already, nginx may not have been told: a kill can come in between.
+        if after != before:
+            self._write(after)
+        elif not any(one.runs for one in self._project.containers(self._service)):
+            return
         with self._project.engine.client() as client:
             container = client.containers.get(self._project.container(self._service).id)
             status, said = container.exec_run(["nginx", "-t", "-q"])
@@ -74,6 +79,7 @@ class ComposeProxy:
                     state="It goes on as before, and the file is as it was.",
                     todo="Correct what nginx names.",
                 )
+            faults.point("before-reload:compose.proxy")
             workers = _workers(container)
             container.exec_run(["nginx", "-s", "reload"])
             deadline = time.monotonic() + patience
@@ -91,14 +97,15 @@ class ComposeProxy:
         """Name the application's containers that it leads to by name; none where to all."""
         if not self._file.is_file():
             return frozenset()
-        return frozenset(
+        names = frozenset(
             name
             for found in self._members().finditer(self._file.read_text())
             for name in re.findall(r"server\s+([\w.-]+):", found[0])
         )
+        return names - {self._upstream.rpartition(":")[0]}
 
     def led_by(self) -> int | None:
-        """Give the fencing token under which it was told whom to lead to; None where to all."""
+        """Give the fencing token under which its file is being changed; None where it is not."""
         found = self._members().search(self._file.read_text()) if self._file.is_file() else None
         return int(found["token"]) if found else None
 
@@ -121,12 +128,17 @@ class ComposeProxy:
                 "name that block.",
             )
         before = self._file.read_text()
-        port = self._upstream.rpartition(":")[2]
-        after = self._members().sub(rf"\g<lead>{self._upstream}\g<more>;", before)
-        if names:
-            after = self._servers().sub(lambda found: _named(found, names, port), after)
+        service, _, port = self._upstream.rpartition(":")
+        plain = self._members().sub(rf"\g<lead>{self._upstream}\g<more>;", before)
+        after = plain
+        if names or plain != before:  # the mark stands until nginx leads to all again
+            marked = names or [service]
+            after = self._servers().sub(lambda found: _named(found, marked, port), plain)
         to = ", ".join(names) or f"all of {self._upstream}"
         self._replace(before, after, to, to, _PATIENCE_SECONDS)
+        faults.point("after-reload:compose.proxy")
+        if not names and plain != before:
+            self._write(plain)
 
     def obstacles(self) -> list[str]:
         """Say what keeps it from leading requests to some containers; none where nothing does."""

@@ -75,8 +75,8 @@ class ComposeScaling:
         ]
 
     def is_choosy(self) -> bool:
-        """Say whether nginx's file names those that get requests."""
-        return bool(self._proxy and self._proxy.led())
+        """Say whether nginx's file names those that get requests, or is being changed."""
+        return self._proxy is not None and self._proxy.led_by() is not None
 
     def obstacles(self) -> list[str]:
         """Say what keeps requests from being shared out, or led past one.

@@ -58,10 +58,10 @@ class Several:
         Args:
             name: Its name.
         """
-        if self._proxy is None or not (led := self._proxy.led()):
+        if self._proxy is None or self._proxy.led_by() is None:
             return
         if self.led_past() - {name}:
-            self._proxy.lead(sorted(led | {name}))
+            self._proxy.lead(sorted(self._proxy.led() | {name}))
         else:
             self._proxy.lead()
 
@@ -116,7 +116,10 @@ class Several:
             A sentence for each that was removed.
         """
         past, by = self.led_past(), self._proxy.led_by() if self._proxy else None
-        if not past or self._proxy is None or by is None or by >= token:
+        if self._proxy is None or by is None or by >= token:
+            return []
+        if not past:
+            self._proxy.lead()
             return []
         said = replicas_said(self._project.configuration(self._service))
         found = self._scaling.containers()

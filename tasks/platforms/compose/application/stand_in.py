@@ -22,6 +22,8 @@ def name_of_stand_in(name: str) -> str:
 def start_stand_in(engine: Engine, target: str, container: Found, port: int, path: str) -> None:
     """Start a container like another one, with what that was started with; wait for its answer.
 
+    There is none yet.
+
     Args:
         engine: The engine.
         target: Name of the target.
@@ -33,7 +35,6 @@ def start_stand_in(engine: Engine, target: str, container: Found, port: int, pat
         PreconditionFailed: It does not answer; it is gone again.
     """
     insist_on_fence()
-    remove_stand_in(engine, container.name)
     name = name_of_stand_in(container.name)
     networks = list(container.addresses)
     with engine.client() as client:
