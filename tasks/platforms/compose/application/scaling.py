@@ -14,6 +14,7 @@ from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.compose.application.proxy import ComposeProxy
+from tasks.platforms.compose.application.used import count_workers, used_processors
 from tasks.platforms.compose.engine import Found
 from tasks.platforms.compose.project import Project
 from tasks.platforms.scaling import Busy, Processors, Serving
@@ -21,7 +22,6 @@ from tasks.platforms.scaling import Busy, Processors, Serving
 NUMBER = "com.docker.compose.container-number"
 _UP_WITHIN_SECONDS = 120.0
 _PATIENCE_SECONDS = 30
-_TRACKER = "multiprocessing.resource_tracker"  # a child that serves nobody
 
 
 class ComposeScaling:
@@ -109,7 +109,9 @@ class ComposeScaling:
             with self._engine.client() as client:
                 used: dict[str, Any] = client.api.stats(one.id, stream=False)
                 shown = client.api.top(one.id, ps_args="-eo pid,ppid,args")
-            found.append(Busy(one.name, _cpus(used), _workers(shown["Processes"] or [])))
+                main = client.api.inspect_container(one.id)["State"]["Pid"]
+            workers = count_workers(shown["Processes"] or [], main)
+            found.append(Busy(one.name, used_processors(used), workers))
         return found
 
     def add(self, count: int) -> None:
@@ -232,18 +234,3 @@ def _from(table: str, addresses: set[str], port: int) -> set[str]:
             if host[-8:] in wanted:
                 found.add(parts[2])
     return found
-
-
-def _cpus(used: dict[str, Any]) -> float:
-    """Give how many processors' time a container used between the engine's two looks."""
-    now, before = used["cpu_stats"], used["precpu_stats"]
-    spent = now["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
-    passed = now.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
-    return float(spent / passed * now.get("online_cpus", 1)) if passed > 0 else 0.0
-
-
-def _workers(rows: list[list[str]]) -> int:
-    """Count the processes that have none below them."""
-    rows = [row for row in rows if _TRACKER not in row[-1]]
-    parents = {row[1] for row in rows}
-    return sum(row[0] not in parents for row in rows)
