@@ -50,8 +50,11 @@ def examine(name: str) -> list[Answer]:
         ("cache", lambda one: f"{one.cache.count()} keys; queued: {one.cache.queued() or 'none'}"),
         ("application", lambda one: one.application.url),
         ("migrations", _migrations),
+        ("server", lambda one: f"data folder {one.server.look().data}"),
+        ("disks", _disks),
     ]
     found = [_ask(what, question, system) for what, question in asked]
+    found += [_ask_if_any(what, *of_it, system) for what, of_it in _NOT_EVERYWHERE.items()]
     answer = ApplicationAnswers().ask(Work(target=name, remediation="target-check"))
     found.append(Answer("probe account", _VERDICTS[answer.verdict], answer.detail))
     found += [Answer("probe account", "unproved", sentence) for sentence in find_unproved(name)]
@@ -66,6 +69,16 @@ def _ask(what: str, question: Callable[[System], str], system: System) -> Answer
         return Answer(what, "lacking" if lacking else "fails", error.found)
     except RemediationError as error:
         return Answer(what, "fails", error.found)
+
+
+def _ask_if_any(
+    what: str, attribute: str, question: Callable[[System], str], system: System
+) -> Answer:
+    try:
+        getattr(system, attribute)
+    except PreconditionFailed as error:
+        return Answer(what, "lacking", error.found)
+    return _ask(what, question, system)
 
 
 def _database(system: System) -> str:
@@ -98,6 +111,43 @@ def _backups(system: System) -> str:
     return f"{len(found)} files, newest {found[0].name} of {found[0].modified:%F %R}"
 
 
+def _disks(system: System) -> str:
+    places, unseen = system.disks.places()
+    seen = [f"{one.what} {one.free / 1e9:.1f} GB free" for one in places]
+    return "; ".join((*seen, *unseen))
+
+
+def _definition(system: System) -> str:
+    definition = system.definition
+    services = definition.read().whole().get("services") or {}
+    return f"{', '.join(services)} in {', '.join(definition.texts())}, by {definition.program()}"
+
+
+def _of_each(system: System, question: Callable[[System, str], str]) -> str:
+    return "; ".join(question(system, one) for one in system.definition.read().services or ())
+
+
+def _containers(system: System, service: str) -> str:
+    found = system.containers.of(service)
+    return ", ".join(f"{one.name} {one.status}" for one in found) or f"{service} has none"
+
+
+def _memory(system: System, service: str) -> str:
+    used = sum(one.working_set or 0 for one in system.memory.use(service))
+    return f"{service} uses {used / 1e6:.0f} MB"
+
+
+def _ports(system: System, service: str) -> str:
+    bound = [str(port) for way in system.network.ways(service) for port in way.bound]
+    return f"{service} {', '.join(bound) or 'none'}"
+
+
+def _scaling(system: System) -> str:
+    found, obstacles = system.scaling.seen(), system.scaling.obstacles()
+    for_more = "; ".join(obstacles) or "nothing"
+    return f"{len(found)} of {system.scaling.service}; in the way of more: {for_more}"
+
+
 def _migrations(system: System) -> str:
     settings = system.migrations
     if settings is None:
@@ -107,3 +157,15 @@ def _migrations(system: System) -> str:
             todo="Add `migrations` to the target.",
         )
     return " ".join(settings.upgrade)
+
+
+# What a platform need not have: by name, the attribute of the target, and what it is asked.
+_NOT_EVERYWHERE: dict[str, tuple[str, Callable[[System], str]]] = {
+    "machine": ("machine", lambda one: one.machine.run(["uname", "-sr"]).output.strip()),
+    "compose files": ("definition", _definition),
+    "containers": ("containers", lambda one: _of_each(one, _containers)),
+    "memory": ("memory", lambda one: _of_each(one, _memory)),
+    "ports": ("network", lambda one: _of_each(one, _ports)),
+    "images": ("images", lambda one: ", ".join(map(str, one.images.recipes())) or "none is built"),
+    "scaling": ("scaling", _scaling),
+}

@@ -11,6 +11,8 @@ import pytest
 from infra.sandbox.services import Sandbox
 from tests.integration.test_services_fixtures import data, live_home, remedy
 
+OF_COMPOSE = {"compose files", "containers", "memory", "ports", "images", "scaling"}
+
 
 class People:
     """Approvers of the shared platform, with codes that were not used yet."""
@@ -204,7 +206,9 @@ def test_targets_are_listed_and_checked(home: Path, tmp_path: Path) -> None:
     assert remedy(home, "sandbox", "reset").returncode == 0
     assert [one["name"] for one in data(home, "target", "list")] == ["sandbox"]
     found = data(home, "target", "check", "sandbox")
-    assert {one["answer"] for one in found} == {"works"}
+    assert {one["answer"] for one in found} == {"works", "lacking"}
+    lacking = {one["what"] for one in found if one["answer"] == "lacking"}
+    assert lacking - {"machine"} == OF_COMPOSE  # where this is a container, there is none
     missing = remedy(home, "target", "check", "nothing")
     assert missing.returncode == 7
 
