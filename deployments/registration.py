@@ -62,6 +62,7 @@ RISKS = {
     "rewrite_tables": Risk.DISRUPTIVE,
     "rotate_cache_password": Risk.DISRUPTIVE,
     "rotate_database_password": Risk.DISRUPTIVE,
+    "rotate_logs": Risk.DISRUPTIVE,
     "scale_application": Risk.DISRUPTIVE,
     "shrink_build_context": Risk.DISRUPTIVE,
     "start_database": Risk.DISRUPTIVE,

@@ -9,7 +9,7 @@ from tasks.application.scale_checks import measure_sessions
 from tasks.application.scale_room import insist_on_room
 from tasks.application.scale_seen import as_seen, of_database, of_machine
 from tasks.application.scale_texts import find_conflicts, with_replicas
-from tasks.containers.file_edits import EditedFile, hash_of
+from tasks.containers.file_edits import edited_files
 from tasks.containers.meaning import differences, meaning
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding, Limit
@@ -140,10 +140,7 @@ def _files(
     after = definition.read(new) if new else reading
     _insist_on_nothing_else(reading, after, service, count)
     return SetReplicasInFiles(
-        files=tuple(
-            EditedFile(name=name, before=hash_of(texts[name]), after=hash_of(text))
-            for name, text in new.items()
-        ),
+        files=edited_files(texts, new),
         keep=keep,
         service=service,
         before=replicas_said(reading.service(service)),

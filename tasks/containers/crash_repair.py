@@ -7,7 +7,7 @@ from typing import Any
 from tasks.application.settings_change import TakeSettingsUp
 from tasks.containers.crash_causes import OF_IMAGE_ALONE, OF_SETTINGS, UNSURE, Cause
 from tasks.containers.crash_ways import Ways, find_ways
-from tasks.containers.file_edits import EditedFile, hash_of
+from tasks.containers.file_edits import edited_files, hash_of
 from tasks.containers.image_back import NameImage, PinImage, image_in, with_image
 from tasks.containers.last_sound import Known
 from tasks.containers.settings_back import SettingsBack
@@ -152,10 +152,7 @@ def _image_back(
         return Repair(findings=(*ways.findings, _advice(f"{error.found} {error.todo}", image)))
     changes.append(
         PinImage(
-            files=tuple(
-                EditedFile(name=file, before=hash_of(texts[file]), after=hash_of(text))
-                for file, text in new.items()
-            ),
+            files=edited_files(texts, new),
             keep=f"compose-{remediation}",
             service=service,
             served=False,

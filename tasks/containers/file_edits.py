@@ -39,6 +39,19 @@ class EditedFile(BaseModel):
     after: str
 
 
+def edited_files(texts: Mapping[str, str], new: Mapping[str, str]) -> tuple[EditedFile, ...]:
+    """Say of files what they are, and what they shall be.
+
+    Args:
+        texts: Text by name.
+        new: The new text by name, of those that change.
+    """
+    return tuple(
+        EditedFile(name=name, before=hash_of(texts[name]), after=hash_of(text))
+        for name, text in new.items()
+    )
+
+
 class EditFiles(Change):
     """Edit files that define services; what each was is kept among the target's secrets.
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tasks.containers.file_edits import EditedFile, hash_of
-from tasks.containers.meaning import bytes_of, differences, meaning
+from tasks.containers.file_edits import edited_files
+from tasks.containers.meaning import bytes_of, meaning
 from tasks.containers.memory_changes import HostHasMemory, SetMemoryInFiles, SetMemoryLimit
 from tasks.containers.memory_findings import as_seen, machine, mib, not_in_force
 from tasks.containers.memory_texts import is_flat, with_limit, written
+from tasks.containers.sole_edit import insist_on_sole_edit
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.probe import probe
@@ -158,12 +159,10 @@ def _in_files(
     definition = system.definition
     texts, deploy = definition.texts(), system.memory.honours_deploy
     new = with_limit(texts, service, asked, swap, deploy=deploy)
-    _insist_on_nothing_else(reading, definition.read(new), service)
+    keys = ("limits.limits.memory", "memswap_limit")
+    insist_on_sole_edit(reading, definition.read(new), service, "memory", keys)
     return SetMemoryInFiles(
-        files=tuple(
-            EditedFile(name=name, before=hash_of(texts[name]), after=hash_of(text))
-            for name, text in new.items()
-        ),
+        files=edited_files(texts, new),
         keep=keep,
         service=service,
         before=_said(reading, service),
@@ -171,24 +170,6 @@ def _in_files(
         swap=swap,
         deploy=deploy,
     )
-
-
-def _insist_on_nothing_else(before: Reading, after: Reading, service: str) -> None:
-    if before.project is None or after.project is None:
-        raise PreconditionFailed(
-            expected="compose to read the files with the new limit.",
-            found=f"it refuses them: {'; '.join(after.said)}.",
-            todo="Set the limit in the files by hand.",
-        )
-    may = {f"services.{service}.limits.limits.memory", f"services.{service}.memswap_limit"}
-    differ = set(differences(meaning([before.project]), meaning([after.project])))
-    if differ - may or not differ:
-        raise PreconditionFailed(
-            expected=f"an edit that changes the memory of {service} alone.",
-            found=f"it would change {', '.join(sorted(differ)) or 'nothing'}: the files share "
-            "that part between services, or say it in another way.",
-            todo="Set the limit in the files by hand.",
-        )
 
 
 def _notes(system: System, service: str, memory: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import ClassVar
 
 from tasks.containers import yaml_text
-from tasks.containers.file_edits import EditedFile, EditFiles, hash_of
+from tasks.containers.file_edits import EditFiles, edited_files
 from tasks.containers.meaning import differences, meaning, said_twice
 from tasks.containers.old_syntax import Written, modernised
 from tasks.guardrails.errors import PreconditionFailed
@@ -128,10 +128,7 @@ def find_old_syntax(target: str, keep: str, *, keep_readable: bool) -> OldSyntax
     )
     keys = {key for _, key, _ in written.rewrites}
     change = ModerniseFiles(
-        files=tuple(
-            EditedFile(name=name, before=hash_of(texts[name]), after=hash_of(text))
-            for name, text in written.texts.items()
-        ),
+        files=edited_files(texts, written.texts),
         keep=keep,
         readable=reading.services is not None,
         volumes=tuple(sorted(one for one in volumes if f"volumes.{one}" in keys)),

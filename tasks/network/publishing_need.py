@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.containers.file_edits import EditedFile, hash_of
-from tasks.containers.meaning import differences, meaning
+from tasks.containers.file_edits import EditedFile, edited_files
+from tasks.containers.sole_edit import insist_on_sole_edit
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding, Risk
 from tasks.guardrails.probe import probe
@@ -178,7 +178,7 @@ def _change(
         )
         new = with_port(texts, service, wanted, replaces)
         changed = definition.read(new)
-        _insist_on_nothing_else(reading, changed, service)
+        insist_on_sole_edit(reading, changed, service, "ports", ("ports",))
         after = _said(changed, service)
         if wanted not in after or len(after) != len(said) + (replaces is None):
             raise PreconditionFailed(
@@ -186,10 +186,7 @@ def _change(
                 found=f"with the edit it would publish {', '.join(map(str, after))}.",
                 todo="Another file lays `ports` over it: correct that by hand.",
             )
-        files = tuple(
-            EditedFile(name=name, before=hash_of(texts[name]), after=hash_of(text))
-            for name, text in new.items()
-        )
+        files = edited_files(texts, new)
     rolls = system.network.role(service) == "application"
     kind = PublishPort if files else PublishAsWritten
     return kind(
@@ -203,23 +200,6 @@ def _change(
         rolls=rolls,
         served=rolls and all(one.replaceable for one in system.application.replicas()),
     )
-
-
-def _insist_on_nothing_else(before: Reading, after: Reading, service: str) -> None:
-    if before.project is None or after.project is None:
-        raise PreconditionFailed(
-            expected="compose to read the files with the new port.",
-            found=f"it refuses them: {'; '.join(after.said)}.",
-            todo="Publish it in the files by hand.",
-        )
-    differ = set(differences(meaning([before.project]), meaning([after.project])))
-    if differ != {f"services.{service}.ports"}:
-        raise PreconditionFailed(
-            expected=f"an edit that changes the ports of {service} alone.",
-            found=f"it would change {', '.join(sorted(differ)) or 'nothing'}: the files share "
-            "that part between services, or say it in another way.",
-            todo="Publish it in the files by hand.",
-        )
 
 
 def _notes(system: System, reading: Reading, service: str, wanted: Binding) -> Iterator[str]:

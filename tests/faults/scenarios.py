@@ -235,7 +235,8 @@ _OF_THEIR_OWN = {"clean_up_docker", "publish_port", "shrink_build_context"}
 LEFT_OUT = {
     "sandbox": {
         *_OF_THEIR_OWN,
-        *("modernise_compose_file", "raise_memory_limit", "repair_crash_loop", "scale_application"),
+        *("modernise_compose_file", "raise_memory_limit", "repair_crash_loop", "rotate_logs"),
+        "scale_application",
     },
     "compose": {*_OF_THEIR_OWN, "find_slow_queries", "rotate_cache_password"},
 }
