@@ -48,6 +48,7 @@ RISKS = {
     "drop_kept_databases": Risk.DESTRUCTIVE,
     "explain_queries": Risk.HARMLESS,
     "find_slow_queries": Risk.HARMLESS,
+    "find_memory_growth": Risk.HARMLESS,
     "initialise_database": Risk.DESTRUCTIVE,
     "measure_disk": Risk.HARMLESS,
     "modernise_compose_file": Risk.DISRUPTIVE,

@@ -261,6 +261,16 @@ class PlannerSystem:
         raise PreconditionFailed(expected="ports.", found="none.", todo="None.")
 
     @property
+    def processes(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="processes.", found="none.", todo="None.")
+
+    @property
+    def access_log(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there is none."""
+        raise PreconditionFailed(expected="a log.", found="none.", todo="None.")
+
+    @property
     def containers(self) -> Any:  # noqa: ANN401 - never given
         """Refuse: there are none."""
         raise PreconditionFailed(expected="containers.", found="none.", todo="None.")

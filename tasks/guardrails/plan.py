@@ -79,6 +79,7 @@ class Finding(_Frozen):
         columns: Heads of the table below, if any.
         rows: A table of evidence.
         patch: Advice: a change of code or configuration that no machine should make.
+        picture: The evidence as a drawing: SVG that needs no other file; '' for none.
     """
 
     what: str
@@ -86,6 +87,7 @@ class Finding(_Frozen):
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     patch: str = ""
+    picture: str = ""
 
 
 class Effects(_Frozen):

@@ -7,6 +7,7 @@ from textwrap import indent
 
 from tasks.guardrails.approval import Count, Gate
 from tasks.guardrails.case import Case, StageRecord
+from tasks.guardrails.pictures import picture
 from tasks.guardrails.plan import Finding, Limit, Plan, Risk, Stage
 from tasks.guardrails.words import counted, moment
 
@@ -115,6 +116,8 @@ def _finding(finding: Finding) -> str:
     parts = [f"- {escape(finding.what)} <br>seen by: {escape(finding.how)}"]
     if finding.rows:
         parts.append(evidence(finding.columns, finding.rows))
+    if finding.picture:
+        parts.append(picture("what was measured", finding.picture))
     if finding.patch:
         parts.append(f"```diff\n{finding.patch.replace('```', '')}\n```")
     return indent("\n\n".join(parts), "  ").removeprefix("  ") + ("\n" if parts[1:] else "")

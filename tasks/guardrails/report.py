@@ -1,11 +1,11 @@
 """What people read in the UI afterwards: decisions, and the report."""
 
-import base64
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tasks.guardrails.approval import Gate
 from tasks.guardrails.case import Case
+from tasks.guardrails.pictures import picture
 from tasks.guardrails.plan import Verdict
 from tasks.guardrails.render import asked_by, escape, plan
 from tasks.guardrails.words import counted, moment
@@ -162,5 +162,4 @@ def _chart(steps: Sequence[tuple[str, str, str]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="560" height="{8 + _ROW * len(steps)}" '
         f'font-family="sans-serif" font-size="12" fill="#888">{"".join(bars)}</svg>'
     )
-    picture = base64.b64encode(svg.encode()).decode()
-    return f"![how long each step took](data:image/svg+xml;base64,{picture})\n"
+    return f"{picture('how long each step took', svg)}\n"

@@ -1,6 +1,7 @@
 """What a platform refuses with the reason, unless it has the capability."""
 
 from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.access_logs import AccessLog
 from tasks.platforms.containers import Containers
 from tasks.platforms.definitions import Definition
 from tasks.platforms.hosts import Host
@@ -68,6 +69,19 @@ class Lacking:
             expected="a machine that the target runs on.",
             found=f"the platform of {self.name} lacks that.",
             todo="Nothing: what is done to a machine cannot be done there.",
+        )
+
+    @property
+    def access_log(self) -> AccessLog:
+        """The log of requests.
+
+        Raises:
+            PreconditionFailed: Always, where the platform has none.
+        """
+        raise PreconditionFailed(
+            expected="a proxy that writes down each request with the size of its answer.",
+            found=f"that of {self.name} writes none.",
+            todo="Nothing: what is known by it stays unknown.",
         )
 
     @property

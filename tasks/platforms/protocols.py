@@ -11,6 +11,7 @@ import psycopg
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.guardrails.systems import SystemFacts
+from tasks.platforms.access_logs import Logging
 from tasks.platforms.applications import Application
 from tasks.platforms.cache_servers import OnCacheServer
 from tasks.platforms.containers import Contained
@@ -21,6 +22,7 @@ from tasks.platforms.images import BuildsImages
 from tasks.platforms.memory import Limited
 from tasks.platforms.migration_settings import MigrationSettings
 from tasks.platforms.networks import Networked
+from tasks.platforms.processes import OfProcesses
 from tasks.platforms.scaling import Scaled
 from tasks.platforms.servers import Server
 
@@ -191,9 +193,11 @@ class System(
     Defined,
     Hosted,
     Limited,
+    Logging,
     Networked,
     OnCacheServer,
     OnDisks,
+    OfProcesses,
     Scaled,
     Protocol,
 ):

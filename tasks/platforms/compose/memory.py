@@ -82,7 +82,7 @@ class ComposeMemory:
             limit=configured["Memory"],
             swap=configured["MemorySwap"],
             enforced=_number(inside["limit"]),
-            working_set=_working_set(used),
+            working_set=working_set(used),
             peak=_number(inside["peak"]),
             kills=int(kills[1]) if kills else None,
             out_of_memory=bool(state["OOMKilled"]),
@@ -156,7 +156,15 @@ class ComposeMemory:
                 client.containers.get(container).update(mem_limit=memory)
 
 
-def _working_set(used: dict[str, Any]) -> int | None:
+def working_set(used: dict[str, Any]) -> int | None:
+    """Give what the engine's statistics say is used, without inactive page cache.
+
+    Args:
+        used: Their part `memory_stats`.
+
+    Returns:
+        Bytes; None of what ends just now.
+    """
     if "usage" not in used:
         return None
     known = used.get("stats", {})

@@ -5,7 +5,9 @@ from typing import ClassVar
 
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.compose.application import commands
+from tasks.platforms.compose.application.access_log import ComposeAccessLog
 from tasks.platforms.compose.application.application import ComposeApplication
+from tasks.platforms.compose.application.processes import ComposeProcesses
 from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.application.scaling import ComposeScaling
 from tasks.platforms.compose.cache_server import ComposeCacheServer
@@ -117,6 +119,16 @@ class ComposeTarget(ComposeForm):
             self.application_port,
             self.health_path,
         )
+
+    @cached_property
+    def processes(self) -> ComposeProcesses:
+        """The processes that serve the application."""
+        return ComposeProcesses(self.project, self.application_service)
+
+    @cached_property
+    def access_log(self) -> ComposeAccessLog:
+        """The log of requests."""
+        return ComposeAccessLog(self.project, self.proxy_service)
 
     @cached_property
     def containers(self) -> ComposeContainers:

@@ -56,7 +56,7 @@ class LocalReplicas:
         drained = self._ask("GET", "/status", {}).get("upstreams", {})
         found = []
         for name, url in self._urls.items():
-            process = _listener(url)
+            process = listener(url)
             found.append(
                 Replica(
                     name=name,
@@ -137,8 +137,18 @@ class LocalReplicas:
         return said
 
 
-def _listener(url: str) -> psutil.Process | None:
-    """Find the process that listens at a URL's port."""
+def listener(url: str) -> psutil.Process | None:
+    """Find the process that listens at a URL's port.
+
+    Args:
+        url: The URL, on this machine.
+
+    Returns:
+        The process, None where nothing listens.
+
+    Raises:
+        PreconditionFailed: It is another user's, and we are not root.
+    """
     port = urlsplit(url).port or 80
     for one in psutil.net_connections("tcp"):
         if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port:

@@ -13,6 +13,7 @@ from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.sandbox.application import LocalApplication
 from tasks.platforms.sandbox.cache_server import LocalCacheServer
 from tasks.platforms.sandbox.disks import LocalDisks
+from tasks.platforms.sandbox.processes import LocalProcesses
 from tasks.platforms.sandbox.server import LocalServer
 from tasks.platforms.target_form import TargetForm
 
@@ -134,6 +135,11 @@ class SandboxTarget(TargetForm):
             PreconditionFailed: We run in a container.
         """
         return LocalHost(self.host_command_prefix)
+
+    @cached_property
+    def processes(self) -> LocalProcesses:
+        """The processes that serve the application."""
+        return LocalProcesses(self.replicas)
 
     @cached_property
     def disks(self) -> LocalDisks:

@@ -1,0 +1,80 @@
+"""Processes in the application's containers, as the engine's machine sees them."""
+
+from typing import Any
+
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.compose.memory import ComposeMemory, working_set
+from tasks.platforms.compose.project import Project
+from tasks.platforms.local_processes import look_at, memory_of
+from tasks.platforms.processes import Part, Process
+
+
+class ComposeProcesses:
+    """Processes in the containers of a service.
+
+    Args:
+        project: The compose project.
+        service: The application's service.
+    """
+
+    def __init__(self, project: Project, service: str) -> None:
+        """Keep where they are; asks nothing."""
+        self._project, self._service = project, service
+
+    def parts(self) -> list[Part]:
+        """Look at each container that runs.
+
+        Returns:
+            The containers, with the limits that engine and kernel say.
+
+        Raises:
+            Transient: The engine does not answer.
+        """
+        return [
+            Part(one.container, one.started_at, one.limit, one.kills, one.out_of_memory)
+            for one in ComposeMemory(self._project).use(self._service)
+            if one.runs
+        ]
+
+    def used(self) -> dict[str, int]:
+        """Measure the memory of each that runs: what `docker stats` shows.
+
+        Returns:
+            Bytes by name, without inactive page cache.
+        """
+        found = {}
+        for one in self._project.containers(self._service):
+            if one.runs:
+                with self._project.engine.client() as client:
+                    seen: dict[str, Any] = client.api.stats(one.id, stream=False, one_shot=True)
+                if (used := working_set(seen["memory_stats"])) is not None:
+                    found[one.name] = used
+        return found
+
+    def here(self) -> list[Process]:
+        """Find the processes in them by their numbers on this machine.
+
+        Returns:
+            One for each.
+
+        Raises:
+            PreconditionFailed: The engine is on another one.
+        """
+        engine = self._project.engine
+        if not engine.is_local:
+            raise PreconditionFailed(
+                expected="the processes of the application on this machine.",
+                found=f"they run where the engine is, {engine.url}.",
+                todo="Run a worker there, with a target whose `engine_url` is unix://.",
+            )
+        found = []
+        for one in self._project.containers(self._service):
+            if one.runs:
+                with engine.client() as client:
+                    shown = client.api.top(one.id, ps_args="-eo pid")
+                found += look_at(one.name, [int(row[0]) for row in shown["Processes"] or []])
+        return found
+
+    def share(self, process: Process) -> int | None:
+        """Measure a process's share of the memory: bytes (PSS), None where it has ended."""
+        return memory_of(process.pid)

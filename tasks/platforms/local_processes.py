@@ -1,0 +1,42 @@
+"""Processes of this machine: what they run, and what they use."""
+
+from contextlib import suppress
+
+import psutil
+
+from tasks.platforms.processes import Process
+
+_TRACKER = "multiprocessing.resource_tracker"  # a child that serves nobody
+
+
+def look_at(part: str, pids: list[int]) -> list[Process]:
+    """Look at processes; those that end meanwhile are left out.
+
+    Args:
+        part: Name of what they belong to.
+        pids: Their numbers.
+
+    Returns:
+        One for each that is there.
+    """
+    found = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            one = psutil.Process(pid)
+            if not any(_TRACKER in argument for argument in one.cmdline()):
+                found.append(Process(part, pid, one.name()))
+    return found
+
+
+def memory_of(pid: int) -> int | None:
+    """Measure a process's share of the memory: its own pages, and its part of those it shares.
+
+    Args:
+        pid: Its number.
+
+    Returns:
+        Bytes (PSS); None where it has ended, or is closed to us.
+    """
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return int(psutil.Process(pid).memory_full_info().pss)
+    return None

@@ -1,0 +1,74 @@
+"""The capability of processes: those that serve the application, as its machine sees them."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Part:
+    """A process with those below it, or a container.
+
+    Args:
+        name: Its name.
+        started_at: When it was started last, as the platform says it: another start is another one.
+        limit: The most memory that it may use, in bytes; 0 for no limit.
+        kills: Processes that were killed in it for want of memory, None if unknown.
+        out_of_memory: Whether its last end was for want of memory.
+    """
+
+    name: str
+    started_at: str
+    limit: int
+    kills: int | None
+    out_of_memory: bool
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of a part.
+
+    Args:
+        part: Name of the part.
+        pid: Its number on this machine.
+        program: Name of its program, without arguments.
+    """
+
+    part: str
+    pid: int
+    program: str
+
+
+class Processes(Protocol):
+    """The processes that serve the application."""
+
+    def parts(self) -> list[Part]:
+        """Look at each replica."""
+
+    def used(self) -> dict[str, int]:
+        """Measure the memory of each that runs: bytes by name, without the page cache."""
+
+    def here(self) -> list[Process]:
+        """Find the processes on this machine.
+
+        Raises:
+            PreconditionFailed: They are on another one.
+        """
+
+    def share(self, process: Process) -> int | None:
+        """Measure a process's share of the memory.
+
+        Args:
+            process: One that was found here.
+
+        Returns:
+            Bytes: its own pages, and its part of those that it shares (PSS); None where it has
+            ended, or is closed to us.
+        """
+
+
+class OfProcesses(Protocol):
+    """What a target has whose application's processes can be looked at."""
+
+    @property
+    def processes(self) -> Processes:
+        """The processes that serve the application."""

@@ -1,0 +1,124 @@
+"""find_memory_growth: a process that grows is found, and answers that nobody cuts into pages."""
+
+import base64
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import httpx
+import pytest
+
+from flows.performance.find_memory_growth import find_memory_growth
+from infra.sandbox.planner import Planner
+from infra.testbed.compose.system import ComposeSystem
+from tasks.guardrails.case import Case
+from tasks.guardrails.plan import Finding
+from tasks.guardrails.render import plan as shown
+from tasks.platforms import targets
+from tasks.platforms.compose.target import ComposeTarget
+from tests.approving import carry_out
+from tests.prefect_fixtures import Runs
+from tests.users import log_in
+
+# An engine measures a container once in a second.
+BRIEF = {
+    "sandbox": {"watch_minutes": 0.08, "interval_seconds": 0.2},
+    "compose": {"watch_minutes": 0.35, "interval_seconds": 1},
+}
+# Two MiB more in each fifth of a second, for no more than a minute.
+LEAK = """
+import time
+held = []
+for _ in range(300):
+    held.append(bytearray(b'x' * (2 << 20)))
+    time.sleep(0.2)
+"""
+
+
+@contextmanager
+def leaking(planner: ComposeSystem) -> Iterator[None]:
+    """Have a process in the application's container that forgets nothing, while the block runs."""
+    container = planner.project.container("app")
+    container.exec_run(["python", "-c", LEAK], detach=True)
+    time.sleep(1)
+    try:
+        yield
+    finally:
+        container.exec_run(["pkill", "-f", "held.append"])
+
+
+def findings(case: Case) -> tuple[Finding, ...]:
+    """Give what was found."""
+    return case.stages[0].stage.findings
+
+
+def test_what_does_not_grow_is_no_finding(runs: Runs, planner: Planner) -> None:
+    """The processes of a sound application are looked at, on each platform, with a picture."""
+    case, state = carry_out(runs, planner, find_memory_growth, **BRIEF[planner.settings.name])
+    assert state.name == "Unchanged", state.message
+    table = findings(case)[0]
+    assert "nothing grows" in table.what
+    courses = {row[0]: row[3] for row in table.rows}
+    assert len(courses) >= 3, courses  # a replica or container, and processes in it
+    assert set(courses.values()) <= {"steady", "warms up"}, courses
+    assert not [one for one in findings(case) if "goes on" in one.what]
+
+
+def test_what_grows_is_found_with_its_limit(
+    runs: Runs, fresh_compose: ComposeSystem, home: Path
+) -> None:
+    """Of container and process, how fast, and when the limit is reached."""
+    assert home
+    targets.give(ComposeTarget(**fresh_compose.target_settings()))
+    with leaking(fresh_compose):
+        case, state = carry_out(runs, fresh_compose, find_memory_growth, **BRIEF["compose"])
+    assert state.name == "Advised", findings(case)
+    container = str(fresh_compose.project.container("app").name)
+    courses = {row[0]: row for row in findings(case)[0].rows}
+    assert courses[container][3] == "grows", courses
+    grown = [one for one in findings(case) if " and goes on: " in one.what]
+    assert [one for one in grown if f"{container}: python" in one.what], grown
+    (whole,) = [one for one in grown if one.what.startswith(f"{container} grew")]
+    assert "Its limit of 2,048 MiB is reached in" in whole.what
+    assert "tracemalloc" in whole.patch
+    an_hour = float(courses[container][4].replace(",", ""))
+    assert 10_000 < an_hour < 40_000  # ten MiB a second, unless the machine is busy
+    picture = re.search(r"data:image/svg\+xml;base64,([\w+/=]+)", shown(case, case.stages[0]))
+    assert picture
+    drawn = ET.fromstring(base64.b64decode(picture[1]))  # noqa: S314 - our own
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}polyline")) == len(courses)
+
+
+@pytest.fixture
+def logging_nginx(fresh_compose: ComposeSystem, home: Path) -> Iterator[ComposeSystem]:
+    """A project whose nginx writes down each request, as nginx does unless told otherwise."""
+    assert home
+    targets.give(ComposeTarget(**fresh_compose.target_settings()))
+    file, nginx = fresh_compose.folder / "nginx" / "nginx.conf", fresh_compose.project
+    before = file.read_text()
+    file.write_text(before.replace("access_log off;", "access_log /dev/stdout combined;"))
+    nginx.container("nginx").exec_run(["nginx", "-s", "reload"])
+    yield fresh_compose
+    file.write_text(before)
+    nginx.container("nginx").exec_run(["nginx", "-s", "reload"])
+
+
+def test_large_answers_are_found_in_the_access_log(
+    runs: Runs, logging_nginx: ComposeSystem
+) -> None:
+    """A list that is asked for as a whole; one that is cut into pages is none."""
+    token = log_in(logging_nginx).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=logging_nginx.url, headers=headers, trust_env=False) as client:
+        sizes = [len(client.get("/api/v1/projects").raise_for_status().content) for _ in range(3)]
+        client.get("/api/v1/programs", params={"limit": 500}).raise_for_status()
+    brief = {"watch_minutes": 0.01, "large_kilobytes": 5}
+    case, state = carry_out(runs, logging_nginx, find_memory_growth, **brief)
+    assert state.name == "Advised", state.message
+    (told,) = [one for one in findings(case) if "gave answers of" in one.what]
+    assert [row[:2] for row in told.rows] == [("GET /api/v1/projects", "3")]
+    assert float(told.rows[0][3]) == pytest.approx(max(sizes) / 1000, abs=0.1)
+    assert "limit" in told.patch
