@@ -38,6 +38,7 @@ from tasks.platforms.targets import PLATFORMS
 # The highest risk that a stage of the remediation has; what a plan says decides, this is a tag.
 RISKS = {
     "add_indexes": Risk.HARMLESS,
+    "add_swap": Risk.DISRUPTIVE,
     "apply_migrations": Risk.DESTRUCTIVE,
     "back_up_database": Risk.HARMLESS,
     "carry_over_rows": Risk.DISRUPTIVE,

@@ -28,7 +28,8 @@ def main(run_id: str, flow_path: str, target: str) -> None:
         flow_path: `module:flow`.
         target: `toy=<folder>` for a target made of files, `sandbox=<home>` for a sandbox,
             `sandbox=<home>@<port>` for one whose database is reached through another port,
-            `compose=<file>` for a compose project whose target's fields are in a file.
+            `compose=<file>` for a compose project whose target's fields are in a file, as those
+            of a sandbox may be: `sandbox=<file>.json`.
     """
     module, _, name = flow_path.partition(":")
     flow = getattr(importlib.import_module(module), name)
@@ -38,6 +39,8 @@ def main(run_id: str, flow_path: str, target: str) -> None:
         toy.SYSTEMS[kind] = toy.FileSystem(kind, Path(path))
     elif kind == "compose":
         targets.give(ComposeTarget(**json.loads(Path(path).read_text())))
+    elif path.endswith(".json"):
+        targets.give(SandboxTarget(**json.loads(Path(path).read_text())))
     else:
         home, _, port = path.partition("@")
         fields = Sandbox(Path(home)).target_settings()

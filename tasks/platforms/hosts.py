@@ -13,6 +13,10 @@ class Host(Protocol):
     def prefix(self) -> tuple[str, ...]:
         """What stands before each command, as `sudo -n`."""
 
+    @property
+    def configuration(self) -> str:
+        """The folder of its configuration: /etc, with fstab and sysctl.d in it."""
+
     def run(self, command: Sequence[str], given: str = "") -> Completed:
         """Run a command there that ends with us, and wait for its end.
 
@@ -22,6 +26,42 @@ class Host(Protocol):
 
         Returns:
             How it ended; status 127 where the machine has no such program.
+        """
+
+    def act(self, command: Sequence[str]) -> str:
+        """Run a command that changes the machine, under our lease.
+
+        Args:
+            command: Program and arguments; no secret among them.
+
+        Returns:
+            What it said.
+
+        Raises:
+            LeaseLost: The lease ran out; nothing was run.
+            PreconditionFailed: It did not end well.
+        """
+
+    def read(self, path: str) -> str | None:
+        """Read a text file; None where there is none.
+
+        Args:
+            path: Where, absolute.
+
+        Raises:
+            PreconditionFailed: It cannot be read.
+        """
+
+    def write(self, path: str, text: str) -> None:
+        """Write a text file whole or not at all; owner and rights of one that is there stay.
+
+        Args:
+            path: Where, absolute; a link is followed. A new file can be read by everybody.
+            text: Its text.
+
+        Raises:
+            LeaseLost: The lease ran out; nothing was written.
+            PreconditionFailed: It cannot be written; it is as it was.
         """
 
 

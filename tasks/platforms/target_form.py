@@ -85,6 +85,11 @@ class TargetForm(Lacking, Block):
         default_factory=list,
         description="What stands before each command on the machine, as `sudo -n`.",
     )
+    host_configuration: Path = Field(
+        default=Path("/etc"),
+        description="Folder of the machine's configuration as those commands see it: fstab, "
+        "sysctl.d.",
+    )
 
     @property
     def name(self) -> str:

@@ -107,7 +107,7 @@ class ComposeTarget(ComposeForm):
                 found=f"the engine is at {self.engine_url}: another machine.",
                 todo="Run a worker there, with a target whose `engine_url` is its socket.",
             )
-        return LocalHost(self.host_command_prefix)
+        return LocalHost(self.host_command_prefix, self.host_configuration)
 
     @cached_property
     def scaling(self) -> ComposeScaling:

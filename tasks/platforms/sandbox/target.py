@@ -134,7 +134,7 @@ class SandboxTarget(TargetForm):
         Raises:
             PreconditionFailed: We run in a container.
         """
-        return LocalHost(self.host_command_prefix)
+        return LocalHost(self.host_command_prefix, self.host_configuration)
 
     @cached_property
     def processes(self) -> LocalProcesses:

@@ -1,0 +1,1 @@
+"""The machine that a target runs on: its memory, its swap, its configuration."""

@@ -1,0 +1,92 @@
+"""What is read of a machine's memory, what is proposed, and what is written to fstab."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.host.fstab import block_of, hash_of, says, with_block, without_block
+from tasks.host.memory_seen import MemorySeen, Swap, swaps_in
+from tasks.host.swap_need import proposed, swap_of
+from tasks.platforms.memory import MemoryUse
+
+GIB = 2**30
+SWAPS = (
+    "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+    "/dev/sda2                               partition\t1048572\t\t524\t\t-2\n"
+    "/a\\040b/swapfile                        file\t\t4088\t\t0\t\t-3\n"
+)
+CALM = MemorySeen(
+    total=16 * GIB,
+    available=8 * GIB,
+    swap_free=4 * GIB,
+    swaps=(Swap("/swapfile", "file", 4 * GIB, 0),),
+    stalled=(0.0, 0.2, 0.4),
+    kills=0,
+    swappiness=60,
+)
+USE = MemoryUse(
+    container="planner-app-1",
+    runs=True,
+    started_at="",
+    limit=2 * GIB,
+    swap=4 * GIB,
+    enforced=None,
+    working_set=None,
+    peak=None,
+    kills=None,
+    out_of_memory=False,
+    restarts=0,
+)
+
+
+def test_swap_in_use_is_read() -> None:
+    """Paths with blanks as well, sizes in bytes."""
+    assert swaps_in(SWAPS) == (
+        Swap("/dev/sda2", "partition", 1048572 * 1024, 524 * 1024),
+        Swap("/a b/swapfile", "file", 4088 * 1024, 0),
+    )
+    assert swaps_in(SWAPS.splitlines()[0]) == ()
+
+
+@pytest.mark.parametrize(
+    ("seen", "much"),
+    [
+        (CALM, 0),
+        (replace(CALM, stalled=(), kills=None), 0),
+        (replace(CALM, swaps=(), swap_free=0), 4 * GIB),
+        (replace(CALM, swaps=(), swap_free=0, total=GIB), GIB),
+        (replace(CALM, swap_free=GIB - 1), 4 * GIB),
+        (replace(CALM, kills=1), 4 * GIB),
+        (replace(CALM, stalled=(0.0, 0.0, 1.5)), 4 * GIB),
+    ],
+)
+def test_swap_is_proposed_where_it_is_needed(seen: MemorySeen, much: int) -> None:
+    """Where there is none, where it is nearly full, where something waits or was killed."""
+    assert proposed(seen) == much
+
+
+@pytest.mark.parametrize(
+    ("use", "means"),
+    [
+        (USE, "2,048 MiB beyond its limit"),
+        (replace(USE, swap=2 * GIB), "none: it is killed at its limit as before (memswap_limit)"),
+        (replace(USE, swap=-1), "as much as there is"),
+        (replace(USE, limit=0, swap=0), "as much as there is"),
+        (replace(USE, swap=0), "not counted by the kernel: as much as there is"),
+    ],
+)
+def test_what_limits_mean_for_swap(use: MemoryUse, means: str) -> None:
+    """As the engine has them."""
+    assert swap_of(use) == means
+
+
+@given(st.text())
+def test_what_is_put_into_fstab_comes_out_byte_for_byte(text: str) -> None:
+    """Whether it ended with an end of line or not."""
+    block = block_of("abcdefghij", "/swapfile")
+    written = with_block(text, block)
+    assert says(written, "/swapfile")
+    assert not says(block, "/swap")
+    assert without_block(written, block, hash_of(text)) == text
