@@ -42,8 +42,10 @@ class MemorySeen:
         swaps: Each swap.
         stalled: Shares of the last 10, 60 and 300 s in which something waited for memory, in
             percent; empty where the kernel does not say.
-        kills: Processes that the kernel has killed for want of memory since it started; None
-            where it does not say.
+        kills: Processes that the kernel has killed for want of memory since it started, those in
+            containers at their own limit among them; None where it does not say.
+        machine_kills: Those that its log still tells of for want of the machine's own memory; None
+            where that cannot be read.
         swappiness: How readily it swaps.
     """
 
@@ -53,6 +55,7 @@ class MemorySeen:
     swaps: tuple[Swap, ...]
     stalled: tuple[float, ...]
     kills: int | None
+    machine_kills: int | None
     swappiness: int
 
     @property
@@ -77,12 +80,14 @@ class MemorySeen:
             else "the kernel does not say how long processes wait for memory"
         )
         killed = "an unknown number of" if self.kills is None else str(self.kills)
+        of_those = "an unknown number" if self.machine_kills is None else str(self.machine_kills)
         return Finding(
             what=f"The machine has {mib(self.total)} of memory, {mib(self.available)} available, "
             f"and {mib(self.swap_total)} of swap, {mib(self.swap_free)} free; {stalled}; "
-            f"{killed} processes were killed for want of memory since it started; "
-            f"vm.swappiness is {self.swappiness}.",
-            how="/proc/meminfo, /proc/pressure/memory, /proc/vmstat, /proc/swaps",
+            f"{killed} processes were killed for want of memory since it started, in containers at "
+            f"their own limit too, {of_those} of them for want of the machine's by the kernel's "
+            f"log; vm.swappiness is {self.swappiness}.",
+            how="/proc/meminfo, /proc/pressure/memory, /proc/vmstat, /proc/swaps, dmesg",
             columns=("swap", "kind", "size", "in use"),
             rows=tuple((one.path, one.kind, mib(one.size), mib(one.used)) for one in self.swaps),
         )
@@ -107,6 +112,15 @@ def swaps_in(text: str) -> tuple[Swap, ...]:
     return tuple(found)
 
 
+def machine_kills_in(log: str) -> int:
+    """Count the kills for want of the machine's memory in the kernel's log.
+
+    Args:
+        log: What `dmesg` says; a container at its own limit is CONSTRAINT_MEMCG there.
+    """
+    return len(re.findall(r"oom-kill:constraint=(?!CONSTRAINT_MEMCG)", log))
+
+
 def look_at_swaps(host: Host) -> tuple[Swap, ...]:
     """Look at the swap that is in use on a machine."""
     return swaps_in(host.read("/proc/swaps") or "")
@@ -127,6 +141,7 @@ def look_at_memory(host: Host) -> MemorySeen:
         host.read("/proc/pressure/memory") or "",
         re.MULTILINE,
     )
+    log = host.run(["dmesg"])
     kills = re.search(r"^oom_kill (\d+)", host.read("/proc/vmstat") or "", re.MULTILINE)
     return MemorySeen(
         total=int(known["MemTotal"]) * _KIB,
@@ -135,6 +150,7 @@ def look_at_memory(host: Host) -> MemorySeen:
         swaps=look_at_swaps(host),
         stalled=tuple(map(float, some.groups())) if some else (),
         kills=int(kills[1]) if kills else None,
+        machine_kills=None if log.status else machine_kills_in(log.output),
         swappiness=look_at_swappiness(host),
     )
 

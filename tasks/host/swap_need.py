@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.plan import Change, Finding
 from tasks.guardrails.probe import probe
 from tasks.host import fstab, swappiness
@@ -20,6 +20,7 @@ _MOST_PROPOSED = 4 * _GIB  # what the guide adds
 _MOST_TIMES_MEMORY = 2
 _STALLED_PERCENT = 1.0
 _SCARCE = 4  # less than a quarter of all swap is free
+_SHORT = 5  # less than a fifth of memory: what waits then waits for the machine's, mostly
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,13 @@ def find_swap_need(target: str, wanted: Wanted, remediation: str) -> Need:
     asked = _asked(wanted.size, seen) if wanted.size else proposed(seen)
     if not asked:
         enough = (
-            "Nothing says that the machine needs more swap: it has some that is not full, no "
-            "process was killed for want of memory, and none waits for it."
+            "Nothing says that the machine needs more swap: it has some that is not full, and no "
+            "process was killed for want of the machine's memory, or waits for it. Where a "
+            "container is killed at its own limit: remedy run raise-memory-limit. To add swap all "
+            "the same, say its `size`."
         )
         return Need((*findings, Finding(what=enough, how="what is above")))
-    place = find_place(host, wanted.path)
+    place = find_place(host, wanted.path, asked)
     keep = place.size * wanted.keep_free_percent // 100
     _insist_on_room(wanted.path, asked, keep, place)
     return Need(
@@ -117,11 +120,12 @@ def proposed(seen: MemorySeen) -> int:
 
     Returns:
         Bytes: as much as there is memory, at most the guide's 4 GiB; 0 where there is swap that
-        is not scarce and nothing was killed for want of memory, or waits for it.
+        is not scarce and nothing was killed for want of the machine's memory, or waits for it.
     """
     scarce = seen.swap_free * _SCARCE < seen.swap_total or not seen.swap_total
-    waits = bool(seen.stalled) and max(seen.stalled) >= _STALLED_PERCENT
-    if not (scarce or waits or seen.kills):
+    short = seen.available * _SHORT < seen.total
+    waits = short and bool(seen.stalled) and max(seen.stalled) >= _STALLED_PERCENT
+    if not (scarce or waits or seen.machine_kills):
         return 0
     return min(_MOST_PROPOSED, seen.total // _MIB * _MIB)
 
@@ -179,7 +183,7 @@ def _containers(system: System) -> Finding:
     try:
         services = system.definition.read().services or {}
         found = [one for name in services for one in system.memory.use(name)]
-    except PreconditionFailed as error:
+    except (PreconditionFailed, Transient) as error:  # swap is needed where an engine is down, too
         return Finding(
             what=f"What limits of containers say of swap was not looked at: {error.found}",
             how="the target's platform",

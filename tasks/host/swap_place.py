@@ -3,6 +3,7 @@
 Sources: swapon(8), mkswap(8); btrfs(5), 'Swapfile support'.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -12,10 +13,12 @@ from tasks.platforms.hosts import Host
 _PROGRAMS = ("mkswap", "swapon", "swapoff", "swaplabel", "findmnt", "fallocate", "dd", "stat")
 # How room is taken so that the file has no holes: at once, or by writing zeros into all of it.
 _WAYS = {"ext4": "fallocate", "xfs": "fallocate", "ext3": "zeros", "ext2": "zeros"}
+_XFS_SINCE = (4, 18)  # before that the kernel took what fallocate made on xfs for holes
 _BTRFS = (
-    "As root, in a subvolume of its own, which no snapshot covers: "
-    "btrfs subvolume create /swap && btrfs filesystem mkswapfile --size 4g /swap/swapfile && "
-    "swapon /swap/swapfile"
+    "As root, with btrfs-progs 6.1, in a subvolume of its own of which no snapshots are made: "
+    "btrfs subvolume create {folder}/swap && "
+    "btrfs filesystem mkswapfile --size {size} {folder}/swap/swapfile && "
+    "swapon {folder}/swap/swapfile"
 )
 _WHY_NOT = {
     "btrfs": "a file there must not be copied on write, lie on several devices or in a snapshot",
@@ -96,12 +99,13 @@ def _root_mount(host: Host, process: str) -> list[str]:
     return [line.split()[0] for line in lines if line.split()[4] == "/"]
 
 
-def find_place(host: Host, path: str) -> Place:
+def find_place(host: Host, path: str, size: int) -> Place:
     """Look at where a swap file shall lie.
 
     Args:
         host: The machine.
         path: The file, absolute.
+        size: Its size in bytes, for what a person is told to run.
 
     Raises:
         PreconditionFailed: It may not lie there: says why.
@@ -117,12 +121,29 @@ def find_place(host: Host, path: str) -> Place:
     filesystem, source, options = mounted.splitlines()[-1].split(" ", 2)
     if filesystem not in _WAYS:
         why = _WHY_NOT.get(filesystem, "swap is not known to be safe there")
-        todo = _BTRFS if filesystem == "btrfs" else "Choose a path on ext4 or xfs."
+        todo = "Choose a path on ext4 or xfs."
+        if filesystem == "btrfs":
+            where = "" if folder == "/" else folder
+            todo = _BTRFS.format(folder=where, size=f"{size // 2**20}M")
         raise _refused(path, f"{folder} lies on {filesystem}: {why}", todo)
     if "ro" in options.split(","):
         raise _refused(path, f"{source} can only be read", "Choose another path.")
     size, free = measure_disk(host, folder)
-    return Place(filesystem, source, _WAYS[filesystem], size, free)
+    return Place(
+        filesystem, source, way_on(filesystem, host.run(["uname", "-r"]).output), size, free
+    )
+
+
+def way_on(filesystem: str, kernel: str) -> str:
+    """Say how room is taken on a file system so that the kernel swaps there.
+
+    Args:
+        filesystem: The file system, as 'ext4'.
+        kernel: The kernel's release, as '6.1.0-28-amd64'.
+    """
+    found = re.match(r"(\d+)\.(\d+)", kernel)
+    is_old = found is None or tuple(map(int, found.groups())) < _XFS_SINCE
+    return "zeros" if filesystem == "xfs" and is_old else _WAYS[filesystem]
 
 
 def measure_disk(host: Host, folder: str) -> tuple[int, int]:

@@ -193,17 +193,18 @@ def test_killed_it_is_recovered(fault: str, runs: Runs, swapping: Swapping, home
     assert int(SWAPPINESS.read_text()) == wanted + (state.name == "Undone")
 
 
-def test_without_fallocate_zeros_are_written(home: Path) -> None:
+@pytest.mark.parametrize(("filesystem", "way"), [("ext2", "zeros"), ("xfs", "fallocate")])
+def test_the_kernel_swaps_on_other_file_systems_too(home: Path, filesystem: str, way: str) -> None:
     """On ext2 a file has holes until something is written to each block: swapon refuses it."""
     assert home
-    with machine("ext2") as made:
+    with machine(filesystem) as made:
         known(made)
         need = find(made, persist=False)
         assert [one.kind for one in need.changes] == ["host.make_swap_file", "host.enable_swap"]
         work = Work(target="sandbox", remediation=ID, begun_at=datetime.now(UTC))
         for change in need.changes:
             said = change.apply(work)
-            assert said in (None, "room was taken by zeros")
+            assert said in (None, f"room was taken by {way}")
             assert change.observe(work).standing is Standing.AFTER
         assert made.swapfile.stat().st_blocks * 512 >= 4 * MIB
         assert made.swaps()
@@ -211,6 +212,16 @@ def test_without_fallocate_zeros_are_written(home: Path) -> None:
             change.revert(work)
             assert change.observe(work).standing is Standing.BEFORE
         assert list(made.look()) == [str(made.fstab)]
+
+
+def test_on_btrfs_it_is_said_what_to_run(home: Path) -> None:
+    """It is for a person to choose a subvolume of which no snapshots are made."""
+    assert home
+    with machine("btrfs") as made:
+        known(made)
+        with pytest.raises(PreconditionFailed, match="copied on write") as refused:
+            find(made)
+        assert "mkswapfile --size 4M" in refused.value.todo
 
 
 def test_a_swap_that_fits_nowhere_else_is_kept(disk: Machine, tmp_path: Path) -> None:

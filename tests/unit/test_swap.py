@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.host.fstab import block_of, hash_of, says, with_block, without_block
-from tasks.host.memory_seen import MemorySeen, Swap, swaps_in
+from tasks.host.memory_seen import MemorySeen, Swap, machine_kills_in, swaps_in
 from tasks.host.swap_need import proposed, swap_of
+from tasks.host.swap_place import way_on
 from tasks.platforms.memory import MemoryUse
 
 GIB = 2**30
@@ -23,7 +24,8 @@ CALM = MemorySeen(
     swap_free=4 * GIB,
     swaps=(Swap("/swapfile", "file", 4 * GIB, 0),),
     stalled=(0.0, 0.2, 0.4),
-    kills=0,
+    kills=7,
+    machine_kills=0,
     swappiness=60,
 )
 USE = MemoryUse(
@@ -54,17 +56,41 @@ def test_swap_in_use_is_read() -> None:
     ("seen", "much"),
     [
         (CALM, 0),
-        (replace(CALM, stalled=(), kills=None), 0),
+        (replace(CALM, stalled=(), kills=None, machine_kills=None), 0),
         (replace(CALM, swaps=(), swap_free=0), 4 * GIB),
         (replace(CALM, swaps=(), swap_free=0, total=GIB), GIB),
         (replace(CALM, swap_free=GIB - 1), 4 * GIB),
-        (replace(CALM, kills=1), 4 * GIB),
-        (replace(CALM, stalled=(0.0, 0.0, 1.5)), 4 * GIB),
+        (replace(CALM, machine_kills=1), 4 * GIB),
+        (replace(CALM, stalled=(0.0, 0.0, 1.5)), 0),
+        (replace(CALM, stalled=(0.0, 0.0, 1.5), available=GIB), 4 * GIB),
     ],
 )
 def test_swap_is_proposed_where_it_is_needed(seen: MemorySeen, much: int) -> None:
-    """Where there is none, where it is nearly full, where something waits or was killed."""
+    """Not for what waits, or was killed, at the limit of its container while memory is free."""
     assert proposed(seen) == much
+
+
+def test_kills_at_the_limit_of_a_container_are_told_apart() -> None:
+    """As the kernel logs them."""
+    lines = (
+        "[ 1.1] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,task=python,pid=1",
+        "[ 2.2] oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,task=postgres,pid=2",
+    )
+    assert machine_kills_in("\n".join(lines)) == 1
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "kernel", "way"),
+    [
+        ("xfs", "3.10.0-1160.el7.x86_64", "zeros"),
+        ("xfs", "4.18.0-553.el8_10.x86_64", "fallocate"),
+        ("ext4", "3.10.0-1160.el7.x86_64", "fallocate"),
+        ("ext2", "6.1.0-28-amd64", "zeros"),
+    ],
+)
+def test_room_is_taken_without_holes(filesystem: str, kernel: str, way: str) -> None:
+    """Where the kernel takes what was not written to for a hole, zeros are written."""
+    assert way_on(filesystem, kernel) == way
 
 
 @pytest.mark.parametrize(
