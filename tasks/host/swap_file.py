@@ -88,23 +88,26 @@ class MakeSwapFile(Change):
         """Make the draft whole, then give it the name that nobody has."""
         host, draft = targets.load(work.target).machine, self.draft(work)
         if not self._is_ours(host, work):
-            host.act(["rm", "-f", "--", draft])  # of one that was killed
-            host.act(["sh", "-c", _TAKE[self.way], "remedy", draft, str(self.size)])
+            host.act(f"to remove {draft}", ["rm", "-f", "--", draft])  # of one that was killed
+            take = ["sh", "-c", _TAKE[self.way], "remedy", draft, str(self.size)]
+            host.act(f"to take {mib(self.size)} of room for {draft}", take)
             faults.point(f"{self.kind}:room-taken")
             label = f"swap-{work.remediation}"[:15]  # as long as a label may be
-            host.act(["mkswap", "-L", label, "-U", uuid_of(work.remediation), draft])
-            host.act(["sync", draft])
+            made = ["mkswap", "-L", label, "-U", uuid_of(work.remediation), draft]
+            host.act(f"to make swap space of {draft}", made)
+            host.act(f"to write {draft} to the disk", ["sync", draft])
             faults.point(f"{self.kind}:drafted")
-            host.act(["ln", "-T", "--", draft, self.path])  # fails where the name is taken
+            # Fails where somebody has taken the name meanwhile.
+            host.act(f"to name it {self.path}", ["ln", "-T", "--", draft, self.path])
             faults.point(f"{self.kind}:named")
-        host.act(["rm", "-f", "--", draft])
+        host.act(f"to remove {draft}", ["rm", "-f", "--", draft])
         return f"room was taken by {self.way}"
 
     def revert(self, work: Work) -> str:
         """Remove it, and what was begun of it; a file of others stays."""
         host = targets.load(work.target).machine
         names = [self.draft(work), *([self.path] if self._is_ours(host, work) else [])]
-        host.act(["rm", "-f", "--", *names])
+        host.act(f"to remove {' and '.join(names)}", ["rm", "-f", "--", *names])
         return f"{self.path} is gone"
 
 
@@ -145,7 +148,8 @@ class EnableSwap(Change):
 
     def apply(self, work: Work) -> None:
         """Have it swap there."""
-        targets.load(work.target).machine.act(["swapon", self.path])
+        host = targets.load(work.target).machine
+        host.act(f"to swap to {self.path}", ["swapon", self.path])
 
     def revert(self, work: Work) -> str | None:
         """Have it swap there no more, where what lies there has room elsewhere."""
@@ -159,7 +163,7 @@ class EnableSwap(Change):
                 state=f"The kernel swaps to {self.path} as before this undo.",
                 todo="End what needs the memory, or add other swap, then try again.",
             )
-        host.act(["swapoff", self.path])
+        host.act(f"to swap to {self.path} no more", ["swapoff", self.path])
         return "what was swapped out there is in memory again"
 
     def undo_loss(self, work: Work) -> Loss | None:

@@ -109,12 +109,16 @@ class SetSwappiness(Change):
         if self.file:
             host.write(self.file, self._text(work))
             faults.point(f"{self.kind}:written")
-        host.act(["sysctl", "-q", "-w", f"vm.swappiness={self.after}"])
+        _set(host, self.after)
 
     def revert(self, work: Work) -> None:
         """Give the kernel the old value, unless somebody set another; remove our file."""
         host = targets.load(work.target).machine
         if look_at_swappiness(host) == self.after:
-            host.act(["sysctl", "-q", "-w", f"vm.swappiness={self.before}"])
+            _set(host, self.before)
         if self.file:
-            host.act(["rm", "-f", "--", self.file])
+            host.act(f"to remove {self.file}", ["rm", "-f", "--", self.file])
+
+
+def _set(host: Host, value: int) -> None:
+    host.act(f"to set vm.swappiness to {value}", ["sysctl", "-q", "-w", f"vm.swappiness={value}"])

@@ -28,10 +28,11 @@ class Host(Protocol):
             How it ended; status 127 where the machine has no such program.
         """
 
-    def act(self, command: Sequence[str]) -> str:
+    def act(self, doing: str, command: Sequence[str]) -> str:
         """Run a command that changes the machine, under our lease.
 
         Args:
+            doing: What it does, as 'to swap to /swapfile', for whoever reads that it failed.
             command: Program and arguments; no secret among them.
 
         Returns:

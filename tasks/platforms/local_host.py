@@ -57,10 +57,11 @@ class LocalHost:
         found = ["env", f"PATH={_PATH}", "LC_ALL=C", *command]
         return run_here([*self.prefix, *found], Path("/"), {"PATH": _PATH}, given=given)
 
-    def act(self, command: Sequence[str]) -> str:
+    def act(self, doing: str, command: Sequence[str]) -> str:
         """Run a command that changes the machine, under our lease.
 
         Args:
+            doing: What it does, as 'to swap to /swapfile', for whoever reads that it failed.
             command: Program and arguments; no secret among them.
 
         Returns:
@@ -73,7 +74,7 @@ class LocalHost:
         insist_on_fence()
         done = self.run(command)
         if done.status:
-            raise _told(f"`{command[0]}` to end well", done, "What it had done by then stands.")
+            raise _told(doing, done, "What it had done by then stands.")
         return done.output
 
     def read(self, path: str) -> str | None:
