@@ -118,6 +118,8 @@ def find_place(host: Host, path: str, size: int) -> Place:
     folder = str(pure.parent)
     _insist_on_folders(host, path, [*map(str, reversed(pure.parent.parents)), folder])
     mounted = host.run(["findmnt", "-nro", "FSTYPE,SOURCE,OPTIONS", "-T", folder]).output
+    if not mounted.strip():
+        raise _refused(path, f"findmnt does not know on what {folder} lies", "Choose another path.")
     filesystem, source, options = mounted.splitlines()[-1].split(" ", 2)
     if filesystem not in _WAYS:
         why = _WHY_NOT.get(filesystem, "swap is not known to be safe there")
