@@ -54,6 +54,7 @@ def target_settings(sandbox: "Sandbox", *, limited: bool = False) -> dict[str, A
         "backups_directory": str(sandbox.backups),
         "cache_host": HOST,
         "cache_port": settings.ports["valkey"],
+        "cache_start_command": [*_command(sandbox, "start"), "--service", "valkey"],
         "cache_password": settings.cache_password,
         "probe_account": probe_account().model_dump(),
         "probe_secret": settings.accounts[PROBE],

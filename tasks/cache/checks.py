@@ -72,7 +72,10 @@ class ApplicationUsesCache(Check):
             login = CacheLogin(had.get(variables.user) or CacheLogin().user, password)
             try:
                 with system.cache_server.log_in(
-                    login, had.get(variables.host), had.get(variables.port)
+                    login,
+                    had.get(variables.host),
+                    had.get(variables.port),
+                    int(had.get(variables.number) or 0),
                 ):
                     pass
             except PreconditionFailed as error:

@@ -117,6 +117,16 @@ def accepted_in(text: str, name: str) -> Accepted | None:
     return found
 
 
+def user_in(text: str, name: str) -> CacheUser | None:
+    """Give a user as a line `user` of a text has it; None where there is no such line."""
+    found = None
+    for line in text.splitlines():
+        words = _words(line)
+        if words[:2] == ["user", name]:
+            found = _user(words)
+    return found
+
+
 def with_line(text: str, name: str, line: str) -> str:
     """Write a user's line into a configuration, in the place of what said it before.
 

@@ -35,12 +35,44 @@ class CacheLogin:
     password: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True)
+class CacheState:
+    """How a cache's server stands, seen from outside of it.
+
+    Args:
+        runs: Whether somebody listens there.
+        told: How it stands, in words.
+        hindrance: What keeps it from just being started; '' for nothing.
+    """
+
+    runs: bool
+    told: str
+    hindrance: str = ""
+
+
 class CacheServer(Protocol):
     """The Redis or Valkey server that the application's cache is on."""
 
     @property
     def name(self) -> str:
         """Where it is, in words."""
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """Where the application reaches it: host and port."""
+
+    def is_called(self, host: str) -> bool:
+        """Say whether a name or an address leads the application to its machine."""
+
+    def state(self) -> CacheState:
+        """Look whether it runs; no login is needed."""
+
+    def start(self) -> None:
+        """Have it started as it was last, unless it runs; does not wait until it answers.
+
+        Raises:
+            PreconditionFailed: The target has no command for it, or that fails.
+        """
 
     def connect(self, number: int = 0) -> "AbstractContextManager[redis.Redis]":
         """Log in as remediations do; answers come as text, errors are ours.
@@ -85,6 +117,9 @@ class CacheServer(Protocol):
 
     def follows(self, variable: str, value: str) -> bool:
         """Say whether its command or environment has a value from a variable of `.env`."""
+
+    def takes(self, variable: str) -> bool:
+        """Say whether its next start gives it something from a variable of `.env`."""
 
     def is_in_step(self) -> bool:
         """Say whether it was started with what its command and environment are by now."""

@@ -176,6 +176,18 @@ class Secrets(Protocol):
 class Cache(Protocol):
     """The application's cache and queues."""
 
+    @property
+    def number(self) -> int:
+        """Number of the database."""
+
+    @property
+    def namespace(self) -> str:
+        """What the names of the application's keys begin with."""
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Keys of the lists that hold waiting jobs."""
+
     def clear(self) -> int:
         """Clear the application's namespace only; returns how many keys went."""
 

@@ -28,6 +28,21 @@ class RedisCache:
         self._server, self._number = server, number
         self._namespace, self._queues = namespace, tuple(queues)
 
+    @property
+    def number(self) -> int:
+        """Number of the database."""
+        return self._number
+
+    @property
+    def namespace(self) -> str:
+        """What the names of the application's keys begin with."""
+        return self._namespace
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Keys of the lists that hold waiting jobs."""
+        return self._queues
+
     def clear(self) -> int:
         """Clear the application's namespace only; queued jobs stay.
 

@@ -4,11 +4,16 @@ Source: Redis manual, AUTH ("user", since 6.0), CLIENT SETNAME.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
@@ -84,13 +89,33 @@ class RedisServer:
             PreconditionFailed: It answers and refuses.
         """
         reached, at = self._reached(host, port)
-        client = redis.Redis(
-            host=reached,
-            port=at,
+        client = self._client(login, reached, at, number, f"remedy:{self.target}:{fencing_token()}")
+        try:
+            try:
+                client.ping()
+            except NoPermissionError:  # neither a name nor PING is what an application needs
+                client.close()
+                client = self._client(login, reached, at, number, None)
+                with suppress(NoPermissionError):
+                    client.ping()
+            insist_on_fence()
+            yield client
+        except redis.RedisError as error:
+            raise _told(error, f"the cache on {reached}:{at}") from error
+        finally:
+            client.close()
+
+    @staticmethod
+    def _client(
+        login: CacheLogin, host: str, port: int, number: int, name: str | None
+    ) -> "redis.Redis":
+        return redis.Redis(
+            host=host,
+            port=port,
             db=number,
             username=login.user if login.password else None,
             password=login.password or None,
-            client_name=f"remedy:{self.target}:{fencing_token()}",
+            client_name=name,
             protocol=2,
             decode_responses=True,
             encoding_errors="surrogateescape",  # names of keys may be any bytes
@@ -98,14 +123,6 @@ class RedisServer:
             socket_connect_timeout=_SECONDS,
             retry=Retry(NoBackoff(), 0),  # the engine retries what is Transient
         )
-        try:
-            client.ping()
-            insist_on_fence()
-            yield client
-        except redis.RedisError as error:
-            raise _told(error, f"the cache on {reached}:{at}") from error
-        finally:
-            client.close()
 
     def _reached(self, host: str | None, port: str | None) -> tuple[str, int]:
         """Say where an address that the application has is reached from here."""

@@ -16,7 +16,7 @@ from infra.sandbox.migrations import BEFORE_HEAD, migrate
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
-from tests.cache_states import protect
+from tests.cache_states import protect, set_password
 from tests.crashing import Crashing
 
 if TYPE_CHECKING:
@@ -199,6 +199,19 @@ def cache_protected(scene: "Scene") -> dict[str, Any]:
     return {}
 
 
+def cache_lost(scene: "Scene") -> dict[str, Any]:
+    """Have the cache killed, and on a sandbox the application look for it elsewhere besides."""
+    if isinstance(scene.planner, ComposeSystem):
+        scene.planner.project.container("redis").kill()
+        return {"side": "server"}
+    assert isinstance(scene.planner, Sandbox)
+    set_password(scene.planner, "REDIS_PORT", "1")
+    for name in scene.planner.upstreams:
+        scene.planner.restart(name)
+    scene.planner.kill("valkey")
+    return {"side": "both"}
+
+
 def settings_refused(scene: "Scene") -> dict[str, Any]:
     """Have the application refuse a setting, once it is known with which ones it worked."""
     assert isinstance(scene.planner, ComposeSystem)
@@ -252,6 +265,7 @@ SCENARIOS: dict[str, Scenario] = {
     "initialise_database": database_gone,
     "raise_memory_limit": more_memory,
     "rebuild_indexes": index_out_of_order,
+    "repair_cache_connection": cache_lost,
     "repair_crash_loop": settings_refused,
     "repair_database_credentials": another_password,
     "restore_from_backup": rows_deleted,

@@ -12,7 +12,7 @@ from docker.errors import NotFound
 
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.systems import insist_on_fence
-from tasks.platforms.cache_servers import CacheLogin
+from tasks.platforms.cache_servers import CacheLogin, CacheState
 from tasks.platforms.compose.engine import Found
 from tasks.platforms.compose.project import Project
 from tasks.platforms.redis_server import RedisServer, is_refused_login
@@ -54,6 +54,50 @@ class ComposeCacheServer(RedisServer):
             return super()._reached(host, port)
         inside = int(port) if port and port.isdigit() else PORT
         return self._engine.reach(container, inside)
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """Where the application reaches it: its service and the port inside."""
+        return self._service, str(PORT)
+
+    def is_called(self, host: str) -> bool:
+        """Say whether a name or an address leads a container of the project to it.
+
+        Args:
+            host: What the application has.
+        """
+        found = self._project.containers(self._service)
+        return host == self._service or any(host in one.known_as for one in found)
+
+    def state(self) -> CacheState:
+        """Look at its container."""
+        found = self._project.containers(self._service)
+        if not found:
+            return CacheState(runs=False, told=f"service {self._service} has no container")
+        one = found[0]
+        if one.runs:
+            return CacheState(runs=True, told=f"container {one.name} runs")
+        told = f"container {one.name} is {one.status}, exit status {one.exit_code}"
+        ways = {
+            "paused": f"somebody has paused it: docker unpause {one.name}",
+            "restarting": "it ends again and again: remedy run repair-crash-loop",
+        }
+        return CacheState(runs=False, told=told, hindrance=ways.get(one.status, ""))
+
+    def start(self) -> None:
+        """Have its container started as it is, or made where there is none.
+
+        Raises:
+            Transient: The engine does not answer.
+            PreconditionFailed: The engine refuses.
+        """
+        insist_on_fence()
+        found = self._project.containers(self._service)
+        if not found:
+            self._up()
+            return
+        with self._engine.client() as client:
+            client.api.start(found[0].id)
 
     def read_file(self, path: str) -> str:
         """Read a file of the container.
@@ -149,8 +193,19 @@ class ComposeCacheServer(RedisServer):
             made: dict[str, Any] = client.api.inspect_container(self._container.id)["Config"]
         given = [*(made.get("Entrypoint") or ()), *(made.get("Cmd") or ()), *(made["Env"] or ())]
         parts = {part for word in given for part in (*word.split(), word.partition("=")[2])}
+        return value in parts and self.takes(variable)
+
+    def takes(self, variable: str) -> bool:
+        """Say whether a container made now has something from a variable of `.env`.
+
+        Args:
+            variable: The variable's name.
+
+        Raises:
+            PreconditionFailed: The files cannot be read.
+        """
         # With another value it would have to be another container.
-        return value in parts and self._hash() != self._hash({variable: f"not-{value}"})
+        return self._hash({variable: "one"}) != self._hash({variable: "another"})
 
     def is_in_step(self) -> bool:
         """Say whether its container is what the compose files and `.env` make of it now.

@@ -78,6 +78,10 @@ class SandboxTarget(TargetForm):
     )
     cache_host: str = Field(default="127.0.0.1", description="Address of Redis or Valkey.")
     cache_port: int = Field(default=6379, description="Port of Redis or Valkey.")
+    cache_start_command: list[str] = Field(
+        default_factory=list,
+        description="Command that has a supervisor start the cache: systemctl start ...",
+    )
 
     @cached_property
     def database(self) -> PostgreSQL:
@@ -167,6 +171,8 @@ class SandboxTarget(TargetForm):
             host=self.cache_host,
             port=self.cache_port,
             logins=self.cache_logins,
+            start_command=self.cache_start_command,
+            execute=lambda command: self.application.execute(command, {}, _SERVER_SECONDS),
         )
 
     def identity(self) -> dict[str, str]:
