@@ -280,6 +280,11 @@ class PlannerSystem:
         """Refuse: there is none."""
         raise PreconditionFailed(expected="containers.", found="none.", todo="None.")
 
+    @property
+    def trials(self) -> Any:  # noqa: ANN401 - never given
+        """Refuse: there are none."""
+        raise PreconditionFailed(expected="containers.", found="none.", todo="None.")
+
     def fingerprint(self) -> str:
         """Give something."""
         return self.name

@@ -174,8 +174,7 @@ def _ended(one: ServiceContainer, standing: Standing) -> Iterator[Cause]:
             "health",
             f"It was called unhealthy, and somebody ended it {counted(len(sent), 'time')}.",
             how,
-            f"Run the command of its check by hand (docker exec {one.name}), and correct it, or "
-            "what it asks.",
+            f"Start it (`docker start {one.name}`), then at once remedy run repair-health-check.",
         )
     elif not one.restarts_itself and one.exit_code in (0, _TERMINATED) and one.status == "exited":
         yield Cause("stopped", f"{one.name} was stopped.", how, f"`docker start {one.name}`.")

@@ -123,8 +123,8 @@ def _sound(
         advice = Finding(
             what=f"{', '.join(unwell)} runs, and its health check fails.",
             how="the engine's `inspect`",
-            patch=f"docker inspect {unwell[0]}, and run the command of its check in it by hand: "
-            "docker exec",
+            patch=f"remedy run repair-health-check --target {system.name} --param "
+            f"service={service}",
         )
         return CrashLoop(f"Report how {service} stands", (seen, advice))
     known = system.secrets.read(record_name(service)) or {}

@@ -9,6 +9,7 @@ from tasks.platforms.images import Images
 from tasks.platforms.memory import Memory
 from tasks.platforms.networks import Network
 from tasks.platforms.scaling import Scaling
+from tasks.platforms.trials import Trials
 
 
 class Lacking:
@@ -121,4 +122,17 @@ class Lacking:
             expected="an application in containers, of which there can be more.",
             found=f"the platform of {self.name} lacks that: its processes are named in the target.",
             todo="Start another process by hand, and name it in `replicas` of the target.",
+        )
+
+    @property
+    def trials(self) -> Trials:
+        """Commands in its containers.
+
+        Raises:
+            PreconditionFailed: Always, where the platform has none.
+        """
+        raise PreconditionFailed(
+            expected="services in containers, in which commands can be tried.",
+            found=f"the platform of {self.name} lacks that.",
+            todo="Nothing: its processes have no health check of an engine's.",
         )

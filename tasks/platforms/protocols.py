@@ -25,6 +25,7 @@ from tasks.platforms.networks import Networked
 from tasks.platforms.processes import OfProcesses
 from tasks.platforms.scaling import Scaled
 from tasks.platforms.servers import Server
+from tasks.platforms.trials import OnTrial
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -210,6 +211,7 @@ class System(
     OnCacheServer,
     OnDisks,
     OfProcesses,
+    OnTrial,
     Scaled,
     Protocol,
 ):

@@ -224,6 +224,17 @@ def settings_refused(scene: "Scene") -> dict[str, Any]:
     return {}
 
 
+def health_check_mistaken(scene: "Scene") -> dict[str, Any]:
+    """Have the application checked at a path at which it does not answer."""
+    assert isinstance(scene.planner, ComposeSystem)
+    with closing(scene.planner.project.engine.client()) as client:
+        project = Crashing(scene.planner, client)
+        project.edit("docker-compose.yml", ":8000/health", ":8000/healthz")
+        project.up("app")
+        project.until(lambda one: one.status == "running")
+    return {}
+
+
 def more_memory(scene: "Scene") -> dict[str, Any]:
     """Ask for more memory than the application has."""
     assert scene
@@ -249,7 +260,7 @@ LEFT_OUT = {
     "sandbox": {
         *_OF_THEIR_OWN,
         *("modernise_compose_file", "raise_memory_limit", "repair_crash_loop", "rotate_logs"),
-        "scale_application",
+        *("repair_health_check", "scale_application"),
     },
     "compose": {*_OF_THEIR_OWN, "find_slow_queries", "rotate_cache_password"},
 }
@@ -268,6 +279,7 @@ SCENARIOS: dict[str, Scenario] = {
     "repair_cache_connection": cache_lost,
     "repair_crash_loop": settings_refused,
     "repair_database_credentials": another_password,
+    "repair_health_check": health_check_mistaken,
     "restore_from_backup": rows_deleted,
     "rotate_cache_password": cache_protected,
     "rewrite_tables": loose_table,

@@ -12,6 +12,7 @@ from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.application.scaling import ComposeScaling
 from tasks.platforms.compose.cache_server import ComposeCacheServer
 from tasks.platforms.compose.containers.containers import ComposeContainers
+from tasks.platforms.compose.containers.trials import ComposeTrials
 from tasks.platforms.compose.database import ComposeDatabase
 from tasks.platforms.compose.definition import ComposeDefinition
 from tasks.platforms.compose.disk.disks import ComposeDisks
@@ -134,6 +135,11 @@ class ComposeTarget(ComposeForm):
     def containers(self) -> ComposeContainers:
         """The containers of its services."""
         return ComposeContainers(self.project)
+
+    @property
+    def trials(self) -> ComposeTrials:
+        """Commands in its containers."""
+        return ComposeTrials(self.project, self.name)
 
     def _proxy(self) -> ComposeProxy | None:
         if not self.proxy_service:
