@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tasks.containers.file_edits import EditedFile, hash_of
+from tasks.containers.file_edits import edited_files
 from tasks.containers.health_change import RewriteHealthCheck
 from tasks.containers.health_text import Wording, with_wording
 from tasks.guardrails.errors import PreconditionFailed
@@ -73,10 +73,7 @@ def rewritten(
         why = f"it would change {', '.join(sorted(others))}, too" if others else "compose refuses"
         return advised(service, *findings, _by_hand(service, wording, was, why))
     change = RewriteHealthCheck(
-        files=tuple(
-            EditedFile(name=name, before=hash_of(texts[name]), after=hash_of(text))
-            for name, text in new.items()
-        ),
+        files=edited_files(texts, new),
         keep=f"compose-{remediation}",
         service=service,
         served=True,
