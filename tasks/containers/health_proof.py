@@ -42,6 +42,8 @@ class HealthCheckHolds(Check):
             found = [one for one in containers.of(self.service) if one.runs]
             starting = [one.check for one in found if one.check and one.health == "starting"]
             longest = max((it.patience + it.retries * it.timeout for it in starting), default=0)
+            if not all(self._passes(work, one) for one in found if one.health == "starting"):
+                break
             if time.monotonic() - begun >= longest + _MORE_SECONDS * bool(starting):
                 break
             time.sleep(_ASK_EACH_SECONDS)
@@ -52,6 +54,12 @@ class HealthCheckHolds(Check):
         seen = "; ".join(f"{one.name}: {self._said(one, unwell)}" for one in found)
         well = bool(found) and all(self._said(one, unwell) == "healthy" for one in found)
         return Answer(Verdict.HELD if well else Verdict.NOT_HELD, seen or "no container runs")
+
+    def _passes(self, work: Work, one: ServiceContainer) -> bool:
+        if one.check is None:
+            return False
+        trials = targets.load(work.target).trials
+        return trials.inside(one.id, argv(one.check.test), one.check.timeout).passed
 
     def _said(self, one: ServiceContainer, unwell: set[str]) -> str:
         if one.check is None or one.health != "healthy":

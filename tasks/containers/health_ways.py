@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
-from tasks.containers.health_seen import Asked
+from tasks.containers.health_seen import Asked, ask
 from tasks.containers.health_text import Wording
 from tasks.containers.health_words import (
     argv,
@@ -22,6 +22,7 @@ from tasks.platforms.protocols import System
 
 _LOOPBACK = "127.0.0.1"
 _DISCARD = 9
+_NOTHING = "/remedy-asks-for-nothing"
 _LAST_PORT = 65535
 
 
@@ -93,10 +94,13 @@ def another_check(
                 first = system.trials.inside(one.id, argv(test), check.timeout)
             if first.lacks_program:
                 lacking.add(test[1])
-            sound = first.passed and can_fail(system, one, test, check.timeout, listening)
-            blind = ", and the same where nothing listens" if first.passed and not sound else ""
+            blind = ""
+            if first.passed and not can_fail(system, one, test, check.timeout, listening):
+                blind = ", and the same where nothing listens"
+            elif first.passed and not _sees_status(system, one, test, check.timeout):
+                blind = ", and the same where it answers that there is nothing"
             tried.append((f"{program_in(test)} {url}", f"{first}{blind}"))
-            if sound:
+            if first.passed and not blind:
                 return wording, tuple(tried)
     return None, tuple(tried)
 
@@ -134,6 +138,17 @@ def can_fail(
     dead = next(port for port in range(_DISCARD, _LAST_PORT) if port not in taken)
     nobody = with_url(test, url, changed(url, port=dead))
     return not system.trials.inside(one.id, argv(nobody), timeout).passed
+
+
+def _sees_status(
+    system: System, one: ServiceContainer, test: tuple[str, ...], timeout: float
+) -> bool:
+    """Say whether a check fails where it is answered 400 and more, as far as that can be tried."""
+    url = url_in(test)
+    nothing = changed(url, path=_NOTHING)
+    if not ask(system, one, nothing).is_mistaken:
+        return True
+    return not system.trials.inside(one.id, argv(with_url(test, url, nothing)), timeout).passed
 
 
 def listening_in(system: System, service: str, container: str) -> list[int]:

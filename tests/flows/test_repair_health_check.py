@@ -93,6 +93,8 @@ def test_an_image_without_curl_is_asked_by_what_it_has(runs: Runs, project: Cras
     container = str(project.container().id)
     assert trials.inside(container, argv(test), 5).passed
     assert not trials.apart(container, argv(test), 5).passed
+    assert not trials.inside(container, ["sleep", "321"], 0.2).ended
+    assert "sleep 321" not in str(project.container().top())
     text = project.texts()[FILE].decode()
     project.add("docker-compose.gone.yml", 'services:\n  app:\n    command: ["sleep", "600"]\n')
     project.up("app")
@@ -146,7 +148,7 @@ OTHERS = {
         "healthy",
         "it passes where nothing listens, too",
     ),
-    f'["CMD", "curl", "-s", "{HEALTH}z"]': ("healthy", "it passes though"),
+    f'["CMD", "curl", "-s", "{HEALTH}z"]': ("healthy", '"-fsS"'),
     f'["CMD", "curl", "-f", "-H", "X-Key: secret-word", "{HEALTH}z"]': (
         "unhealthy",
         f'"new_url": "{HEALTH}"',
