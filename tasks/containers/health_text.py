@@ -32,8 +32,8 @@ class Wording(BaseModel):
     start_period: int = 0
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys of `healthcheck` that it is about."""
+    def of_check(self) -> tuple[str, ...]:
+        """The keys of `healthcheck` that it is about (`keys` would make it a mapping)."""
         said = {
             "test": bool(self.new_url or self.test),
             "timeout": bool(self.timeout),
@@ -70,7 +70,7 @@ def with_wording(texts: Mapping[str, str], service: str, wording: Wording) -> di
         PreconditionFailed: A key is said by a variable, or in a way that is not ours to edit.
     """
     found: dict[str, str] = {}
-    for key in wording.keys:
+    for key in wording.of_check:
         name, said = _said_in(texts, service, key)
         value = _value(key, said, name, wording)
         text = found.get(name, texts[name])

@@ -11,6 +11,7 @@ from flows.docker.repair_health_check import repair_health_check
 from flows.help.undo_remediation import undo_remediation
 from infra.testbed.compose.system import ComposeSystem
 from tasks.containers.health_words import argv
+from tasks.guardrails import faults
 from tasks.guardrails.case import Case
 from tasks.platforms import targets
 from tests.approving import carry_out
@@ -76,6 +77,20 @@ def test_a_wrong_path_is_corrected(runs: Runs, project: Crashing) -> None:
     assert undone.name == "Remediated", undone.message
     assert project.texts() == broken
     project.until(lambda one: one.health == "unhealthy")
+
+
+def test_a_repair_that_fails_is_taken_back(
+    runs: Runs, project: Crashing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is as it was, byte for byte, and the container made from it."""
+    checked_by(project, f'["CMD", "curl", "-f", "{HEALTH}z"]')
+    broken = project.texts()
+    monkeypatch.setenv(faults.VARIABLE, "FAIL=after-apply:containers.rewrite_health_check")
+    _, state = carry_out(runs, project.system, repair_health_check)
+    assert state.name == "Undone", state.message
+    assert project.texts() == broken
+    assert check_of(project)["Test"][-1] == f"{HEALTH}z"
+    assert log_in(project.system).is_success
 
 
 def test_an_image_without_curl_is_asked_by_what_it_has(runs: Runs, project: Crashing) -> None:
