@@ -15,11 +15,11 @@ import redis
 from tasks.application.settings_change import runs_with
 from tasks.cache.users import CacheUser, hash_of
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
-from tasks.platforms.cache_servers import CacheLogin, CacheVariables
+from tasks.platforms.cache_servers import Cache, CacheLogin, CacheVariables
 from tasks.platforms.redis_server import is_refused_login
 
 if TYPE_CHECKING:
-    from tasks.platforms.protocols import Cache, System
+    from tasks.platforms.protocols import System
 
 
 class Wrong(enum.StrEnum):
@@ -124,7 +124,7 @@ def of_user(user: CacheUser, password: str) -> dict[Wrong, str]:
 
 
 def find_grants(
-    client: "redis.Redis", user: CacheUser, cache: "Cache", number: int
+    client: "redis.Redis", user: CacheUser, cache: Cache, number: int
 ) -> tuple[str, ...]:
     """Find out what a user may not do of what a cache and a queue need; nothing is carried out.
 

@@ -132,6 +132,31 @@ class CacheServer(Protocol):
         """
 
 
+class Cache(Protocol):
+    """The application's cache and queues."""
+
+    @property
+    def number(self) -> int:
+        """Number of the database."""
+
+    @property
+    def namespace(self) -> str:
+        """What the names of the application's keys begin with."""
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Keys of the lists that hold waiting jobs."""
+
+    def clear(self) -> int:
+        """Clear the application's namespace only; returns how many keys went."""
+
+    def count(self) -> int:
+        """Count the keys of the application's namespace."""
+
+    def queued(self) -> dict[str, int]:
+        """Give the jobs waiting in each queue by its name."""
+
+
 class OnCacheServer(Protocol):
     """The part of a target that has a cache's server."""
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.guardrails.systems import SystemFacts
 from tasks.platforms.access_logs import Logging
 from tasks.platforms.applications import Application
-from tasks.platforms.cache_servers import OnCacheServer
+from tasks.platforms.cache_servers import Cache, OnCacheServer
 from tasks.platforms.containers import Contained
 from tasks.platforms.definitions import Defined
 from tasks.platforms.disks import OnDisks
@@ -172,31 +172,6 @@ class Secrets(Protocol):
 
     def forget(self, name: str) -> None:
         """Remove what is kept under a name; missing is fine."""
-
-
-class Cache(Protocol):
-    """The application's cache and queues."""
-
-    @property
-    def number(self) -> int:
-        """Number of the database."""
-
-    @property
-    def namespace(self) -> str:
-        """What the names of the application's keys begin with."""
-
-    @property
-    def queues(self) -> tuple[str, ...]:
-        """Keys of the lists that hold waiting jobs."""
-
-    def clear(self) -> int:
-        """Clear the application's namespace only; returns how many keys went."""
-
-    def count(self) -> int:
-        """Count the keys of the application's namespace."""
-
-    def queued(self) -> dict[str, int]:
-        """Give the jobs waiting in each queue by its name."""
 
 
 class System(

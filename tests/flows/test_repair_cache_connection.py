@@ -162,7 +162,7 @@ def test_a_user_gets_what_it_lacks_and_no_more(runs: Runs, sandbox: Sandbox, rul
     """Switched on, given the rights of a cache and a queue; the undo takes just that back."""
     with closing(cache_as(sandbox, "")) as client:
         for user in (f"admin on >{ADMIN} ~* &* +@all", f"default reset {rules}"):
-            client.execute_command("ACL", "SETUSER", *user.split())  # type: ignore[no-untyped-call]
+            client.execute_command("ACL", "SETUSER", *user.split())  # type: ignore[no-untyped-call] # redis-py has none
     file = configuration(sandbox)
     text = file.read_text().replace('requirepass ""\n', "")
     file.write_text(f"{text}user admin on >{ADMIN} ~* &* +@all\nuser default {rules}\n")
@@ -193,7 +193,7 @@ def refused_command(sandbox: Sandbox, command: str) -> bool:
     """Say whether the application's user may not do something."""
     server = targets.load(sandbox.settings.name).cache_server
     with server.connect() as session:
-        answer = session.execute_command("ACL", "DRYRUN", "default", command)  # type: ignore[no-untyped-call]
+        answer = session.execute_command("ACL", "DRYRUN", "default", command)  # type: ignore[no-untyped-call] # redis-py has none
     return str(answer) != "OK"
 
 
@@ -206,7 +206,7 @@ def configured(*commands: str) -> Break:
     def do(sandbox: Sandbox) -> None:
         with closing(cache_as(sandbox, "")) as client:
             for command in commands:
-                client.execute_command(*command.split())  # type: ignore[no-untyped-call]
+                client.execute_command(*command.split())  # type: ignore[no-untyped-call] # redis-py has none
 
     return do
 
