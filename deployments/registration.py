@@ -53,6 +53,7 @@ RISKS = {
     "initialise_database": Risk.DESTRUCTIVE,
     "measure_disk": Risk.HARMLESS,
     "modernise_compose_file": Risk.DISRUPTIVE,
+    "open_firewall_port": Risk.DESTRUCTIVE,
     "publish_port": Risk.DESTRUCTIVE,
     "reap_remediations": Risk.HARMLESS,
     "rebuild_indexes": Risk.HARMLESS,

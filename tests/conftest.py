@@ -35,6 +35,7 @@ pytest_plugins = [
         "tests.toy_fixtures",
         "tests.nginx_fixtures",
         "tests.compose_fixtures",
+        "tests.firewall_fixtures",
     )
     if (Path(__file__).parent.parent / (name.replace(".", "/") + ".py")).exists()
 ]
