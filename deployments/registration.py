@@ -56,6 +56,7 @@ RISKS = {
     "open_firewall_port": Risk.DESTRUCTIVE,
     "publish_port": Risk.DESTRUCTIVE,
     "reap_remediations": Risk.HARMLESS,
+    "rebuild_image": Risk.DISRUPTIVE,
     "rebuild_indexes": Risk.HARMLESS,
     "raise_memory_limit": Risk.DISRUPTIVE,
     "recover_remediation": Risk.DESTRUCTIVE,

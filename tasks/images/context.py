@@ -81,7 +81,7 @@ class _Folder:
     ) -> None:
         self.recipes, first = recipes, recipes[0]
         self.context, self.ignore = first.context, first.ignore
-        self.before = images.ignore(self.context, self.ignore)
+        self.before = images.read(self.context, self.ignore)
         self.files = images.files(first, self.before)
         self.size = sum(self.files.values())
         copied = set[str]()

@@ -73,7 +73,7 @@ class AddIgnoreLines(Change):
 
     def observe(self, work: Work) -> Observed:
         """Look for the text of before, or for our lines."""
-        now = targets.load(work.target).images.ignore(self.context, self.name)
+        now = targets.load(work.target).images.read(self.context, self.name)
         if now == self.before:
             return Observed(Standing.BEFORE, f"{self.name} is as it was")
         if self.block in (now or ""):
@@ -85,23 +85,23 @@ class AddIgnoreLines(Change):
     def apply(self, work: Work) -> str:
         """Write the file, whole or not at all."""
         images = targets.load(work.target).images
-        if images.ignore(self.context, self.name) != self.before:
+        if images.read(self.context, self.name) != self.before:
             raise WorldMoved(
                 expected=f"{self.name} as the plan was made from it.",
                 found="somebody has edited it since.",
                 todo="Run the remediation again.",
             )
-        images.write_ignore(self.context, self.name, joined(self.before, self.block))
+        images.write(self.context, self.name, joined(self.before, self.block))
         return f"{counted(len(self.lines), 'line')} added"
 
     def revert(self, work: Work) -> str:
         """Put the text of before back; where others edited since, take only our lines out."""
         images = targets.load(work.target).images
-        now = images.ignore(self.context, self.name)
+        now = images.read(self.context, self.name)
         if now is None or self.mark not in now:
             return "none of the lines is there"
         if now == joined(self.before, self.block):
-            images.write_ignore(self.context, self.name, self.before)
+            images.write(self.context, self.name, self.before)
             return "byte for byte as before"
         if now.count(self.block) != 1:
             raise PreconditionFailed(
@@ -110,7 +110,7 @@ class AddIgnoreLines(Change):
                 state=f"{self.context / self.name} is as it was found.",
                 todo="Take out by hand what of them is not wanted, with the comment.",
             )
-        images.write_ignore(self.context, self.name, now.replace(self.block, ""))
+        images.write(self.context, self.name, now.replace(self.block, ""))
         return "what others edited since stays"
 
 
@@ -139,7 +139,7 @@ class BuildGetsItsFiles(Check):
     def ask(self, work: Work) -> Answer:
         """List what the builder gets now, and compare."""
         images = targets.load(work.target).images
-        now = images.ignore(self.context, self.name)
+        now = images.read(self.context, self.name)
         said = []
         for recipe in images.recipes():
             if (recipe.context, recipe.ignore) != (self.context, self.name):

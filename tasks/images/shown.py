@@ -44,16 +44,18 @@ def rows_of(proposals: Sequence[Proposal]) -> tuple[tuple[str, ...], ...]:
     return tuple((it.line, it.why, megabytes(it.size), f"{it.files:,}") for it in proposals)
 
 
-def patch_of(name: str, before: str | None, after: str) -> str:
+def patch_of(name: str, before: str | None, after: str, around: int = 3) -> str:
     """Give an edit as a patch.
 
     Args:
         name: The file.
         before: Its text, None where there is none.
         after: The text that it would have.
+        around: Lines shown before and behind each that differs.
     """
     old = (before or "").splitlines(keepends=True)
-    diff = unified_diff(old, after.splitlines(keepends=True), f"a/{name}", f"b/{name}")
+    new = after.splitlines(keepends=True)
+    diff = unified_diff(old, new, f"a/{name}", f"b/{name}", n=around)
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in diff)
 
 

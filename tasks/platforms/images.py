@@ -1,9 +1,13 @@
 """The capability of images that a project builds: from what, how, and with what result."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
+
+from tasks.platforms.applications import Completed
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,23 @@ class Built:
     made: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A container of an image that is tried.
+
+    Args:
+        url: Where it alone is reached; '' where it does not answer.
+        status: 'running', 'exited', ...
+        exit_code: What it ended with.
+        log: What it wrote last; values of secrets may be in it.
+    """
+
+    url: str
+    status: str
+    exit_code: int
+    log: str = field(repr=False)
+
+
 class Images(Protocol):
     """The images that a project builds."""
 
@@ -98,30 +119,39 @@ class Images(Protocol):
     def hidden(self, lines: Sequence[str], paths: Iterable[str]) -> set[str]:
         """Say which paths lines of an ignore file hide, as the builder reads them."""
 
-    def ignore(self, context: Path, name: str) -> str | None:
-        """Read an ignore file; None where there is none.
+    def read(self, context: Path, name: str) -> str | None:
+        """Read a file that images are built by; None where there is none.
 
         Raises:
             PreconditionFailed: It cannot be read.
         """
 
-    def write_ignore(self, context: Path, name: str, text: str | None) -> None:
-        """Write an ignore file, whole or not at all; None removes it.
+    def write(self, context: Path, name: str, text: str | None) -> None:
+        """Write a file that images are built by, whole or not at all; None removes it.
 
         Raises:
             PreconditionFailed: It cannot be written.
         """
 
     def build(
-        self, recipe: Recipe, remediation: str, *, ignore: str | None, cached: bool = True
+        self,
+        recipe: Recipe,
+        remediation: str,
+        *,
+        ignore: str | None,
+        cached: bool = True,
+        replaced: Mapping[str, str] = MappingProxyType({}),
+        name: str = "",
     ) -> Built:
-        """Build an image that has no name, with the remediation's id on its label.
+        """Build an image, with the remediation's id on its label.
 
         Args:
             recipe: How.
             remediation: The id.
             ignore: Text of the ignore file, None for none.
             cached: Whether steps of earlier builds are taken over.
+            replaced: Texts that it gets in the place of files, by their path.
+            name: What it is called, '' for no name.
 
         Raises:
             Transient: The engine does not answer.
@@ -134,6 +164,35 @@ class Images(Protocol):
         Args:
             remediation: Its id.
             builds: How they were built: what they made on the way goes as well.
+        """
+
+    def run(self, image: str, command: Sequence[str]) -> Completed:
+        """Run a command in a container of an image, without network, and wait for its end.
+
+        Args:
+            image: Id or name of the image.
+            command: Program and arguments.
+        """
+
+    def tried(self, image: str, seconds: float) -> AbstractContextManager[Trial]:
+        """Have a container of an image while the block runs, like those that serve.
+
+        It has settings, networks, mounts and limits of the application, and neither its name nor
+        its ports: nobody sends it requests. It is waited for until it answers or ends.
+
+        Args:
+            image: Id or name of the image.
+            seconds: How long it may take to answer.
+
+        Raises:
+            Transient: There is no container of the application to be like.
+        """
+
+    def remove(self, name: str) -> None:
+        """Remove an image by its name, with itself where that was the last one; gone is fine.
+
+        Raises:
+            PreconditionFailed: A container is made of it.
         """
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from infra.testbed.docker.compose_program import Compose
+from tasks.containers.file_edits import hash_of
 from tasks.guardrails.errors import PreconditionFailed, WorldMoved
 from tasks.guardrails.plan import Standing, Verdict, Work
 from tasks.images.ignore_file import AddIgnoreLines, BuildGetsItsFiles
+from tasks.images.pinning import PinRequirements, with_pins
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tests.integration.test_compose_definition import killed_at
@@ -17,6 +19,7 @@ from tests.integration.test_compose_definition import killed_at
 WORK = Work(target="files", remediation="k3f9q2zzzz")
 BEGUN = replace(WORK, begun_at=datetime.now(UTC))
 WINDOWS = "one\r\ntwo"
+REQUIREMENTS = "requirements.txt"
 
 
 @pytest.fixture
@@ -65,13 +68,13 @@ def test_an_edit_that_was_killed_goes_on_or_back(context: Path, before: str | No
         file.unlink()
     change = change_of(context, before)
     assert change.observe(WORK).standing is Standing.BEFORE
-    killed_at("after-file:ignore", change.apply)
+    killed_at("after-file:images", change.apply)
     assert change.observe(BEGUN).standing is Standing.AFTER
     end = "\n" if before is None else "\r\n"
     written = f"{'' if before is None else before + end}# remedy k3f9q2zzzz{end}big{end}"
     assert file.read_bytes() == written.encode()
     assert sorted(one.name for one in context.iterdir() if "new" in one.name) == []
-    killed_at("after-file:ignore", change.revert)
+    killed_at("after-file:images", change.revert)
     assert change.observe(BEGUN).standing is Standing.BEFORE
     assert (file.read_bytes().decode() if file.exists() else None) == before
     assert change.revert(BEGUN) == "none of the lines is there"
@@ -109,3 +112,56 @@ def test_the_check_sees_what_the_builder_gets(context: Path) -> None:
     answer = check.ask(WORK)
     assert answer.verdict is Verdict.NOT_HELD
     assert "copies wanted, which the builder lacks" in answer.detail
+
+
+def pins_of(context: Path, text: str) -> PinRequirements:
+    """Give an edit of the requirements: one line, and one that is added."""
+    pins, added = ((3, "planner-extra == 1.0", "planner-extra==1.1"),), ("lower==1.0",)
+    new = with_pins(text, pins, added, WORK.remediation)
+    assert new is not None
+    return PinRequirements(
+        context=context,
+        name=REQUIREMENTS,
+        before=hash_of(text),
+        after=hash_of(new),
+        pins=pins,
+        added=added,
+        mark=WORK.remediation,
+    )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_an_edit_of_requirements_goes_on_or_back(context: Path, end: str) -> None:
+    """Comments, line ends and others' edits stay; whole or not at all."""
+    file = context / REQUIREMENTS
+    before = f"# Ours{end}{end}planner-extra == 1.0  # wanted".encode()
+    file.write_bytes(before)
+    change = pins_of(context, before.decode())
+    assert change.observe(WORK).standing is Standing.BEFORE
+    killed_at("after-file:images", change.apply)
+    assert change.observe(BEGUN).standing is Standing.AFTER
+    now = (
+        "# Ours",
+        "",
+        "planner-extra==1.1  # wanted",
+        f"# remedy {WORK.remediation}",
+        "lower==1.0",
+        "",
+    )
+    assert file.read_bytes() == end.join(now).encode()
+    killed_at("after-file:images", change.revert)
+    assert change.observe(BEGUN).standing is Standing.BEFORE
+    assert file.read_bytes() == before
+    change.apply(BEGUN)
+    theirs = f"other{end}".encode() + file.read_bytes()
+    file.write_bytes(theirs)
+    assert change.observe(BEGUN).standing is Standing.AFTER
+    assert change.revert(BEGUN) == "what others edited since stays"
+    assert file.read_bytes() == f"other{end}".encode() + before + end.encode()
+    file.write_bytes(before.replace(b"1.0", b"0.9"))
+    assert change.observe(WORK).standing is Standing.OTHER
+    with pytest.raises(WorldMoved, match="somebody has edited it since"):
+        change.apply(BEGUN)
+    file.write_bytes(before.replace(b" == 1.0", b"==1.1"))
+    with pytest.raises(PreconditionFailed, match="somebody has edited them since"):
+        change.revert(BEGUN)

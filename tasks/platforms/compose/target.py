@@ -19,6 +19,7 @@ from tasks.platforms.compose.disk.disks import ComposeDisks
 from tasks.platforms.compose.disk.store import ComposeStore
 from tasks.platforms.compose.form import ComposeForm
 from tasks.platforms.compose.images.images import ComposeImages
+from tasks.platforms.compose.images.trial import Serving
 from tasks.platforms.compose.memory import ComposeMemory
 from tasks.platforms.compose.network.network import ComposeNetwork, Names
 from tasks.platforms.compose.server.first_roles import FirstRoles, Login, login_in
@@ -74,7 +75,8 @@ class ComposeTarget(ComposeForm):
     @cached_property
     def images(self) -> ComposeImages:
         """The images that it builds."""
-        return ComposeImages(self.project)
+        serving = Serving(self.application_service, self.application_port, self.health_path)
+        return ComposeImages(self.project, self.name, serving)
 
     @cached_property
     def memory(self) -> ComposeMemory:

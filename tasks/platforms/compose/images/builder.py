@@ -21,13 +21,21 @@ BUILT_FOR = "remedy.built-for"
 _STEP = re.compile(r"^Step \d+/\d+ : (.*)", re.DOTALL)
 _ID = re.compile(r"^ ---> ([0-9a-f]{12,64})$", re.MULTILINE)
 _NOISE = re.compile(r"^ ---> |^Removing intermediate container |\x1b\[\d*m")
+_PASSWORD = re.compile(r"://[^/\s@]+@")
 _SHORTEST = 4  # what is shorter is found in every word
 
 
 def build(
-    engine: Engine, recipe: Recipe, remediation: str, *, ignore: str | None, cached: bool
+    engine: Engine,
+    recipe: Recipe,
+    remediation: str,
+    *,
+    ignore: str | None,
+    cached: bool,
+    replaced: Mapping[str, str],
+    name: str,
 ) -> Built:
-    """Build an image that has no name.
+    """Build an image.
 
     Args:
         engine: Where.
@@ -35,6 +43,8 @@ def build(
         remediation: What it is built for; on its label.
         ignore: Text of the ignore file.
         cached: Whether steps of earlier builds are taken over.
+        replaced: Texts that it gets in the place of files, by their path.
+        name: What it is called, '' for no name.
 
     Returns:
         How it ended.
@@ -45,11 +55,12 @@ def build(
     """
     insist_on_fence()
     paths = list_files(recipe.context, ignore, (recipe.dockerfile, recipe.ignore))
-    with pack(recipe.context, paths) as archive, engine.client() as client:
+    with pack(recipe.context, paths, replaced) as archive, engine.client() as client:
         said = client.api.build(
             fileobj=archive,
             custom_context=True,
             dockerfile=recipe.dockerfile,
+            tag=name or None,
             buildargs=dict(recipe.arguments),
             target=recipe.target or None,
             network_mode=recipe.network or None,
@@ -90,7 +101,8 @@ def _read(said: Iterable[Mapping[str, Any]], arguments: Mapping[str, str]) -> Bu
         error = part.get("error", error)
         text = part.get("stream", "")
         if began := _STEP.match(text):
-            steps.append(Step(began[1].strip(), cached=False, output=""))
+            shown = _PASSWORD.sub("://***@", began[1].strip())
+            steps.append(Step(shown, cached=False, output=""))
         elif steps:
             last = steps[-1]
             named = _ID.match(text)

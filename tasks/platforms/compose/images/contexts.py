@@ -9,7 +9,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -129,12 +129,13 @@ def _walk(root: Path, below: str, patterns: Patterns) -> Iterator[tuple[str, os.
             yield from _walk(root, path, patterns)
 
 
-def pack(root: Path, paths: Iterable[str]) -> BinaryIO:
+def pack(root: Path, paths: Iterable[str], replaced: Mapping[str, str]) -> BinaryIO:
     """Pack files of a folder as a builder takes them.
 
     Args:
         root: The folder.
         paths: What is packed, seen from there.
+        replaced: Texts that are packed in the place of files, by their path.
 
     Returns:
         The archive, at its beginning; it is gone when it is closed.
@@ -143,7 +144,9 @@ def pack(root: Path, paths: Iterable[str]) -> BinaryIO:
         PreconditionFailed: A file cannot be read.
     """
     try:
-        return cast("BinaryIO", create_archive(str(root), files=sorted(paths)))
+        files = sorted(set(paths) - set(replaced))
+        extra = sorted(replaced.items())
+        return cast("BinaryIO", create_archive(str(root), files=files, extra_files=extra))
     except OSError as error:
         raise PreconditionFailed(
             expected=f"to pack what a build gets of {root}.",

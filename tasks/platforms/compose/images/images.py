@@ -1,17 +1,21 @@
 """The images of a compose project, as remediations see them."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 
 from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.systems import insist_on_fence
+from tasks.platforms.applications import Completed
 from tasks.platforms.compose.images import builder
 from tasks.platforms.compose.images.contexts import Patterns, list_files
 from tasks.platforms.compose.images.recipes import read_recipes
+from tasks.platforms.compose.images.trial import Serving, remove_image, run_apart, tried
 from tasks.platforms.compose.project import Project
-from tasks.platforms.images import Built, Recipe
+from tasks.platforms.images import Built, Recipe, Trial
 from tasks.platforms.whole_files import write_whole
 
 _NAMES = ("dockerfile", "containerfile")
@@ -23,11 +27,13 @@ class ComposeImages:
 
     Args:
         project: The project.
+        target: Name of the target.
+        serving: What serves its users.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, target: str, serving: Serving) -> None:
         """Keep where it is; reads nothing."""
-        self._project = project
+        self._project, self._target, self._serving = project, target, serving
 
     def recipes(self) -> list[Recipe]:
         """Read how each image is built, those of services in any profile too.
@@ -47,7 +53,7 @@ class ComposeImages:
             Text by path; its own as well.
         """
         found = {recipe.dockerfile: recipe.text}
-        for path, size in self.files(recipe, self.ignore(recipe.context, recipe.ignore)).items():
+        for path, size in self.files(recipe, self.read(recipe.context, recipe.ignore)).items():
             name = path.rpartition("/")[2].lower()
             named = name.startswith(_NAMES) or name.endswith(tuple(f".{one}" for one in _NAMES))
             if named and not name.endswith("ignore") and 0 < size < _LARGEST:
@@ -83,8 +89,8 @@ class ComposeImages:
         patterns = Patterns(lines)
         return {path for path in paths if patterns.hide(path)}
 
-    def ignore(self, context: Path, name: str) -> str | None:
-        """Read an ignore file.
+    def read(self, context: Path, name: str) -> str | None:
+        """Read a file that images are built by.
 
         Args:
             context: The folder.
@@ -104,8 +110,8 @@ class ComposeImages:
         except (OSError, UnicodeDecodeError) as error:
             raise _told(context / name, error) from error
 
-    def write_ignore(self, context: Path, name: str, text: str | None) -> None:
-        """Write an ignore file, whole or not at all.
+    def write(self, context: Path, name: str, text: str | None) -> None:
+        """Write a file that images are built by, whole or not at all.
 
         Args:
             context: The folder.
@@ -126,18 +132,27 @@ class ComposeImages:
                 _make(file, text)
         except OSError as error:
             raise _told(file, error) from error
-        faults.point("after-file:ignore")
+        faults.point("after-file:images")
 
     def build(
-        self, recipe: Recipe, remediation: str, *, ignore: str | None, cached: bool = True
+        self,
+        recipe: Recipe,
+        remediation: str,
+        *,
+        ignore: str | None,
+        cached: bool = True,
+        replaced: Mapping[str, str] = MappingProxyType({}),
+        name: str = "",
     ) -> Built:
-        """Build an image that has no name.
+        """Build an image.
 
         Args:
             recipe: How.
             remediation: The id that is on its label.
             ignore: Text of the ignore file, None for none.
             cached: Whether steps of earlier builds are taken over.
+            replaced: Texts that it gets in the place of files, by their path.
+            name: What it is called, '' for no name.
 
         Returns:
             How it ended.
@@ -147,7 +162,11 @@ class ComposeImages:
             PreconditionFailed: The files cannot be read.
         """
         return builder.build(
-            self._project.engine, recipe, remediation, ignore=ignore, cached=cached
+            *(self._project.engine, recipe, remediation),
+            ignore=ignore,
+            cached=cached,
+            replaced=replaced,
+            name=name,
         )
 
     def forget(self, remediation: str, builds: Sequence[Built] = ()) -> None:
@@ -159,6 +178,45 @@ class ComposeImages:
         """
         with self._project.engine.client() as client:
             builder.forget(client, remediation, builds)
+
+    def run(self, image: str, command: Sequence[str]) -> Completed:
+        """Run a command in a container of an image, without network, and wait for its end.
+
+        Args:
+            image: Id or name of the image.
+            command: Program and arguments.
+
+        Returns:
+            Exit status, output and errors.
+
+        Raises:
+            Transient: The engine does not answer.
+            PreconditionFailed: It refuses, or has no such image.
+        """
+        return run_apart(self._project, self._target, image, command)
+
+    def tried(self, image: str, seconds: float) -> AbstractContextManager[Trial]:
+        """Have a container of an image while the block runs, like those that serve.
+
+        Args:
+            image: Id or name of the image.
+            seconds: How long it may take to answer.
+
+        Raises:
+            Transient: There is no container of the application to be like.
+        """
+        return tried(self._project, self._target, self._serving, image, seconds)
+
+    def remove(self, name: str) -> None:
+        """Remove an image by its name, with itself where that was the last one; gone is fine.
+
+        Args:
+            name: The name.
+
+        Raises:
+            PreconditionFailed: A container is made of it.
+        """
+        remove_image(self._project.engine, name)
 
 
 def _make(file: Path, text: str) -> None:
