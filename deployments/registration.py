@@ -64,6 +64,7 @@ RISKS = {
     "repair_crash_loop": Risk.DISRUPTIVE,
     "repair_database_credentials": Risk.DISRUPTIVE,
     "repair_health_check": Risk.DISRUPTIVE,
+    "restore_secrets": Risk.DISRUPTIVE,
     "restore_from_backup": Risk.DISRUPTIVE,
     "rewrite_tables": Risk.DISRUPTIVE,
     "rotate_cache_password": Risk.DISRUPTIVE,

@@ -68,6 +68,12 @@ def measure_growth(target: str, seconds: float, interval: float) -> tuple[Findin
     parts, inside, why = _sample(processes, before, seconds, max(interval, seconds / _MOST_SAMPLES))
     after = {one.name: one for one in processes.parts()}
     watched = [one for one in (*parts.values(), *inside.values()) if one.points]
+    if not watched:
+        raise PreconditionFailed(
+            expected="a process or container of the application to look at.",
+            found="what was there at the beginning ended before it could be looked at.",
+            todo="Look why it ends: remedy run repair-crash-loop.",
+        )
     judged = [(one, judge(one.points)) for one in watched]
     return (
         _table(judged, seconds),

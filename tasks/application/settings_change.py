@@ -54,6 +54,11 @@ class ChangeSettings(Change):
     served: bool = True
 
     @property
+    def was_sound(self) -> bool:
+        """Whether what an undo comes back to can prove itself."""
+        return self.served
+
+    @property
     def title(self) -> str:
         """What the change does."""
         changed = [
@@ -125,7 +130,7 @@ class ChangeSettings(Change):
             application.put_back(text, self._wanted(system) or {}, old)
         mine = self._of_mine(application.settings())
         rolled = roll(
-            work, lambda one: runs_with(one, mine), prove=self.served, serving=self.served
+            work, lambda one: runs_with(one, mine), prove=self.was_sound, serving=self.served
         )
         system.secrets.forget(kept_as(self.keep))
         return f"{counted(rolled, 'replica was', 'replicas were')} restarted"

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.application.given_settings import configuration_hash
 from tasks.application.settings_change import TakeSettingsUp
 from tasks.containers.crash_causes import OF_IMAGE_ALONE, OF_SETTINGS, UNSURE, Cause
 from tasks.containers.crash_ways import Ways, find_ways
-from tasks.containers.file_edits import edited_files, hash_of
+from tasks.containers.file_edits import edited_files
 from tasks.containers.image_back import NameImage, PinImage, image_in, with_image
 from tasks.containers.last_sound import Known
 from tasks.containers.settings_back import SettingsBack
@@ -118,7 +119,7 @@ def _settings_back(
         served=False,
         service=service,
         source=known.source,
-        kept_in=hash_of(system.application.configuration()),
+        kept_in=configuration_hash(system),
     )
 
 

@@ -1,30 +1,25 @@
 """Settings of the application back to those that it is known to have worked with."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
-from tasks.application.settings_change import ChangeSettings
-from tasks.containers.file_edits import hash_of
+from tasks.application.given_settings import GiveSettings
 from tasks.containers.last_sound import settings_of
-from tasks.guardrails.errors import PreconditionFailed
-from tasks.guardrails.plan import Observed, Standing, Work
-from tasks.platforms import targets
 from tasks.platforms.protocols import System
 
 
-class SettingsBack(ChangeSettings):
+class SettingsBack(GiveSettings):
     """Give the application settings that it has worked with; their values are in no plan.
 
     Args:
         service: Its service.
         source: Where the values are known from, as `Known` has it.
-        kept_in: Hash of the text in which the settings are kept, as it was looked at.
     """
 
     kind: ClassVar[str] = "containers.settings_back"
 
     service: str
     source: str
-    kept_in: str
 
     @property
     def title(self) -> str:
@@ -37,41 +32,6 @@ class SettingsBack(ChangeSettings):
         names = ", ".join(self.passwords)
         return f"{names} as they are", f"{names} as in {self.source[:60]}"
 
-    @property
-    def _values(self) -> str:
-        return f"{self.keep}-wanted"
-
-    def observe(self, work: Work) -> Observed:
-        """Compare the settings, and before the beginning the text in which they are."""
-        seen = super().observe(work)
-        now = hash_of(targets.load(work.target).application.configuration())
-        if work.begun_at is None and seen.standing is Standing.BEFORE and now != self.kept_in:
-            return Observed(Standing.OTHER, "somebody has edited the settings meanwhile")
-        return seen
-
-    def apply(self, work: Work) -> str:
-        """Keep the values, as their source may go meanwhile; write them, and make it anew."""
-        system = targets.load(work.target)
-        wanted = self._wanted(system)
-        if wanted is None:
-            raise PreconditionFailed(
-                expected=f"the settings of {self.source[:60]}.",
-                found="it is gone, or another has taken its place.",
-                todo="Run the remediation again.",
-            )
-        system.secrets.keep(self._values, wanted)
-        return super().apply(work)
-
-    def revert(self, work: Work) -> str:
-        """Write the old settings back."""
-        done = super().revert(work)
-        targets.load(work.target).secrets.forget(self._values)
-        return done
-
-    def _wanted(self, system: System) -> dict[str, str] | None:
-        if kept := system.secrets.read(self._values):
-            return kept
-        found = settings_of(system, self.service, self.source)
-        if found is None or not set(self.passwords) <= set(found):
-            return None
-        return {name: found[name] for name in self.passwords}
+    def found(self, system: System) -> Mapping[str, str] | None:
+        """Read them in the record, or in the container that worked."""
+        return settings_of(system, self.service, self.source)

@@ -192,6 +192,15 @@ def schema_to_take_back(scene: "Scene") -> dict[str, Any]:
     return {"revision": "8b2e64f09c13"}
 
 
+def secrets_lost(scene: "Scene") -> dict[str, Any]:
+    """Have secrets be gone from the settings; who runs was started with them."""
+    file = scene.planner.dotenv
+    gone = ("SECRET_KEY=", "POSTGRES_PASSWORD=")
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(one for one in lines if not one.startswith(gone)))
+    return {}
+
+
 def cache_protected(scene: "Scene") -> dict[str, Any]:
     """Give the cache a password, as an operator does."""
     assert isinstance(scene.planner, Sandbox)
@@ -284,6 +293,7 @@ SCENARIOS: dict[str, Scenario] = {
     "repair_database_credentials": another_password,
     "repair_health_check": health_check_mistaken,
     "restore_from_backup": rows_deleted,
+    "restore_secrets": secrets_lost,
     "rotate_cache_password": cache_protected,
     "rewrite_tables": loose_table,
     "scale_application": too_few,

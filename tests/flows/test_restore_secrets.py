@@ -1,0 +1,139 @@
+"""The application's settings lack secrets; who still knows them gives them back."""
+
+import httpx
+import pytest
+
+from flows.application.restore_secrets import restore_secrets
+from flows.docker.repair_crash_loop import repair_crash_loop
+from flows.help.undo_remediation import undo_remediation
+from infra.sandbox.planner import Planner
+from infra.sandbox.services import Sandbox
+from infra.testbed.compose.system import ComposeSystem
+from tasks.guardrails.case import Case
+from tests.approving import carry_out
+from tests.prefect_fixtures import Runs
+from tests.users import log_in, under_load
+
+KEY, PASSWORD = "SECRET_KEY", "POSTGRES_PASSWORD"
+
+
+def values(planner: Planner) -> dict[str, str]:
+    """Read the settings as a person does."""
+    lines = planner.dotenv.read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def lose(planner: Planner, *names: str) -> bytes:
+    """Have lines of the settings be gone; gives the text without them."""
+    lines = planner.dotenv.read_bytes().splitlines(keepends=True)
+    kept = [one for one in lines if one.partition(b"=")[0].decode() not in names]
+    assert len(kept) == len(lines) - len(names)
+    planner.dotenv.write_bytes(b"".join(kept))
+    return planner.dotenv.read_bytes()
+
+
+def restart(planner: Planner) -> None:
+    """Start the application anew, as a person does who does not know that they are gone."""
+    if isinstance(planner, Sandbox):
+        for name in planner.upstreams:
+            planner.restart(name)
+    elif isinstance(planner, ComposeSystem):
+        planner.project.run("up", "-d", "--no-build", "--no-deps", "app")
+        planner.up()
+
+
+def reads(planner: Planner, token: str) -> list[int]:
+    """Read as somebody who has logged in some time ago; each replica is asked."""
+    with httpx.Client(base_url=planner.url, trust_env=False, timeout=30) as client:
+        headers = {"Authorization": f"Bearer {token}"}
+        return [client.get("/api/v1/programs", headers=headers).status_code for _ in range(6)]
+
+
+def insist_on_no_value(case: Case, *secret: str) -> None:
+    """No value is in what was recorded."""
+    told = "".join(str(entry) for entry in case.entries)
+    assert not [one for one in secret if one in told]
+
+
+def test_replicas_that_still_run_give_them_back(runs: Runs, planner: Planner) -> None:
+    """Nobody is logged out and nothing restarted; the undo is byte for byte."""
+    had, token = values(planner), log_in(planner).json()["access_token"]
+    without = lose(planner, KEY, PASSWORD)
+    with under_load(planner):
+        case, state = carry_out(runs, planner, restore_secrets)
+    assert state.name == "Remediated", state.message
+    assert values(planner) == had
+    insist_on_no_value(case, had[KEY], had[PASSWORD])
+    restart(planner)
+    assert reads(planner, token) == [200] * 6
+    again, state = carry_out(runs, planner, restore_secrets)
+    assert state.name == "Unchanged", state.message
+    assert "missing: none" in again.stages[0].stage.findings[0].what
+    _, state = carry_out(runs, planner, undo_remediation, remediation=case.id)
+    assert state.name == "Remediated", state.message
+    assert planner.dotenv.read_bytes() == without
+    assert reads(planner, token) == [200] * 6
+    assert list(planner.secrets.iterdir()) == []
+
+
+def test_what_nobody_knows_is_said(runs: Runs, planner: Planner) -> None:
+    """Replicas that were started without them know nothing; nothing is touched."""
+    without = lose(planner, KEY, PASSWORD)
+    restart(planner)
+    assert not log_in(planner).is_success
+    case, state = carry_out(runs, planner, restore_secrets)
+    assert state.name == "Advised", state.message
+    patches = [one.patch for one in case.stages[0].stage.findings]
+    named = f"--target {planner.settings.name} --param"
+    assert f"remedy run repair-database-credentials {named} side=application" in patches
+    assert f"""remedy run restore-secrets {named} 'generate=["{KEY}"]'""" in patches
+    assert planner.dotenv.read_bytes() == without
+    _, state = carry_out(runs, planner, restore_secrets, generate=[PASSWORD])
+    assert state.name == "Refused", state.message
+    assert "is a password of one" in (state.message or "")
+    assert planner.dotenv.read_bytes() == without
+
+
+def test_a_key_is_made_anew_where_that_is_asked(runs: Runs, sandbox: Sandbox) -> None:
+    """Its loss is approved of; then each replica takes what another one has signed."""
+    without = lose(sandbox, KEY)
+    restart(sandbox)
+    token = log_in(sandbox).json()["access_token"]
+    assert 401 in reads(sandbox, token)  # each process has a key of its own
+    case, state = carry_out(runs, sandbox, restore_secrets, generate=[KEY])
+    assert state.name == "Remediated", state.message
+    assert "users log in again" in case.stages[0].stage.effects.lost
+    new = values(sandbox)[KEY]
+    assert len(new) >= 60
+    insist_on_no_value(case, new)
+    assert reads(sandbox, log_in(sandbox).json()["access_token"]) == [200] * 6
+    _, state = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert state.name == "Remediated", state.message
+    assert sandbox.dotenv.read_bytes() == without
+
+
+def test_a_password_that_its_server_refuses_is_not_given_back(runs: Runs, sandbox: Sandbox) -> None:
+    """Replicas run on with an older one, on sessions that they had."""
+    without = lose(sandbox, PASSWORD)
+    with sandbox.connect() as session:
+        session.execute("ALTER ROLE planner PASSWORD 'somebody-changed-it'")
+    case, state = carry_out(runs, sandbox, restore_secrets)
+    assert state.name == "Advised", state.message
+    assert (PASSWORD, "missing", "nobody") in case.stages[0].stage.findings[0].rows
+    assert sandbox.dotenv.read_bytes() == without
+
+
+@pytest.mark.parametrize("planner", ["compose"], indirect=True)
+def test_the_record_of_when_it_was_sound_gives_them_back(runs: Runs, planner: Planner) -> None:
+    """The container was made anew without them: what was recorded before knows them."""
+    case, state = carry_out(runs, planner, repair_crash_loop, remember=True, watch_seconds=1)
+    assert state.name == "Remediated", state.message
+    had, token = values(planner), log_in(planner).json()["access_token"]
+    lose(planner, KEY, PASSWORD)
+    restart(planner)
+    assert not log_in(planner).is_success
+    case, state = carry_out(runs, planner, restore_secrets)
+    assert state.name == "Remediated", state.message
+    assert values(planner) == had
+    insist_on_no_value(case, had[KEY], had[PASSWORD])
+    assert reads(planner, token) == [200] * 6
