@@ -19,7 +19,7 @@ _Setting = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 def restore_secrets(
     target: TargetName,
     names: Annotated[list[_Setting], Field(max_length=50)] = [],  # noqa: B006 - pydantic copies it
-    generate: Annotated[list[_Setting], Field(max_length=10)] = [],  # noqa: B006
+    generate: Annotated[list[_Setting], Field(max_length=10)] = [],  # noqa: B006 - the same
 ) -> Plan:
     """Give the application the secrets back that its settings lack, from who still knows them.
 
