@@ -60,6 +60,7 @@ RISKS = {
     "rebuild_indexes": Risk.HARMLESS,
     "raise_memory_limit": Risk.DISRUPTIVE,
     "recover_remediation": Risk.DESTRUCTIVE,
+    "repair_cache_efficiency": Risk.DISRUPTIVE,
     "repair_cache_connection": Risk.DISRUPTIVE,
     "repair_crash_loop": Risk.DISRUPTIVE,
     "repair_database_credentials": Risk.DISRUPTIVE,

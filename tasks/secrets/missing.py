@@ -1,6 +1,6 @@
 """Which settings the application needs and lacks, and who still knows their values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.application.given_settings import configuration_hash
@@ -69,16 +69,19 @@ def find_missing(
             found=f"{wrong[0]} is a password of one.",
             todo=f"remedy run {servers[wrong[0]]} --target {target} --param side=application",
         )
-    now = system.application.settings()
+    now, replicas = system.application.settings(), system.application.replicas()
     service = _service(system)
     record = _record(system, service)
-    needed = dict.fromkeys([_KEY, variables.password, *_of_cache(system), *names, *record])
+    of_cache, unasked = _of_cache(system, now)
+    login = (variables.host, variables.port, variables.database, variables.user)
+    ran_with = [one for one in login if any(it.settings.get(one) for it in replicas)]
+    needed = dict.fromkeys([_KEY, variables.password, *of_cache, *ran_with, *names, *record])
     missing = [name for name in needed if not now.get(name)]
     known = {
         name: _source(system, variables, service, name, made_anew=name in generate)
         for name in missing
     }
-    findings = (_table(tuple(needed), known),)
+    findings = (_table(tuple(needed), known), *unasked)
     unknown = [name for name, source in known.items() if not source]
     if unknown:
         return Missing((*findings, *(_by_hand(target, one, servers.get(one)) for one in unknown)))
@@ -89,7 +92,7 @@ def find_missing(
         after={},
         passwords={name: f"{source} has it" for name, source in known.items()},
         keep=f"settings-{remediation}",
-        served=any(one.serves for one in system.application.replicas()),
+        served=any(one.serves for one in replicas),
         kept_in=configuration_hash(system),
         service=service,
         sources=known,
@@ -115,15 +118,21 @@ def _record(system: System, service: str) -> dict[str, str]:
     return {name: value for name, value in settings_in(record or {}).items() if value}
 
 
-def _of_cache(system: System) -> Iterator[str]:
+def _of_cache(
+    system: System, now: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
     """Name the setting with the cache's password, where the cache asks for one."""
+    name = system.cache_variables.password
     try:
         with system.cache_server.log_in(CacheLogin(DEFAULT_USER, "")):
-            return
-    except Transient:
-        return  # it does not run: nobody can tell
+            return (), ()
+    except Transient as error:
+        if now.get(name):
+            return (name,), ()
+        what = f"Not known: whether the cache asks for a password ({name} is not set)."
+        return (), (Finding(what=what, how=error.found),)
     except PreconditionFailed:
-        yield system.cache_variables.password
+        return (name,), ()
 
 
 def _source(
@@ -133,26 +142,48 @@ def _source(
     sources = [f"{REPLICA}{one.name}" for one in system.application.replicas()]
     record = (system.secrets.read(record_name(service)) if service else None) or {}
     sources += [f"{RECORD}{record['by']}"] if record else []
-    for source in sources:
-        value = value_of(system, service, name, source)
-        if value and _fits(system, variables, name, value):
+    known = {one: value for one in sources if (value := value_of(system, service, name, one))}
+    of_replicas = {value for one, value in known.items() if one.startswith(REPLICA)}
+    if len(of_replicas) > 1 and not _server_of(system, variables, name):
+        known = {}  # which of them is right, nobody can try
+    for source, value in known.items():
+        if _fits(system, variables, service, source, name, value):
             return source
     return NEW if made_anew else ""
 
 
-def _fits(system: System, variables: LoginVariables, name: str, value: str) -> bool:
-    """Try a password on its server; what no server knows is believed."""
+def _server_of(system: System, variables: LoginVariables, name: str) -> str:
+    """Say whose password a setting is, '' for nobody's."""
+    of_servers = {variables.password: "database", system.cache_variables.password: "cache"}
+    return of_servers.get(name, "")
+
+
+def _fits(
+    system: System, variables: LoginVariables, service: str, source: str, name: str, value: str
+) -> bool:
+    """Try a password on its server, with what else is known there; no other value can be tried.
+
+    Raises:
+        Transient: The server does not answer: whether it fits is not known.
+    """
     now = system.application.settings()
-    if name == variables.password:
+
+    def known(one: str) -> str:
+        return now.get(one) or value_of(system, service, one, source)
+
+    kind = _server_of(system, variables, name)
+    if kind == "database":
+        with system.database.connect(system.database.maintenance_database):
+            pass
         asked = (variables.host, variables.port, variables.database, variables.user)
-        shown = {one: now[one] for one in asked if one in now}
+        shown = {one: found for one in asked if one and (found := known(one))}
         return variables.user in shown and works(system.database, variables, shown, value)
-    if name == system.cache_variables.password:
-        user = now.get(system.cache_variables.user) or DEFAULT_USER
+    if kind == "cache":
+        user = known(system.cache_variables.user) or DEFAULT_USER
         try:
             with system.cache_server.log_in(CacheLogin(user, value)):
                 return True
-        except (PreconditionFailed, Transient):
+        except PreconditionFailed:
             return False
     return True
 

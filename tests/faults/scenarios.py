@@ -16,7 +16,7 @@ from infra.sandbox.migrations import BEFORE_HEAD, migrate
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
-from tests.cache_states import protect, set_password
+from tests.cache_states import cache_as, protect, set_password
 from tests.crashing import Crashing
 
 if TYPE_CHECKING:
@@ -221,6 +221,16 @@ def cache_lost(scene: "Scene") -> dict[str, Any]:
     return {"side": "both"}
 
 
+def cache_evicting_jobs(scene: "Scene") -> dict[str, Any]:
+    """Have the cache as it is shipped: it may evict jobs that wait."""
+    if isinstance(scene.planner, Sandbox):
+        scene.planner.valkey.configure()  # its file, whatever an earlier run has left there
+    with closing(cache_as(scene.planner, "")) as client:
+        client.config_set("maxmemory", "256mb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    return {"watch_seconds": 0, "policy": "volatile-lru"}
+
+
 def settings_refused(scene: "Scene") -> dict[str, Any]:
     """Have the application refuse a setting, once it is known with which ones it worked."""
     assert isinstance(scene.planner, ComposeSystem)
@@ -289,6 +299,7 @@ SCENARIOS: dict[str, Scenario] = {
     "raise_memory_limit": more_memory,
     "rebuild_indexes": index_out_of_order,
     "repair_cache_connection": cache_lost,
+    "repair_cache_efficiency": cache_evicting_jobs,
     "repair_crash_loop": settings_refused,
     "repair_database_credentials": another_password,
     "repair_health_check": health_check_mistaken,

@@ -112,6 +112,27 @@ def test_a_key_is_made_anew_where_that_is_asked(runs: Runs, sandbox: Sandbox) ->
     assert sandbox.dotenv.read_bytes() == without
 
 
+def test_the_login_comes_back_as_a_whole(runs: Runs, sandbox: Sandbox) -> None:
+    """Its user is lost as well: the password is tried with the one that the replica has."""
+    had = values(sandbox)
+    lose(sandbox, KEY, PASSWORD, "POSTGRES_USER", "POSTGRES_DB")
+    _, state = carry_out(runs, sandbox, restore_secrets)
+    assert state.name == "Remediated", state.message
+    assert values(sandbox) == had
+
+
+def test_which_of_two_keys_is_right_nobody_knows(runs: Runs, sandbox: Sandbox) -> None:
+    """Each replica runs with another one: neither is chosen without a word."""
+    text, key = sandbox.dotenv.read_text(), values(sandbox)[KEY]
+    sandbox.dotenv.write_text(text.replace(key, "another-key-of-somebody"))
+    sandbox.restart(next(iter(sandbox.upstreams)))
+    without = lose(sandbox, KEY)
+    case, state = carry_out(runs, sandbox, restore_secrets)
+    assert state.name == "Advised", state.message
+    assert (KEY, "missing", "nobody") in case.stages[0].stage.findings[0].rows
+    assert sandbox.dotenv.read_bytes() == without
+
+
 def test_a_password_that_its_server_refuses_is_not_given_back(runs: Runs, sandbox: Sandbox) -> None:
     """Replicas run on with an older one, on sessions that they had."""
     without = lose(sandbox, PASSWORD)

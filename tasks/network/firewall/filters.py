@@ -87,7 +87,7 @@ def find_filters(machine: Host, port: int, *, six: bool) -> list[Filter]:
 
 
 def _insist_on_no_firewalld(machine: Host) -> None:
-    if "running" in machine.run(["firewall-cmd", "--state"]).output.split():
+    if machine.run(["firewall-cmd", "--state"]).output.strip() == "running":
         raise PreconditionFailed(
             expected="ufw, nftables or iptables in charge of the machine.",
             found="firewalld runs, and makes the rules anew from its zones.",
