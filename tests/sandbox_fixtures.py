@@ -13,6 +13,7 @@ import pytest
 from infra.sandbox import pristine
 from infra.sandbox.seed import seed
 from infra.sandbox.services import Sandbox
+from infra.testbed.docker.engine import locked
 from tasks.platforms.sandbox.target import SandboxTarget
 
 FEW_ROWS = 5_000
@@ -48,10 +49,12 @@ def sandbox_in(home: Path, rows: int) -> Iterator[Sandbox]:
 
 def _remove_orphans() -> None:
     """Stop and remove sandboxes whose test run was killed."""
-    for home in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        owner = home.name.removeprefix(PREFIX).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)) and (home / "run").exists():
-            Sandbox(home).destroy()
+    temporary = Path(tempfile.gettempdir())
+    with locked(temporary / f"{PREFIX}orphans.lock"):  # another worker of xdist removes them too
+        for home in temporary.glob(f"{PREFIX}*"):
+            owner = home.name.removeprefix(PREFIX).partition("-")[0]
+            if owner.isdigit() and not psutil.pid_exists(int(owner)) and (home / "run").exists():
+                Sandbox(home).destroy()
 
 
 @pytest.fixture

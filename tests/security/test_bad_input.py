@@ -31,6 +31,9 @@ FLOWS = {name: flow for name, flow in load_all().items() if parameter_schema(flo
 REMEDIATIONS = {name: flow for name, flow in FLOWS.items() if isinstance(flow, Remediation)}
 GIVEN_BY_THE_ENGINE = {"dry_run", "reason"}
 ENDS = {"Planned", "Unchanged", "Advised", "Refused"}
+# For how long something is watched at most here; a day would be allowed.
+BRIEF = {"watch_minutes": 0.01, "watch_seconds": 1}
+DAY = 86_400
 QUICK = settings(
     max_examples=20,
     derandomize=True,
@@ -109,16 +112,25 @@ def values(schema: dict[str, Any], canary: Path) -> st.SearchStrategy[Any]:
     return words | good | st.dictionaries(words, words, max_size=2) | other
 
 
+def _brief(name: str, value: Any) -> Any:  # noqa: ANN401 - any nonsense
+    most = BRIEF.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return min(value, most) if most and is_number and 0 < value <= DAY else value
+
+
 @st.composite
 def parameters(draw: st.DrawFn, flow: Flow[..., Any], canary: Path) -> dict[str, Any]:
     """Give parameters of a flow: one of them or all are nonsense, the others are good."""
     schema = parameter_schema(flow).properties
     names = sorted(set(schema) - GIVEN_BY_THE_ENGINE)
     bad = {draw(st.sampled_from(names))} if draw(st.booleans()) else set(names)
-    return {
+    chosen = {
         name: draw(values(schema[name], canary)) if name in bad else schema[name].get("default")
         for name in names
-    } | ({} if "target" in bad or "target" not in names else {"target": "sandbox"})
+    }
+    if "target" not in bad and "target" in names:
+        chosen["target"] = "sandbox"
+    return {name: _brief(name, value) for name, value in chosen.items()}
 
 
 @pytest.mark.parametrize("name", FLOWS)
