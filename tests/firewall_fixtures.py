@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,12 @@ from typing import Any
 import pytest
 
 from infra.sandbox.services import Sandbox
+from infra.testbed.docker.debian import install
+from infra.testbed.docker.engine import locked
+from tasks.network.firewall.rules import Program
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
+from tests.compose_fixtures import or_missing
 from tests.namespaces import Namespace, namespace
 
 PORT = 8000
@@ -36,6 +41,8 @@ table inet filter {
   }
 }
 """
+# By program, the package of Debian that has it.
+PROGRAMS = {"ufw": "ufw", "nft": "nftables", "iptables": "iptables", "ss": "iproute2"}
 KINDS = ("ufw", "nft", "iptables", "iptables-legacy")
 
 
@@ -64,6 +71,7 @@ class Machine:
     friend: Namespace
     stranger: Namespace
     sandbox: Sandbox
+    kind: Program
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -115,8 +123,8 @@ class Machine:
 def walled(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Machine]:
     """A machine closed by a kind of firewall; nothing of it stays."""
     kind = request.param
-    if missing := [one for one in ("ufw", "nft", "iptables", "ss") if not shutil.which(one)]:
-        pytest.skip(f"{', '.join(missing)} not installed")
+    with or_missing():
+        _provide()
     with ExitStack() as held:
         inside = held.enter_context(namespace())
         own = ETC / inside.name / "ufw"
@@ -127,13 +135,20 @@ def walled(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Machine
         serves = subprocess.Popen([*inside.prefix, sys.executable, "-c", SERVES])
         held.callback(serves.wait)
         held.callback(serves.kill)
-        found = Machine(inside, friend, stranger, sandbox)
+        found = Machine(inside, friend, stranger, sandbox, kind)
         wait_until(lambda: found.asks(friend).startswith("HTTP"))
         closed_by(kind, inside)
         targets.give(SandboxTarget(**found.settings))
         yield found
         for mark in Path("/run/remedy").glob("guard-*"):
             mark.unlink()
+
+
+def _provide() -> None:
+    """Have the programs on this machine; ufw is not switched on by its package."""
+    if missing := [one for one in PROGRAMS if not shutil.which(one)]:
+        with locked(Path(tempfile.gettempdir()) / "remedy-test-firewall.lock"):
+            install([PROGRAMS[one] for one in missing], purpose="firewalls to test with")
 
 
 def wait_until(is_so: Callable[[], object]) -> None:

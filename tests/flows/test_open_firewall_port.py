@@ -75,9 +75,8 @@ def test_killed_the_guard_takes_the_rule_back(walled: Machine) -> None:
     """With -9, while it waits for somebody: nobody of ours is left, and the rule goes."""
     before = walled.rules()
     chain = ("inet", "filter", "input") if walled.native() else ()
-    program = "nft" if chain else "ufw" if "ufw" in before.partition("filter")[2] else "iptables"
     rule = Rule(
-        program=program,
+        program=walled.kind,
         port=PORT,
         source=walled.source,
         comment="remedy killed",

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from tasks.guardrails.errors import PreconditionFailed
 
 
-def install(packages: Sequence[str]) -> list[str]:
+def install(packages: Sequence[str], purpose: str = "an engine that answers") -> list[str]:
     """Install packages of the machine's own distribution.
 
     Args:
         packages: Their names.
+        purpose: What they are installed for.
 
     Returns:
         Their names.
@@ -20,10 +21,13 @@ def install(packages: Sequence[str]) -> list[str]:
     Raises:
         PreconditionFailed: We may not, this is no Debian, or apt-get fails.
     """
-    todo = f"Run `apt-get install {' '.join(packages)}`, or set DOCKER_HOST to an engine that runs."
+    todo = (
+        f"Run `apt-get install {' '.join(packages)}` as root; for Docker an engine that runs and "
+    )
+    todo += "DOCKER_HOST will do."
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise PreconditionFailed(
-            expected=f"an engine that answers, or {packages[0]} to be installed.",
+            expected=f"{purpose}, or {packages[0]} to be installed.",
             found="neither, and no apt-get as root to install it with.",
             todo=todo,
         )
