@@ -12,9 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.testbed.docker.debian import install
+from infra.testbed.docker.engine import locked
+from tasks.guardrails.errors import PreconditionFailed
+from tests.compose_fixtures import or_missing
+
 PREFIX = "remedy-test-swap-"
 SWAPS = Path("/proc/swaps")
 SWAPPINESS = Path("/proc/sys/vm/swappiness")
+_PACKAGES = {"xfs": "xfsprogs", "btrfs": "btrfs-progs"}
 _SIZES = {"xfs": 320 * 2**20, "btrfs": 128 * 2**20}  # the least that they take
 _SIZE = 48 * 2**20
 # As people leave it: comments, columns, and no end of line at the end.
@@ -77,11 +83,23 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+def _provide(filesystem: str) -> None:
+    """Have the programs that make a disk with swap."""
+    if os.geteuid():
+        raise PreconditionFailed(
+            expected="root, to make a disk with swap.", found="it is not.", todo="Run as root."
+        )
+    programs = {"swapon": "mount", f"mkfs.{filesystem}": _PACKAGES.get(filesystem, "e2fsprogs")}
+    if missing := [one for one in programs if not shutil.which(one)]:
+        with locked(Path(tempfile.gettempdir()) / "remedy-test-machines.lock"):
+            install([programs[one] for one in missing], purpose="a disk with swap to test with")
+
+
 @contextmanager
 def machine(filesystem: str = "ext4") -> Iterator[Machine]:
     """Make one; whatever a test does to it, nothing of it stays, no swap either."""
-    if os.geteuid() or not all(map(shutil.which, ("swapon", "mount", f"mkfs.{filesystem}"))):
-        pytest.skip(f"needs root, util-linux and mkfs.{filesystem}, to make a disk with swap")
+    with or_missing():
+        _provide(filesystem)
     _remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     swappiness = SWAPPINESS.read_text()
