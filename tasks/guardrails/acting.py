@@ -131,13 +131,16 @@ def act(recorder: Recorder, record: StageRecord, lease: Lease) -> None:
                 surface.log(f"{change.title}: nobody knows whether it was done: {error.found}")
 
 
+PATIENT = 4  # retries of what would be left half undone: an engine that restarts takes its time
+
+
 def as_step(title: str, step: Callable[[], None], retries: int = 3) -> None:
     """Run a step as a task run with a readable name, retried only on `Transient`."""
     task(
         name="change",
         task_run_name=lambda: title,  # not a template: titles may hold braces
         retries=retries,
-        retry_delay_seconds=[1, 3, 10],
+        retry_delay_seconds=[1, 3, 10, 30],
         retry_jitter_factor=0.5,
         retry_condition_fn=is_transient,
         cache_policy=NO_CACHE,

@@ -1,7 +1,7 @@
 """Undoing: every change that was begun, in reverse order, each from its own `before`."""
 
 from tasks.guardrails import acting, draining, faults, gates, surface
-from tasks.guardrails.acting import as_step, work_on
+from tasks.guardrails.acting import PATIENT, as_step, work_on
 from tasks.guardrails.case import Case, StageRecord
 from tasks.guardrails.errors import RemediationError, Transient, UndoFailed
 from tasks.guardrails.leases import Lease
@@ -35,6 +35,7 @@ def undo(recorder: Recorder, lease: Lease, *, automatic: bool) -> None:
                     as_step(
                         f"undo: {change.title}",
                         lambda r=record, i=index: _revert(recorder, r, lease, i),  # type: ignore[misc] # mypy cannot infer a lambda with a default
+                        retries=PATIENT,
                     )
                 except Transient as error:  # after its retries
                     raise _stands(recorder, change.title, error.found) from error
@@ -88,7 +89,7 @@ def _counted(change: Change, told: Work) -> Loss | None:
 
     if change.reverts != "exact" or type(change).undo_loss is Change.undo_loss:
         return None
-    as_step(f"count what the undo would lose: {change.title}", step)
+    as_step(f"count what the undo would lose: {change.title}", step, retries=PATIENT)
     return found[-1]
 
 
