@@ -1,6 +1,6 @@
 """Other settings for the application, replica after replica, while it serves."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -19,6 +19,26 @@ _TEXT = "(text)"  # no setting has such a name
 def runs_with(replica: Replica, settings: Mapping[str, str]) -> bool:
     """Say whether a replica runs, and was started with settings."""
     return replica.runs and settings.items() <= dict(replica.settings).items()
+
+
+def find_stale(system: System, names: Iterable[str], now: Mapping[str, str]) -> str:
+    """Say which replicas were started with other settings than there are now.
+
+    Args:
+        system: The target.
+        names: Names of the settings that matter.
+        now: The application's settings.
+
+    Returns:
+        A sentence; '' where there is none, or the target names no replicas.
+    """
+    wanted = {name: now[name] for name in names if name in now}
+    try:
+        replicas = system.application.replicas()
+    except PreconditionFailed:
+        return ""  # they cannot be looked at
+    late = [one.name for one in replicas if one.runs and not runs_with(one, wanted)]
+    return f"{', '.join(late)} was started with other settings than there are now" if late else ""
 
 
 def kept_as(secret: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from tasks.application.settings_change import runs_with
+from tasks.application.settings_change import find_stale
 from tasks.cache.users import CacheUser, hash_of
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.platforms.cache_servers import Cache, CacheLogin, CacheVariables
@@ -194,13 +194,5 @@ def of_replicas(
     system: "System", variables: CacheVariables, now: Mapping[str, str]
 ) -> dict[Wrong, str]:
     """Look whether each replica was started with the settings of the cache as they are now."""
-    names = [name for name in variables.model_dump().values() if name in now]
-    wanted = {name: now[name] for name in names}
-    try:
-        replicas = system.application.replicas()
-    except PreconditionFailed:
-        return {}  # the target names none: they cannot be looked at
-    late = [one.name for one in replicas if one.runs and not runs_with(one, wanted)]
-    if not late:
-        return {}
-    return {Wrong.STALE: f"{', '.join(late)} was started with other settings than there are now"}
+    stale = find_stale(system, variables.model_dump().values(), now)
+    return {Wrong.STALE: stale} if stale else {}

@@ -3,9 +3,9 @@
 Sources: fstab(5), which has comments as whole lines alone; findmnt(8), `--verify`.
 """
 
-import hashlib
 from typing import ClassVar
 
+from tasks.containers.file_edits import hash_of
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.platforms import targets
@@ -52,11 +52,6 @@ def without_block(text: str, block: str, before: str) -> str:
     """
     left = text.replace(block, "", 1)
     return left[:-1] if hash_of(left[:-1]) == before else left
-
-
-def hash_of(text: str) -> str:
-    """Give the sha256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read(host: Host) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tasks.containers.file_edits import hash_of
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.plan import Change, Finding
 from tasks.guardrails.probe import probe
@@ -173,9 +174,7 @@ def _changes(
             )
         new = fstab.with_block(text, fstab.block_of(remediation, wanted.path))
         fstab.insist_it_is_read(host, new)
-        yield fstab.SayInFstab(
-            file=fstab.file_of(host), path=wanted.path, before=fstab.hash_of(text)
-        )
+        yield fstab.SayInFstab(file=fstab.file_of(host), path=wanted.path, before=hash_of(text))
 
 
 def _containers(system: System) -> Finding:

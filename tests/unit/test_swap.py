@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.host.fstab import block_of, hash_of, says, with_block, without_block
+from tasks.containers.file_edits import hash_of
+from tasks.host.fstab import block_of, says, with_block, without_block
 from tasks.host.memory_seen import MemorySeen, Swap, machine_kills_in, swaps_in
 from tasks.host.swap_need import proposed, swap_of
 from tasks.host.swap_place import way_on

@@ -5,7 +5,7 @@ import socket
 from contextlib import closing
 
 from tasks.application.login import LoginVariables
-from tasks.application.settings_change import runs_with
+from tasks.application.settings_change import find_stale
 from tasks.database.logins.roles import find_role, may_log_in
 from tasks.database.logins.verifiers import fits
 from tasks.guardrails.errors import PreconditionFailed, Transient
@@ -176,13 +176,5 @@ def of_replicas(system: System, variables: LoginVariables, now: dict[str, str]) 
     Returns:
         What is wrong, with a sentence.
     """
-    names = [name for name in variables.model_dump().values() if name in now]
-    wanted = {name: now[name] for name in names}
-    try:
-        replicas = system.application.replicas()
-    except PreconditionFailed:
-        return {}  # the target names none: they cannot be looked at
-    late = [one.name for one in replicas if one.runs and not runs_with(one, wanted)]
-    if not late:
-        return {}
-    return {Wrong.STALE: f"{', '.join(late)} was started with other settings than there are now"}
+    stale = find_stale(system, variables.model_dump().values(), now)
+    return {Wrong.STALE: stale} if stale else {}
