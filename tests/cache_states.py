@@ -35,13 +35,17 @@ def cache_as(planner: Planner, password: str, seconds: float | None = 10) -> "re
 
 
 def refused(planner: Planner, password: str) -> str:
-    """Log in to the cache; gives what it answers, '' where that went well."""
+    """Log in to the cache once it has its data; gives what it answers, '' where that went well."""
     with closing(cache_as(planner, password)) as client:
-        try:
-            client.ping()
-        except redis.AuthenticationError as error:
-            return str(error)
-    return ""
+        while True:
+            try:
+                client.ping()
+            except redis.AuthenticationError as error:  # also while it loads
+                return str(error)
+            except redis.BusyLoadingError:
+                time.sleep(0.05)
+            else:
+                return ""
 
 
 def users(planner: Planner, password: str) -> list[str]:

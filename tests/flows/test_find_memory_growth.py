@@ -25,8 +25,8 @@ from tests.users import log_in
 
 # An engine measures a container once in a second.
 BRIEF = {
-    "sandbox": {"watch_minutes": 0.08, "interval_seconds": 0.2},
-    "compose": {"watch_minutes": 0.35, "interval_seconds": 1},
+    "sandbox": {"watch_minutes": 0.25, "interval_seconds": 0.2},
+    "compose": {"watch_minutes": 0.5, "interval_seconds": 1},
 }
 # Two MiB more in each fifth of a second, for no more than a minute.
 LEAK = """
