@@ -236,30 +236,3 @@ def test_problems_in_words(sandbox: Sandbox) -> None:
         told = " ".join(joined.problems)
     assert "the inner side has no index" in told
     assert "A nested loop runs its inner side about 20,000 times" in told
-
-
-def test_an_index_is_foretold_where_hypopg_is_there(runs: Runs, sandbox: Sandbox) -> None:
-    """The plan with it, its cost beside the present one; and nothing is built."""
-    with sandbox.connect() as session:
-        there = session.execute(
-            "SELECT FROM pg_available_extensions WHERE name = 'hypopg'"
-        ).fetchone()
-        if there is None:
-            pytest.skip("the server has no hypopg: apt-get install postgresql-15-hypopg")
-        session.execute('CREATE SCHEMA "Odd hypo"')
-        session.execute('GRANT USAGE ON SCHEMA "Odd hypo" TO PUBLIC')
-        session.execute('CREATE EXTENSION hypopg SCHEMA "Odd hypo"')
-    original = snapshot(sandbox)
-    query = "SELECT * FROM lines WHERE odd_id = $1"
-    case, state = carry_out(runs, sandbox, explain_queries, query=query, index="lines (odd_id, id)")
-    assert state.name == "Advised", state.message
-    told = case.stages[0].stage.findings[-1]
-    assert "With CREATE INDEX ON lines (odd_id, id) it would cost" in told.what
-    assert "Index Scan using" in str(told.rows) or "Index Only Scan using" in str(told.rows)
-    assert snapshot(sandbox) == original
-
-    case, state = carry_out(runs, sandbox, explain_queries, query=query, index="lines (id)")
-    assert state.name == "Unchanged", state.message
-    assert "nothing would change" in case.stages[0].stage.findings[-1].what
-    _, state = carry_out(runs, sandbox, explain_queries, query=query, index="lines (nothing)")
-    assert state.name == "Refused", state.message

@@ -1,10 +1,8 @@
 """rewrite_tables by pg_repack: a real one, on a server of its own, killed and held up for real."""
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,8 +34,7 @@ from tests.loose_tables import (
     until,
 )
 from tests.prefect_fixtures import Runs
-from tests.sandbox_fixtures import FEW_ROWS, PREFIX, sandbox_in
-from tests.server_with_repack import lay_out
+from tests.server_with_extension import sandbox_with
 from tests.snapshots import snapshot
 from tests.users import under_load
 
@@ -45,18 +42,8 @@ from tests.users import under_load
 @pytest.fixture(scope="module")
 def repack_system() -> Iterator[Sandbox]:
     """A sandbox whose server has pg_repack."""
-    home = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-    home.chmod(0o711)
-    laid = home / "debian"
-    laid.mkdir(mode=0o755)
-    try:
-        programs = lay_out(laid)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("REMEDY_POSTGRES_PROGRAMS", str(programs))
-            with sandbox_in(home, FEW_ROWS) as system:
-                yield system
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with sandbox_with("repack") as system:
+        yield system
 
 
 @pytest.fixture

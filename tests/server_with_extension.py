@@ -1,32 +1,63 @@
-"""Debian's PostgreSQL with pg_repack, laid out in a folder: nothing of the machine is changed."""
+"""A sandbox on Debian's PostgreSQL with an extension; nothing of the machine is changed."""
 
+import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from infra.sandbox.services import Sandbox
 from tasks.platforms.postgresql import find_programs
+from tests.sandbox_fixtures import FEW_ROWS, PREFIX, sandbox_in
 
 _DEBIAN = Path("/usr/lib/postgresql")
 
 
-def lay_out(folder: Path) -> Path:
+@contextmanager
+def sandbox_with(extension: str) -> Iterator[Sandbox]:
+    """Have a sandbox of its own whose server has an extension; it is gone afterwards.
+
+    Args:
+        extension: What Debian's package calls it, as 'repack'.
+
+    Yields:
+        The sandbox; the test is skipped where the package cannot be had.
+    """
+    home = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    home.chmod(0o711)
+    laid = home / "debian"
+    laid.mkdir(mode=0o755)
+    try:
+        programs = _lay_out(laid, extension)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("REMEDY_POSTGRES_PROGRAMS", str(programs))
+            with sandbox_in(home, FEW_ROWS) as system:
+                yield system
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _lay_out(folder: Path, extension: str) -> Path:
     """Lay the server's programs and those of Debian's package for it out, without root's rights.
 
     A server finds its libraries and extensions from where its own program is.
 
     Args:
         folder: An empty folder that every user can reach.
+        extension: What Debian's package calls it.
 
     Returns:
         The folder of the programs; the test is skipped where they cannot be had.
     """
     programs = find_programs()
     if programs.parents[1] != _DEBIAN:
-        pytest.skip(f"the server in {programs} is not Debian's: no package of pg_repack fits it")
+        pytest.skip(f"the server in {programs} is not Debian's: no package of {extension} fits it")
     version = programs.parent.name
-    package = f"postgresql-{version}-repack"
+    package = f"postgresql-{version}-{extension}"
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         pytest.skip(f"{package} cannot be had without apt-get and dpkg")
     done = subprocess.run(
@@ -49,7 +80,7 @@ def _link(source: Path, goal: Path) -> None:
     goal.mkdir(parents=True, exist_ok=True)
     for each in source.iterdir():
         here = goal / each.name
-        if here.is_dir():
+        if here.is_dir() or each.name == "bin":
             _link(each, here)
         elif source.name == "bin":
             shutil.copy2(each, here)

@@ -1,0 +1,67 @@
+"""explain_queries where an index can be foretold: a real hypopg, on a server of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.performance.explain_queries import explain_queries
+from infra.sandbox.services import Sandbox
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests.approving import carry_out
+from tests.prefect_fixtures import Runs
+from tests.server_with_extension import sandbox_with
+from tests.snapshots import snapshot
+
+
+@pytest.fixture(scope="module")
+def hypopg_system() -> Iterator[Sandbox]:
+    """A sandbox whose server has hypopg, in a schema of its own, and two large tables."""
+    with sandbox_with("hypopg") as system:
+        with system.connect() as session:
+            session.execute('CREATE SCHEMA "Odd hypo"')
+            session.execute('GRANT USAGE ON SCHEMA "Odd hypo" TO PUBLIC')
+            session.execute('CREATE EXTENSION hypopg SCHEMA "Odd hypo"')
+            session.execute("SET ROLE planner")
+            session.execute("CREATE TABLE lines (id int, odd_id int)")
+            session.execute("INSERT INTO lines SELECT n, n FROM generate_series(1, 20000) n")
+            session.execute("ANALYZE lines")
+        yield system
+
+
+@pytest.fixture
+def foretold(hypopg_system: Sandbox, home: Path) -> Sandbox:
+    """Give that sandbox as a target; remediations connect as a user that is no superuser."""
+    assert home
+    targets.give(SandboxTarget(**hypopg_system.target_settings(limited=True)))
+    return hypopg_system
+
+
+def test_an_index_is_foretold(runs: Runs, foretold: Sandbox) -> None:
+    """The plan with it, its cost beside the present one; and nothing is built."""
+    original = snapshot(foretold)
+    query = "SELECT * FROM lines WHERE odd_id = $1"
+    case, state = carry_out(
+        runs, foretold, explain_queries, query=query, index="lines (odd_id, id)"
+    )
+    assert state.name == "Advised", state.message
+    told = case.stages[0].stage.findings[-1]
+    assert "With CREATE INDEX ON lines (odd_id, id) it would cost" in told.what
+    assert "Index Scan using" in str(told.rows) or "Index Only Scan using" in str(told.rows)
+    assert snapshot(foretold) == original
+
+
+def test_an_index_that_changes_nothing_is_said_to(runs: Runs, foretold: Sandbox) -> None:
+    """Its columns are not what is looked for."""
+    query = "SELECT * FROM lines WHERE odd_id = $1"
+    case, state = carry_out(runs, foretold, explain_queries, query=query, index="lines (id)")
+    assert state.name == "Unchanged", state.message
+    assert "nothing would change" in case.stages[0].stage.findings[-1].what
+
+
+def test_an_index_of_nothing_is_refused(runs: Runs, foretold: Sandbox) -> None:
+    """A column that is not there."""
+    query = "SELECT * FROM lines WHERE odd_id = $1"
+    _, state = carry_out(runs, foretold, explain_queries, query=query, index="lines (nothing)")
+    assert state.name == "Refused", state.message
