@@ -4,17 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.cache.efficiency import Measured, measure
-from tasks.cache.options import (
-    MEMORY,
-    POLICY,
-    SetCacheOptions,
-    SetCacheOptionsInFile,
-    options_in,
-)
-from tasks.cache.options_in_compose import SetCacheOptionsInCompose, with_command
-from tasks.containers.file_edits import edited_files
+from tasks.cache.options import MEMORY, POLICY, SetCacheOptions
+from tasks.cache.options_kept import find_kept
 from tasks.containers.meaning import bytes_of
-from tasks.containers.sole_edit import insist_on_sole_edit
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Finding
 from tasks.guardrails.probe import probe
@@ -77,7 +69,7 @@ def find_cache_need(
     if not after:
         return Need(findings)
     before = {name: now[name] for name in after}
-    kept, notes = _kept(system, seen, before, after, remediation)
+    kept, notes = find_kept(system, seen.file, before, after, remediation)
     return Need(findings, (*kept, SetCacheOptions(before=before, after=after)), after, notes)
 
 
@@ -121,38 +113,6 @@ def _policy(system: System, seen: Measured, asked: str) -> dict[str, str]:
     may_lose = seen.policy.startswith("allkeys") and bool(system.cache.queues)
     expires = seen.keys.seen and seen.keys.lasting <= seen.keys.seen * _LASTING
     return {POLICY: _SPARING} if may_lose and expires else {}
-
-
-def _kept(
-    system: System,
-    seen: Measured,
-    before: dict[str, str],
-    after: dict[str, str],
-    remediation: str,
-) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """Find where its next start has its options from, and what says them there."""
-    if seen.file:
-        said = options_in(system.cache_server.read_file(seen.file))
-        change = SetCacheOptionsInFile(
-            path=seen.file,
-            before={name: said[name] for name in after if name in said},
-            after=after,
-            keep=f"cache-options-{remediation}",
-        )
-        return (change,), ()
-    definition, service = system.definition, system.cache_server.address[0]
-    reading, texts = definition.read(), definition.texts()
-    new = with_command(texts, service, after)
-    insist_on_sole_edit(reading, definition.read(new), service, "command", ("command",))
-    edit = SetCacheOptionsInCompose(
-        files=edited_files(texts, new),
-        keep=f"compose-{remediation}",
-        service=service,
-        before=before,
-        after=after,
-    )
-    note = f"nothing is restarted; the next `up -d` makes the container of {service} anew, as its "
-    return (edit,), (f"{note}command is another one",)
 
 
 def _table(seen: Measured) -> Finding:

@@ -1,7 +1,7 @@
 """Options of a cache's server in its command in a compose file."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -46,6 +46,28 @@ class SetCacheOptionsInCompose(EditFiles):
         return with_command(definition.texts(), self.service, self.after)
 
 
+def says_in_command(texts: Mapping[str, str], service: str, options: Collection[str]) -> bool:
+    """Say whether a service's command names one of some options: it wins over any file.
+
+    Args:
+        texts: Text by name, in the order in which they are laid over one another.
+        service: The service.
+        options: Their names.
+    """
+    words = next((said for _, said in _commands(texts, service)), "")
+    return any(re.search(rf"--{re.escape(one)}[ =]", words) for one in options)
+
+
+def _commands(texts: Mapping[str, str], service: str) -> Iterator[tuple[str, str]]:
+    """Give the commands that files say for a service, the last one first, by file."""
+    for name, text in reversed(list(texts.items())):
+        services = (yaml_text.read(text) or {}).get("services") or {}
+        command = (services.get(service) or {}).get("command")
+        words = " ".join(map(str, command)) if isinstance(command, list) else str(command or "")
+        if words:
+            yield name, words
+
+
 def with_command(
     texts: Mapping[str, str], service: str, options: Mapping[str, str]
 ) -> dict[str, str]:
@@ -62,16 +84,10 @@ def with_command(
     Raises:
         PreconditionFailed: No file has a command of a Redis or Valkey server for it.
     """
-    for name, text in reversed(list(texts.items())):
-        services = (yaml_text.read(text) or {}).get("services") or {}
-        command = (services.get(service) or {}).get("command")
-        words = " ".join(map(str, command)) if isinstance(command, list) else str(command or "")
-        if not words:
-            continue
-        if not _SERVER.search(words) or any(_is_variable(words, one) for one in options):
-            break
+    name, words = next(_commands(texts, service), ("", ""))
+    if _SERVER.search(words) and not any(_is_variable(words, one) for one in options):
         edit = partial(_set, service=service, options=options)
-        return {name: yaml_text.edited(text, name, edit)}
+        return {name: yaml_text.edited(texts[name], name, edit)}
     raise PreconditionFailed(
         expected=f"a command of {service} in the compose files that starts redis-server or "
         "valkey-server, with its options as they are.",

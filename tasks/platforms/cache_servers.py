@@ -108,6 +108,9 @@ class CacheServer(Protocol):
             PreconditionFailed: It cannot be read from here.
         """
 
+    def finds_again(self, path: str) -> bool:
+        """Say whether its next start finds such a file as it is written here."""
+
     def write_file(self, path: str, text: str) -> None:
         """Write such a file, which is there, whole or not at all; owner and rights stay.
 

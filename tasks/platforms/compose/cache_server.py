@@ -119,6 +119,10 @@ class ComposeCacheServer(RedisServer):
         except (NotFound, KeyError, UnicodeDecodeError) as error:
             raise self._not_read(path) from error
 
+    def finds_again(self, path: str) -> bool:
+        """Say whether a file inside is one of this machine: what an image brings comes anew."""
+        return self._here(path) is not None
+
     def write_file(self, path: str, text: str) -> None:
         """Write a file that the container sees of this machine, whole or not at all.
 

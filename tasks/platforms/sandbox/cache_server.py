@@ -1,5 +1,6 @@
 """The cache's server as a process of this machine."""
 
+import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,6 +110,10 @@ class LocalCacheServer(RedisServer):
             return Path(path).read_bytes().decode()
         except (OSError, UnicodeDecodeError) as error:
             raise _told(path, error) from error
+
+    def finds_again(self, path: str) -> bool:
+        """Say whether a file of this machine may be written to."""
+        return os.access(path, os.W_OK)
 
     def write_file(self, path: str, text: str) -> None:
         """Write a file of this machine, whole or not at all.
