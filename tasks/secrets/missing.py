@@ -13,6 +13,7 @@ from tasks.guardrails.probe import probe
 from tasks.platforms import targets
 from tasks.platforms.cache_servers import DEFAULT_USER, CacheLogin
 from tasks.platforms.protocols import System
+from tasks.secrets.complained import complained_of
 from tasks.secrets.restoring import NEW, RECORD, REPLICA, RestoreSettings, value_of
 
 _KEY = "SECRET_KEY"
@@ -75,29 +76,32 @@ def find_missing(
     of_cache, unasked = _of_cache(system, now)
     login = (variables.host, variables.port, variables.database, variables.user)
     ran_with = [one for one in login if any(it.settings.get(one) for it in replicas)]
-    needed = dict.fromkeys([_KEY, variables.password, *of_cache, *ran_with, *names, *record])
+    complained = complained_of(system, service)
+    surely = [_KEY, variables.password, *of_cache, *ran_with, *names, *record]
+    needed = list(dict.fromkeys([*surely, *complained]))
     missing = [name for name in needed if not now.get(name)]
     known = {
         name: _source(system, variables, service, name, made_anew=name in generate)
         for name in missing
     }
-    findings = (_table(tuple(needed), known), *unasked)
+    findings = (_table(needed, known, complained), *unasked)
     unknown = [name for name, source in known.items() if not source]
-    if unknown:
-        return Missing((*findings, *(_by_hand(target, one, servers.get(one)) for one in unknown)))
-    if not missing:
+    findings += tuple(_by_hand(target, one, servers.get(one)) for one in unknown)
+    sources = {name: source for name, source in known.items() if source}
+    # A log complains of what it can do without, too.
+    if set(surely) & set(unknown) or not sources:
         return Missing(findings)
     change = RestoreSettings(
         before={},
         after={},
-        passwords={name: f"{source} has it" for name, source in known.items()},
+        passwords={name: f"{source} has it" for name, source in sources.items()},
         keep=f"settings-{remediation}",
         served=any(one.serves for one in replicas),
         kept_in=configuration_hash(system),
         service=service,
-        sources=known,
+        sources=sources,
     )
-    anew = [name for name, source in known.items() if source == NEW]
+    anew = [name for name, source in sources.items() if source == NEW]
     lost = f"what was signed by another {' or '.join(anew)}: users log in again" if anew else ""
     return Missing(findings, change, lost or "nothing")
 
@@ -188,7 +192,9 @@ def _fits(
     return True
 
 
-def _table(needed: Sequence[str], known: dict[str, str]) -> Finding:
+def _table(
+    needed: Sequence[str], known: Mapping[str, str], complained: Mapping[str, str]
+) -> Finding:
     missing = ", ".join(known) or "none"
     rows = []
     for name in needed:
@@ -197,11 +203,15 @@ def _table(needed: Sequence[str], known: dict[str, str]) -> Finding:
             rows.append((name, "set", ""))
             continue
         how = next((words for kind, words in _SOURCES.items() if source.startswith(kind)), "")
-        rows.append((name, "missing", f"{source}: {how}" if source else "nobody"))
+        missed = "missing"
+        if name in complained:
+            missed += f": {complained[name]} complains in its log"
+        rows.append((name, missed, f"{source}: {how}" if source else "nobody"))
     return Finding(
         what=f"Of {len(needed)} settings that the application needs, missing: {missing}.",
         how="the text of its settings, each replica's environment, the record of when it was "
-        "sound; passwords are tried on their servers, and none is shown",
+        "sound, the logs of what does not serve; passwords are tried on their servers, and none "
+        "is shown",
         columns=("setting", "in the settings", "who knows its value"),
         rows=tuple(rows),
     )

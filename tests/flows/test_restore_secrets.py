@@ -1,5 +1,8 @@
 """The application's settings lack secrets; who still knows them gives them back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import httpx
 import pytest
 
@@ -14,7 +17,7 @@ from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.users import log_in, under_load
 
-KEY, PASSWORD = "SECRET_KEY", "POSTGRES_PASSWORD"
+KEY, PASSWORD, TOKEN = "SECRET_KEY", "POSTGRES_PASSWORD", "MAIL_TOKEN"
 
 
 def values(planner: Planner) -> dict[str, str]:
@@ -147,14 +150,65 @@ def test_a_password_that_its_server_refuses_is_not_given_back(runs: Runs, sandbo
 @pytest.mark.parametrize("planner", ["compose"], indirect=True)
 def test_the_record_of_when_it_was_sound_gives_them_back(runs: Runs, planner: Planner) -> None:
     """The container was made anew without them: what was recorded before knows them."""
-    case, state = carry_out(runs, planner, repair_crash_loop, remember=True, watch_seconds=1)
+    _, state = carry_out(runs, planner, repair_crash_loop, remember=True, watch_seconds=1)
     assert state.name == "Remediated", state.message
     had, token = values(planner), log_in(planner).json()["access_token"]
     lose(planner, KEY, PASSWORD)
-    restart(planner)
+    with begun_by(planner, f"echo '{TOKEN} is not set'; exec uvicorn app.main:app --host 0.0.0.0"):
+        restored(runs, planner, had, token)
+
+
+def restored(runs: Runs, planner: Planner, had: dict[str, str], token: str) -> None:
+    """What was lost is given back; a complaint of what it can do without hinders nothing."""
     assert not log_in(planner).is_success
     case, state = carry_out(runs, planner, restore_secrets)
     assert state.name == "Remediated", state.message
     assert values(planner) == had
     insist_on_no_value(case, had[KEY], had[PASSWORD])
     assert reads(planner, token) == [200] * 6
+    (row,) = [one for one in case.stages[0].stage.findings[0].rows if one[0] == TOKEN]
+    assert row[2] == "nobody"
+
+
+@contextmanager
+def begun_by(planner: Planner, command: str) -> Iterator[None]:
+    """Have the application's container start with a command; as shipped afterwards."""
+    assert isinstance(planner, ComposeSystem)
+    over = planner.folder / "docker-compose.prod.yml"
+    shipped = over.read_text()
+    try:
+        given = f'  app:\n    command: [sh, -c, "{command}"]\n'
+        over.write_text(shipped.replace("  app:\n", given, 1))
+        planner.project.run("up", "-d", "--no-build", "--no-deps", "app")
+        yield
+    finally:
+        over.write_text(shipped)
+        restart(planner)
+
+
+@pytest.mark.parametrize("planner", ["compose"], indirect=True)
+def test_what_the_application_complains_of_is_named(runs: Runs, planner: Planner) -> None:
+    """It ends because of a variable of which nobody else knows."""
+    with begun_by(planner, f"echo {TOKEN} is not set; exit 1"):
+        case, state = carry_out(runs, planner, restore_secrets)
+    assert state.name == "Advised", state.message
+    (row,) = [one for one in case.stages[0].stage.findings[0].rows if one[0] == TOKEN]
+    assert "complains in its log" in row[1]
+    assert row[2] == "nobody"
+
+
+@pytest.mark.parametrize("planner", ["compose"], indirect=True)
+def test_what_the_compose_files_insist_on_is_said(runs: Runs, planner: Planner) -> None:
+    """Compose does nothing at all without it: the refusal names it, and nothing is touched."""
+    assert isinstance(planner, ComposeSystem)
+    file = planner.folder / "docker-compose.yml"
+    shipped, key = file.read_text(), "      SECRET_KEY: ${SECRET_KEY}\n"
+    assert key in shipped
+    try:
+        file.write_text(shipped.replace(key, f"{key}      {TOKEN}: ${{{TOKEN}:?hidden}}\n"))
+        _, state = carry_out(runs, planner, restore_secrets)
+    finally:
+        file.write_text(shipped)
+    assert state.name == "Refused", state.message
+    assert f"variable {TOKEN} is required, and not set" in (state.message or "")
+    assert "hidden" not in (state.message or "")

@@ -30,6 +30,14 @@ _KNOWN = (
     (re.compile(r'Version "?([\d.]+)"? in .* is (?:invalid|unsupported)'), r"version \1: invalid"),
     (re.compile(r"Version mismatch"), "the files are of different versions"),
     (re.compile(r'The "?([A-Za-z_]\w*)"? variable is not set'), r"variable \1 is not set"),
+    (
+        re.compile(r"required variable (\w+) is missing a value"),
+        r"variable \1 is required, and not set",
+    ),
+    (
+        re.compile(r"[Mm]issing mandatory value for .*?\$\{?(\w+)"),
+        r"variable \1 is required, and not set",
+    ),
     (re.compile(rf"({_KEY})\b.* (?:must be|is invalid|contains an invalid)"), r"\1 is not valid"),
     (
         re.compile(r'service "([\w.-]+)" (?:depends on|refers to) undefined'),
