@@ -7,7 +7,7 @@ from typing import Literal
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.database.catalogue import elsewhere, inspect_database
 from tasks.database.rights import inspect_rights, require_rights
-from tasks.guardrails.errors import PreconditionFailed, RemediationError
+from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.plan import Verdict, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import System
@@ -18,6 +18,7 @@ _VERDICTS: dict[Verdict, Word] = {
     Verdict.NOT_HELD: "fails",
     Verdict.NOT_ASKED: "unproved",
 }
+_TRIED_SECONDS, _NEWEST_LINES = 10.0, 1000
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,33 @@ def _scaling(system: System) -> str:
     return f"{len(found)} of {system.scaling.service}; in the way of more: {for_more}"
 
 
+def _trials(system: System, service: str) -> str:
+    tried = {
+        one.name: system.trials.inside(one.id, ["true"], _TRIED_SECONDS)
+        for one in system.containers.of(service)
+        if one.runs
+    }
+    for name, one in tried.items():
+        if not one.ended:
+            raise Transient(
+                expected=f"`true` to end in {name}.", found=f"{one}.", todo="Look at its load."
+            )
+    return ", ".join(f"{name} {one}" for name, one in tried.items()) or f"none of {service} runs"
+
+
+def _processes(system: System) -> str:
+    used = system.processes.used()
+    each = ", ".join(f"{name} uses {amount / 1e6:.0f} MB" for name, amount in used.items())
+    try:
+        return f"{each or 'none runs'}; processes seen: {len(system.processes.here())}"
+    except PreconditionFailed as error:  # the containers can be measured, what is in them not
+        return f"{each or 'none runs'}; processes not seen: {error.found}"
+
+
+def _access_log(system: System) -> str:
+    return f"{len(system.access_log.lines(_NEWEST_LINES))} of its newest lines read"
+
+
 def _migrations(system: System) -> str:
     settings = system.migrations
     if settings is None:
@@ -168,4 +196,7 @@ _NOT_EVERYWHERE: dict[str, tuple[str, Callable[[System], str]]] = {
     "ports": ("network", lambda one: _of_each(one, _ports)),
     "images": ("images", lambda one: ", ".join(map(str, one.images.recipes())) or "none is built"),
     "scaling": ("scaling", _scaling),
+    "commands in containers": ("trials", lambda one: _of_each(one, _trials)),
+    "processes": ("processes", _processes),
+    "access log": ("access_log", _access_log),
 }

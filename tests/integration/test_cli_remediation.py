@@ -11,7 +11,10 @@ import pytest
 from infra.sandbox.services import Sandbox
 from tests.integration.test_services_fixtures import data, live_home, remedy
 
-OF_COMPOSE = {"compose files", "containers", "memory", "ports", "images", "scaling"}
+OF_COMPOSE = {
+    *("access log", "commands in containers", "compose files", "containers", "images", "memory"),
+    *("ports", "scaling"),
+}
 
 
 class People:

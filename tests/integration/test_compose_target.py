@@ -1,6 +1,7 @@
 """The compose project as a target: its capabilities, and who it says it is."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -221,6 +222,9 @@ def test_the_check_of_a_target_finds_nothing_wrong(
     assert found["machine"].answer != "fails"
     assert "app, db, nginx, redis" in found["compose files"].detail
     assert "-app running" in found["containers"].detail
+    assert "-app status 0 after" in found["commands in containers"].detail
+    assert re.search(r"-app uses \d+ MB; processes seen: [1-9]", found["processes"].detail)
+    assert "newest lines read" in found["access log"].detail
 
 
 def test_free_space_is_measured_where_the_volume_lies(
