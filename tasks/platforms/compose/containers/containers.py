@@ -3,12 +3,12 @@
 import time
 from contextlib import suppress
 
-import psutil
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from tasks.guardrails.systems import insist_on_fence
-from tasks.platforms.compose.containers.seen import container_of, event_of, seconds, service_of
+from tasks.platforms.compose.containers.seen import container_of, event_of, seconds
 from tasks.platforms.compose.engine import OF_PROJECT, OF_SERVICE
+from tasks.platforms.compose.port_holders import who_has
 from tasks.platforms.compose.project import ONE_OFF, Project
 from tasks.platforms.containers import ContainerEvent, Image, ServiceContainer
 
@@ -166,21 +166,4 @@ class ComposeContainers:
         Raises:
             Transient: The engine does not answer.
         """
-        found = []
-        with self._engine.client() as client:
-            for one in client.api.containers(filters={"publish": str(port)}):
-                with suppress(NotFound):
-                    found.append(service_of(client.api.inspect_container(one["Id"])))
-        if found or not self._engine.is_local:
-            return found
-        listening = [
-            one
-            for one in psutil.net_connections("tcp")
-            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port
-        ]
-        names = []
-        for one in listening:
-            with suppress(psutil.Error):
-                if one.pid:
-                    names.append(f"process {one.pid} ({psutil.Process(one.pid).name()})")
-        return sorted(set(names)) or ["a process that is not ours to see"] * bool(listening)
+        return [str(one) for one in who_has(self._engine, port)]

@@ -6,7 +6,6 @@ Source: Docker Engine API 1.41 (inspect: State, Config.Healthcheck; events).
 from datetime import datetime
 from typing import Any
 
-from tasks.platforms.compose.engine import OF_SERVICE
 from tasks.platforms.containers import ContainerEvent, HealthCheck, ServiceContainer
 
 _MADE_FROM, _IMAGE = "com.docker.compose.config-hash", "com.docker.compose.image"
@@ -80,13 +79,6 @@ def event_of(said: dict[str, Any]) -> ContainerEvent:
         image=about.get(_IMAGE, ""),
         signal=about.get("signal", "") if said["Action"] == "kill" else "",
     )
-
-
-def service_of(seen: dict[str, Any]) -> str:
-    """Name what a container is, for a person: its name, and its service where it has one."""
-    service = (seen["Config"].get("Labels") or {}).get(OF_SERVICE)
-    name = str(seen["Name"]).removeprefix("/")
-    return f"container {name}" + (f" (service {service})" if service else "")
 
 
 def seconds(time: str) -> float:

@@ -18,7 +18,7 @@ from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.engine import Found
 from tasks.platforms.compose.network.listeners import listeners_in
 from tasks.platforms.compose.network.rules import rules_of
-from tasks.platforms.compose.network.taken import taken_by
+from tasks.platforms.compose.port_holders import who_has
 from tasks.platforms.compose.project import Project
 from tasks.platforms.local_host import LocalHost
 from tasks.platforms.networks import EVERYWHERE, Binding, Listener, Role, Rules, Way, is_loopback
@@ -132,7 +132,9 @@ class ComposeNetwork:
         Returns:
             Who, '' where nobody is seen.
         """
-        return taken_by(self._project, service, binding)
+        own = {one.id for one in self._project.containers(service)}
+        found = who_has(self._engine, binding.outside, binding.address, own)
+        return found[0].name if found else ""
 
     def rules(self, way: Way, binding: Binding) -> Rules:
         """Look into the machine's packet filter.

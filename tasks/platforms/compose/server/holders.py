@@ -7,6 +7,7 @@ from docker import DockerClient
 from docker.errors import APIError, NotFound
 
 from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, Engine, Mount
+from tasks.platforms.compose.port_holders import who_has
 from tasks.platforms.compose.server.place import Place
 from tasks.platforms.servers import Holder
 
@@ -14,6 +15,25 @@ _ENDED = {404, 409}  # it has just ended, or is paused
 _SELF, _STOPPED, _ZOMBIE = "self", "T", "Z"
 # Its own number first; then each process as proc(5) has it: number (name) state parent ...
 _PROCESSES = "echo self $$; for one in /proc/[0-9]*/stat; do cat $one; done 2>/dev/null"
+
+
+def find_port_holder(engine: Engine, place: Place) -> str:
+    """Say who else has a port that a server is to be published at.
+
+    Args:
+        engine: The engine.
+        place: The server.
+
+    Returns:
+        Who, '' for nobody.
+
+    Raises:
+        Transient: The engine does not answer.
+    """
+    for address, port in sorted(place.ports):
+        if found := who_has(engine, port, address, {place.container}):
+            return f"{found[0].name}, at {port}"
+    return ""
 
 
 def find_holders(engine: Engine, place: Place) -> tuple[Holder, ...]:

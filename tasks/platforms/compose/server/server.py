@@ -18,9 +18,8 @@ from tasks.platforms.compose.server.container_state import ContainerState, read_
 from tasks.platforms.compose.server.first_roles import FirstRoles
 from tasks.platforms.compose.server.first_start import await_made, insist_on_password, is_coming_up
 from tasks.platforms.compose.server.folder_moves import FolderMoves
-from tasks.platforms.compose.server.holders import find_holders, why_unseen
+from tasks.platforms.compose.server.holders import find_holders, find_port_holder, why_unseen
 from tasks.platforms.compose.server.place import Place, find_place
-from tasks.platforms.compose.server.ports import find_port_holder
 from tasks.platforms.compose.server.seen_inside import Inside, look_inside
 from tasks.platforms.compose.server.server_log import ContainerLog
 from tasks.platforms.data_folder import read_pid_file
