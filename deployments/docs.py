@@ -23,6 +23,7 @@ def pages() -> dict[str, str]:
     """
     # What the generators import is the project itself, and takes seconds.
     from deployments import docs_cli, docs_errors, docs_flows, docs_guide  # noqa: PLC0415
+    from deployments.docs_targets import page as page_of_targets  # noqa: PLC0415
     from flows.catalogue import load_all  # noqa: PLC0415
 
     solutions = docs_guide.read(DOCS)
@@ -30,6 +31,7 @@ def pages() -> dict[str, str]:
     made = {
         "guide.md": docs_guide.page(solutions, docs_flows.carried_out(flows)),
         "errors.md": docs_errors.page(docs_errors.messages(ROOT)),
+        "targets.md": page_of_targets(DOCS),
         "remediations/README.md": docs_flows.index(flows, solutions),
     }
     for name, flow in flows.items():

@@ -1,6 +1,8 @@
 """`remedy target`: the systems under care."""
 
 import inspect
+import sys
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,13 +61,18 @@ def add(
     /,
     *,
     platform: Annotated[str, Parameter(help="sandbox, ...: slug of the block's type.")],
-    file: Annotated[Path, Parameter(name="--from", help="YAML or JSON with the block's fields.")],
+    file: Annotated[
+        Path,
+        Parameter(name="--from", help="YAML or JSON with its fields; - for standard input."),
+    ],
     replace: Annotated[bool, Parameter(negative="", help="Replace a target of that name.")] = False,
 ) -> None:
     """Save a target from a file; the form in Prefect's UI does the same."""
     kind = block_type(platform)
     try:
-        fields: dict[str, Any] = yaml.safe_load(file.read_text())
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+        fields: dict[str, Any] = yaml.safe_load(text)
+        _insist_on_known(fields, kind)
         block = kind(**fields)
     except ValidationError as error:
         problems = "; ".join(
@@ -92,6 +99,25 @@ def add(
         message = "called from an event loop"
         raise TypeError(message)
     emit(None, Text(f"Saved. Now: remedy target check {name}"), as_json=False)
+
+
+def _insist_on_known(fields: dict[str, Any], kind: type[Block]) -> None:
+    """Prefect takes no notice of a field that a form has not: a slip would pass for a default."""
+    if not isinstance(fields, dict):
+        message = "it has no fields by name"
+        raise TypeError(message)
+    known = [name for name, field in kind.model_fields.items() if field.description]
+    if unknown := [name for name in fields if name not in known]:
+        alike = [get_close_matches(name, known, n=1) for name in unknown]
+        hints = [
+            f"{one} (is it {like[0]}?)" if like else one
+            for one, like in zip(unknown, alike, strict=True)
+        ]
+        raise BadInput(
+            expected=f"fields that {kind.__name__} has.",
+            found=f"{', '.join(hints)}.",
+            todo="Correct them; docs/targets.md has all.",
+        )
 
 
 @app.command
