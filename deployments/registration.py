@@ -50,6 +50,7 @@ RISKS = {
     "explain_queries": Risk.HARMLESS,
     "find_slow_queries": Risk.HARMLESS,
     "find_memory_growth": Risk.HARMLESS,
+    "profile_application": Risk.HARMLESS,
     "initialise_database": Risk.DESTRUCTIVE,
     "measure_disk": Risk.HARMLESS,
     "modernise_compose_file": Risk.DISRUPTIVE,

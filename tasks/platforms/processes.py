@@ -1,5 +1,6 @@
 """The capability of processes: those that serve the application, as its machine sees them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +39,27 @@ class Process:
     program: str
 
 
+@dataclass(frozen=True)
+class Profile:
+    """What a process was seen to do.
+
+    Args:
+        process: It.
+        cores: CPU time that it used in a second, in seconds.
+        folder: The folder that it works in, as it sees it; '' if unknown.
+        stacks: A line for each stack: its frames, `;` between them, and how often it was seen.
+        errors: Looks that could not be made sense of.
+        unread: Why nothing was seen; '' where something was.
+    """
+
+    process: Process
+    cores: float
+    folder: str
+    stacks: str
+    errors: int
+    unread: str
+
+
 class Processes(Protocol):
     """The processes that serve the application."""
 
@@ -63,6 +85,24 @@ class Processes(Protocol):
         Returns:
             Bytes: its own pages, and its part of those that it shares (PSS); None where it has
             ended, or is closed to us.
+        """
+
+    def record(
+        self, processes: Sequence[Process], seconds: float, rate: int, most: int
+    ) -> list[Profile]:
+        """Look at what the busiest Python processes do, from outside, without stopping them.
+
+        Args:
+            processes: Some that were found here.
+            seconds: For how long.
+            rate: How many looks are taken in a second.
+            most: How many of them are looked at.
+
+        Returns:
+            What was seen of each, the busiest first.
+
+        Raises:
+            PreconditionFailed: What looks at them cannot be had here.
         """
 
 

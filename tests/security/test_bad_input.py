@@ -32,7 +32,7 @@ REMEDIATIONS = {name: flow for name, flow in FLOWS.items() if isinstance(flow, R
 GIVEN_BY_THE_ENGINE = {"dry_run", "reason"}
 ENDS = {"Planned", "Unchanged", "Advised", "Refused"}
 # For how long something is watched at most here; a day would be allowed.
-BRIEF = {"watch_minutes": 0.01, "watch_seconds": 1}
+BRIEF = {"watch_minutes": 0.01, "watch_seconds": 1, "seconds": 1}
 DAY = 86_400
 QUICK = settings(
     max_examples=20,

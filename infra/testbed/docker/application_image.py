@@ -65,7 +65,8 @@ def _recipe(base: str) -> str:
 def _constraints() -> list[str]:
     """Give the versions that are installed here: the image's are the same."""
     found = {one.name.lower(): one.version for one in importlib.metadata.distributions()}
-    return [f"{name}=={version}" for name, version in sorted(found.items()) if name != "remedy"]
+    left_out = {"remedy", "py-spy"}  # that looks at it from outside
+    return [f"{name}=={found[name]}" for name in sorted(found.keys() - left_out)]
 
 
 def _python_of(client: docker.DockerClient, base: str) -> str:

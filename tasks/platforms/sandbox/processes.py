@@ -1,12 +1,13 @@
 """The sandbox's processes of the application, found by who listens at their ports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import psutil
 
 from tasks.platforms.local_processes import look_at, memory_of
-from tasks.platforms.processes import Part, Process
+from tasks.platforms.processes import Part, Process, Profile
+from tasks.platforms.py_spy import busiest, record
 from tasks.platforms.sandbox.replicas import listener
 
 
@@ -62,6 +63,12 @@ class LocalProcesses:
     def share(self, process: Process) -> int | None:
         """Measure a process's share of the memory: bytes (PSS), None where it has ended."""
         return memory_of(process.pid)
+
+    def record(
+        self, processes: Sequence[Process], seconds: float, rate: int, most: int
+    ) -> list[Profile]:
+        """Look at what the busiest Python processes do, from outside, without stopping them."""
+        return record(busiest(processes)[:most], seconds, rate)
 
     def _listening(self) -> dict[str, psutil.Process]:
         found = {name: listener(url) for name, url in self._urls.items()}

@@ -1,12 +1,14 @@
 """Processes in the application's containers, as the engine's machine sees them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.compose.memory import ComposeMemory, working_set
 from tasks.platforms.compose.project import Project
 from tasks.platforms.local_processes import look_at, memory_of
-from tasks.platforms.processes import Part, Process
+from tasks.platforms.processes import Part, Process, Profile
+from tasks.platforms.py_spy import busiest, record
 
 
 class ComposeProcesses:
@@ -78,3 +80,9 @@ class ComposeProcesses:
     def share(self, process: Process) -> int | None:
         """Measure a process's share of the memory: bytes (PSS), None where it has ended."""
         return memory_of(process.pid)
+
+    def record(
+        self, processes: Sequence[Process], seconds: float, rate: int, most: int
+    ) -> list[Profile]:
+        """Look at what the busiest Python processes do, from outside, without stopping them."""
+        return record(busiest(processes)[:most], seconds, rate)

@@ -1,0 +1,172 @@
+"""Profiles of Python processes on this machine, taken from outside by py-spy.
+
+It reads their memory without stopping them, and ends by itself after its time, whatever becomes of
+who started it. Arguments and variables are not read: they may hold secrets.
+
+Source: py-spy's README, "How does py-spy work?" and "When do you need to run as sudo?".
+"""
+
+import re
+import subprocess
+import sysconfig
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.processes import Process, Profile
+
+FOLDER = Path(sysconfig.get_path("scripts"))
+_GRACE_SECONDS = 30.0  # to find the interpreter's symbols, and to write what was seen
+_YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+_ERRORS = re.compile(r"Errors: (\d+)")
+_FIRST = re.compile(r"^Error: (.{1,200})", re.MULTILINE)
+ENDED = "it ended"
+
+
+def busiest(processes: Sequence[Process]) -> list[Process]:
+    """Order processes by the CPU time that they use in a second.
+
+    Args:
+        processes: Processes of this machine.
+
+    Returns:
+        The same, the busiest first.
+    """
+    before = {one.pid: _used(one.pid) or 0.0 for one in processes}
+    time.sleep(1)
+    return sorted(processes, key=lambda one: before[one.pid] - (_used(one.pid) or 0.0))
+
+
+def record(processes: Sequence[Process], seconds: float, rate: int) -> list[Profile]:
+    """Look at what processes do, all at the same time.
+
+    Args:
+        processes: Processes of this machine.
+        seconds: For how long.
+        rate: How many looks are taken in a second.
+
+    Returns:
+        What was seen of each.
+
+    Raises:
+        PreconditionFailed: There is no py-spy.
+    """
+    program = FOLDER / "py-spy"
+    if not program.exists():
+        raise PreconditionFailed(
+            expected=f"py-spy, which is installed with this program, as {program}.",
+            found="none: there is no wheel of it for this kind of machine.",
+            todo="Run a worker on another kind of machine, or build it with cargo.",
+        )
+    with TemporaryDirectory(prefix="remedy-profile-") as folder:
+        files = [Path(folder) / str(one.pid) for one in processes]
+        before = [_used(one.pid) for one in processes]
+        began = time.monotonic()
+        running = [
+            _start(program, one.pid, file, seconds, rate)
+            for one, file in zip(processes, files, strict=True)
+        ]
+        try:
+            said = [one.communicate(timeout=seconds + _GRACE_SECONDS)[1] for one in running]
+        except subprocess.TimeoutExpired as error:
+            raise PreconditionFailed(
+                expected=f"py-spy to end {_GRACE_SECONDS:.0f} s after its {seconds:.0f} s.",
+                found="it did not.",
+                state="It was ended; what it looked at runs on.",
+                todo="Run again with a lower `rate`, or when the machine is less busy.",
+            ) from error
+        finally:
+            for one in running:
+                one.kill()
+                one.wait()
+        passed = time.monotonic() - began
+        return [
+            _profile(one, file, was, words, passed)
+            for one, file, was, words in zip(processes, files, before, said, strict=True)
+        ]
+
+
+def _start(
+    program: Path, pid: int, file: Path, seconds: float, rate: int
+) -> "subprocess.Popen[str]":
+    inside, number = _seen_from_inside(pid)
+    return subprocess.Popen(
+        [
+            *inside,
+            *(program, "record", "--nonblocking", "--full-filenames", "--format", "raw"),
+            *("--pid", number, "--duration", str(max(round(seconds), 1)), "--rate", str(rate)),
+            *("--output", file),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _seen_from_inside(pid: int) -> tuple[tuple[str, ...], str]:
+    """Give what has a program see a process as its container does, and its number there.
+
+    Python knows its threads by their numbers inside: seen by those outside, every thread that waits
+    passes for one at work.
+
+    Source: manuals nsenter(1), unshare(1), proc_pid_status(5): NSpid.
+    """
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("NSpid:") and len(numbers := line.split()[1:]) > 1:
+                outside = ("nsenter", "--target", str(pid), "--pid")
+                return (*outside, "unshare", "--mount", "--mount-proc"), numbers[-1]
+    return (), str(pid)
+
+
+def _profile(
+    process: Process, file: Path, before: float | None, said: str, seconds: float
+) -> Profile:
+    after = _used(process.pid)
+    cores = (after - before) / seconds if before is not None and after is not None else 0.0
+    text = file.read_text() if file.exists() else ""
+    errors = _ERRORS.search(said)
+    return Profile(
+        process,
+        cores,
+        _folder(process.pid),
+        text,
+        int(errors[1]) if errors else 0,
+        "" if text or (file.exists() and after is not None) else _why(said, ended=after is None),
+    )
+
+
+def _why(said: str, *, ended: bool) -> str:
+    if ended or "Check that the process is running" in said:
+        return ENDED
+    if "Permission Denied" in said or "not permitted" in said:
+        scope = _YAMA.read_text().strip() if _YAMA.exists() else "none"
+        return (
+            "its memory is closed to us: have the worker run as root or as its user, or give "
+            f"py-spy the right (`setcap cap_sys_ptrace+ep`); kernel.yama.ptrace_scope is {scope}"
+        )
+    if "python version" in said or "python interpreter" in said.lower():
+        return "it is no Python, or none that py-spy knows"
+    found = _FIRST.search(said)
+    return f"py-spy says: {found[1]}" if found else "nothing was seen"
+
+
+def _used(pid: int) -> float | None:
+    """Give the CPU time that a process has used, in seconds; None where it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        used = psutil.Process(pid).cpu_times()
+        return float(used.user + used.system)
+    return None
+
+
+def _folder(pid: int) -> str:
+    """Give the folder that a process works in, as it sees it; '' where that is closed to us."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).cwd()
+    return ""
