@@ -165,7 +165,7 @@ def _trials(system: System, service: str) -> str:
 
 def _processes(system: System) -> str:
     used = system.processes.used()
-    each = ", ".join(f"{name} uses {amount / 1e6:.0f} MB" for name, amount in used.items())
+    each = ", ".join(f"{name} uses {amount / 1e6:.0f} MB" for (name, _), amount in used.items())
     try:
         return f"{each or 'none runs'}; processes seen: {len(system.processes.here())}"
     except PreconditionFailed as error:  # the containers can be measured, what is in them not

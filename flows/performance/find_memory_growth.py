@@ -23,8 +23,10 @@ def find_memory_growth(
     The guide's `docker stats --no-stream` is one look, and its grep for "memory" finds what the
     application thought of logging. Here each container, and each process in it where it is on this
     machine, is looked at again and again; growth is told from a start that is over by the second
-    half of the time, with an interval for its slope. Then the access log is read for answers that
-    are large and asked for without a limit: lists that nobody cuts into pages.
+    half of the time, with an interval for its slope, and with the smallest growth that could have
+    been seen. Each start is followed by itself, those that come meanwhile too: a worker that is
+    made anew hides nothing. Then the access log is read for answers that are large and asked for
+    without a limit: lists that nobody cuts into pages.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.

@@ -67,11 +67,14 @@ class Judged:
         course: What becomes of it.
         late: The slope of the second half of the time, in bytes a second.
         rise: By how much it rose in all, in bytes.
+        seen_from: The smallest slope that would have been called growth, in bytes a second;
+            infinite where there were too few looks for any.
     """
 
     course: Course
     late: Slope
     rise: float
+    seen_from: float
 
 
 def judge(points: Points) -> Judged:
@@ -85,16 +88,21 @@ def judge(points: Points) -> Judged:
     """
     half = [one for one in points if one[0] >= (points[0][0] + points[-1][0]) / 2] if points else []
     if len(half) < _FEWEST:
-        return Judged(Course.TOO_SHORT, Slope(0, 0, 0), 0)
+        return Judged(Course.TOO_SHORT, Slope(0, 0, 0), 0, math.inf)
     whole, late = slope(points), slope(half)
     rise = whole.middle * (points[-1][0] - points[0][0])
-    later_rise = late.middle * (half[-1][0] - half[0][0])
+    span = half[-1][0] - half[0][0]
+    later_rise = late.middle * span
     noise = max(_NOISE_BYTES, _NOISE_SHARE * points[0][1])
     last = median(one[1] for one in half[-_AT_ENDS:])
     ends = last - median(one[1] for one in half[:_AT_ENDS])
+    # More growth moves all slopes by as much: from where on each condition below would hold.
+    apart = median(one[0] for one in half[-_AT_ENDS:]) - median(one[0] for one in half[:_AT_ENDS])
+    past_a_step = (ends * _BY_SLOPE - later_rise) / (span - apart * _BY_SLOPE)
+    seen_from = max(late.middle - late.low, noise / 2 / span, late.middle + past_a_step)
     if late.low > 0 and later_rise > max(noise / 2, ends * _BY_SLOPE):
-        return Judged(Course.GROWS, late, rise)
+        return Judged(Course.GROWS, late, rise, seen_from)
     rose = last - points[0][1]
     if rose > noise:
-        return Judged(Course.WARMS_UP, late, rose)
-    return Judged(Course.STEADY, late, rise)
+        return Judged(Course.WARMS_UP, late, rose, seen_from)
+    return Judged(Course.STEADY, late, rise, seen_from)

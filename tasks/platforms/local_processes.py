@@ -24,19 +24,21 @@ def look_at(part: str, pids: list[int]) -> list[Process]:
         with suppress(psutil.NoSuchProcess):
             one = psutil.Process(pid)
             if not any(_TRACKER in argument for argument in one.cmdline()):
-                found.append(Process(part, pid, one.name()))
+                found.append(Process(part, pid, one.create_time(), one.name()))
     return found
 
 
-def memory_of(pid: int) -> int | None:
+def memory_of(process: Process) -> int | None:
     """Measure a process's share of the memory: its own pages, and its part of those it shares.
 
     Args:
-        pid: Its number.
+        process: The process.
 
     Returns:
         Bytes (PSS); None where it has ended, or is closed to us.
     """
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        return int(psutil.Process(pid).memory_full_info().pss)
+        seen = psutil.Process(process.pid)
+        if seen.create_time() == process.started_at:
+            return int(seen.memory_full_info().pss)
     return None

@@ -1,8 +1,10 @@
 """The capability of processes: those that serve the application, as its machine sees them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+Start = tuple[str, str]  # name of a part, and when it was started, as the platform says it
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class Process:
     Args:
         part: Name of the part.
         pid: Its number on this machine.
-        program: Name of its program, without arguments.
+        started_at: When it was started: another one may be given its number later.
+        program: Name of its program, without arguments; another one's by `exec`.
     """
 
     part: str
     pid: int
-    program: str
+    started_at: float
+    program: str = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class Processes(Protocol):
     def parts(self) -> list[Part]:
         """Look at each replica."""
 
-    def used(self) -> dict[str, int]:
-        """Measure the memory of each that runs: bytes by name, without the page cache."""
+    def used(self) -> dict[Start, int]:
+        """Measure the memory of each that runs: bytes by its start, without the page cache."""
 
     def here(self) -> list[Process]:
         """Find the processes on this machine.

@@ -37,9 +37,9 @@ def busiest(processes: Sequence[Process]) -> list[Process]:
     Returns:
         The same, the busiest first.
     """
-    before = {one.pid: _used(one.pid) or 0.0 for one in processes}
+    before = {one.pid: _used(one) or 0.0 for one in processes}
     time.sleep(1)
-    return sorted(processes, key=lambda one: before[one.pid] - (_used(one.pid) or 0.0))
+    return sorted(processes, key=lambda one: before[one.pid] - (_used(one) or 0.0))
 
 
 def record(processes: Sequence[Process], seconds: float, rate: int) -> list[Profile]:
@@ -65,7 +65,7 @@ def record(processes: Sequence[Process], seconds: float, rate: int) -> list[Prof
         )
     with TemporaryDirectory(prefix="remedy-profile-") as folder:
         files = [Path(folder) / str(one.pid) for one in processes]
-        before = [_used(one.pid) for one in processes]
+        before = [_used(one) for one in processes]
         began = time.monotonic()
         running = [
             _start(program, one.pid, file, seconds, rate)
@@ -128,7 +128,7 @@ def _seen_from_inside(pid: int) -> tuple[tuple[str, ...], str]:
 def _profile(
     process: Process, file: Path, before: float | None, said: str, seconds: float
 ) -> Profile:
-    after = _used(process.pid)
+    after = _used(process)
     cores = (after - before) / seconds if before is not None and after is not None else 0.0
     text = file.read_text() if file.exists() else ""
     errors = _ERRORS.search(said)
@@ -157,11 +157,13 @@ def _why(said: str, *, ended: bool) -> str:
     return f"py-spy says: {found[1]}" if found else "nothing was seen"
 
 
-def _used(pid: int) -> float | None:
+def _used(process: Process) -> float | None:
     """Give the CPU time that a process has used, in seconds; None where it has ended."""
     with suppress(psutil.NoSuchProcess):
-        used = psutil.Process(pid).cpu_times()
-        return float(used.user + used.system)
+        one = psutil.Process(process.pid)
+        if one.create_time() == process.started_at:
+            used = one.cpu_times()
+            return float(used.user + used.system)
     return None
 
 

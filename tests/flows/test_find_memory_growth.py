@@ -3,22 +3,29 @@
 import base64
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import httpx
+import psutil
 import pytest
 
 from flows.performance.find_memory_growth import find_memory_growth
 from infra.sandbox.planner import Planner
+from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails.case import Case
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.render import plan as shown
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
+from tasks.platforms.processes import Process, Start
+from tasks.platforms.sandbox.processes import LocalProcesses
+from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.users import log_in
@@ -61,6 +68,7 @@ def test_what_does_not_grow_is_no_finding(runs: Runs, planner: Planner) -> None:
     assert state.name == "Unchanged", state.message
     table = findings(case)[0]
     assert "nothing grows" in table.what
+    assert re.search(r"less than [\d.,]+ MiB an hour might not have been seen", table.what)
     courses = {row[0]: row[3] for row in table.rows}
     assert len(courses) >= 3, courses  # a replica or container, and processes in it
     assert set(courses.values()) <= {"steady", "warms up"}, courses
@@ -90,6 +98,83 @@ def test_what_grows_is_found_with_its_limit(
     assert picture
     drawn = ET.fromstring(base64.b64decode(picture[1]))  # noqa: S314 - our own
     assert len(drawn.findall("{http://www.w3.org/2000/svg}polyline")) == len(courses)
+
+
+class Disturbed:
+    """The processes of a target, to which something happens before a look."""
+
+    def __init__(
+        self, system: SandboxTarget | ComposeTarget, look: int, what: Callable[[], object]
+    ) -> None:
+        """Take the place of the target's own."""
+        self._real, self._left, self._what = system.processes, look, what
+        system.__dict__["processes"] = self
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the real ones have
+        """Give what is not disturbed."""
+        return getattr(self._real, name)
+
+    def used(self) -> dict[Start, int]:
+        """Have it happen in its time, then measure."""
+        self._left -= 1
+        if self._left == 0:
+            self._what()
+        return self._real.used()
+
+
+def test_each_start_is_followed_by_itself(
+    runs: Runs, fresh_compose: ComposeSystem, home: Path
+) -> None:
+    """What grows in a container that was restarted meanwhile, and in a process begun then."""
+    assert home
+    target = ComposeTarget(**fresh_compose.target_settings())
+    targets.give(target)
+    container = fresh_compose.project.container("app")
+
+    def restart() -> None:
+        container.restart(timeout=1)
+        container.exec_run(["python", "-c", LEAK], detach=True)
+
+    Disturbed(target, 4, restart)
+    try:
+        case, state = carry_out(
+            runs, fresh_compose, find_memory_growth, watch_minutes=0.6, interval_seconds=0.5
+        )
+    finally:
+        container.exec_run(["pkill", "-f", "held.append"])
+    assert state.name == "Advised", findings(case)
+    courses = {row[0]: row for row in findings(case)[0].rows}
+    assert courses[f"{container.name}, start 1 of 2"][3] == "too short", courses
+    assert courses[f"{container.name}, start 2 of 2"][3] == "grows", courses
+    grown = [one.what for one in findings(case) if " and goes on: " in one.what]
+    assert [one for one in grown if one.startswith(f"{container.name}: python")], grown
+    (told,) = [one.what for one in findings(case) if "restarted" in one.what]
+    assert told.startswith(f"{container.name}: it was restarted 1 time within these 36 s")
+    (moved,) = [one for one in findings(case) if "came and went" in one.what]
+    assert any(int(row[1]) for row in moved.rows), moved.rows  # those of the first start ended
+    assert any(int(row[2]) for row in moved.rows), moved.rows
+
+
+def test_processes_that_are_made_anew_are_told(runs: Runs, sandbox: Sandbox) -> None:
+    """Of the sandbox's two, one is restarted: it is said of which, and how often."""
+    target = SandboxTarget(**sandbox.target_settings())
+    targets.give(target)
+    one, other = sandbox.upstreams
+    Disturbed(target, 3, lambda: sandbox.restart(one))
+    case, state = carry_out(runs, sandbox, find_memory_growth, **BRIEF["sandbox"])
+    assert state.name == "Unchanged", state.message
+    (told,) = [one.what for one in findings(case) if "restarted" in one.what]
+    assert told.startswith(f"{one}: it was restarted 1 time within these 15 s")
+    assert {f"{one}, start 1 of 2", other} <= {row[0] for row in findings(case)[0].rows}
+
+
+def test_a_number_that_another_process_has_now_is_not_the_same_process() -> None:
+    """The kernel gives numbers anew; who started at another time is another one."""
+    here = psutil.Process()
+    processes = LocalProcesses({})
+    known = Process("app-1", here.pid, here.create_time(), "python")
+    assert (processes.share(known) or 0) > 2**20
+    assert processes.share(replace(known, started_at=here.create_time() - 1)) is None
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from tasks.guardrails.case import Case
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.render import plan as shown
 from tasks.platforms import py_spy
+from tasks.platforms.local_processes import look_at
 from tasks.platforms.processes import Process
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
@@ -96,12 +97,18 @@ def test_of_idle_processes_nothing_is_made_up(runs: Runs, planner: Planner) -> N
     assert "too little to say what keeps it busy" in table.what
 
 
+def process(running: "subprocess.Popen[bytes]") -> Process:
+    """Give a program as a platform sees it."""
+    (found,) = look_at("test", [running.pid])
+    return found
+
+
 @pytest.fixture
 def busy() -> Iterator[Process]:
     """A program that is busy in one function."""
     running = subprocess.Popen([sys.executable, "-c", BUSY])
     try:
-        yield Process("test", running.pid, "python")
+        yield process(running)
     finally:
         with suppress(ProcessLookupError):
             running.kill()
@@ -125,12 +132,7 @@ def test_one_that_ends_meanwhile_and_one_that_is_no_python(busy: Process) -> Non
     short = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.3)"])
     threading.Thread(target=short.wait).start()  # else it stays as a zombie
     try:
-        looked_at = [
-            Process("test", other.pid, "sleep"),
-            Process("test", short.pid, "python"),
-            busy,
-        ]
-        sleeping, gone, seen = py_spy.record(looked_at, 2, 50)
+        sleeping, gone, seen = py_spy.record([process(other), process(short), busy], 2, 50)
     finally:
         other.kill()
         other.wait()
@@ -166,8 +168,8 @@ def test_py_spy_ends_with_who_started_it_or_by_itself(busy: Process) -> None:
     """Whoever is killed while it looks leaves a program that goes on, and no one at it for long."""
     code = f"""
 from tasks.platforms import py_spy
-from tasks.platforms.processes import Process
-py_spy.record([Process("test", {busy.pid}, "python")], 2, 50)
+from tasks.platforms.local_processes import look_at
+py_spy.record(look_at("test", [{busy.pid}]), 2, 50)
 """
     looking = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
     spies: list[psutil.Process] = []

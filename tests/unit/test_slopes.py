@@ -1,5 +1,6 @@
 """Slopes: growth is told from a start that is over, from noise, and from one outlier."""
 
+import math
 import random
 
 import pytest
@@ -42,3 +43,30 @@ def test_the_slope_lies_in_its_interval() -> None:
     assert found.low < 2 * MIB < found.high
     assert found.low <= found.middle <= found.high
     assert found.high - found.low < MIB / 10
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        course(*(100 for _ in range(60))),
+        course(*(100 - at / 2 for at in range(60))),
+        course(*(min(60 + 4 * at, 120) for at in range(60))),
+        course(*(100 if at < 50 else 130 for at in range(60))),
+        [(float(at), 100 * MIB + at % 7 * MIB) for at in range(60)],
+    ],
+)
+def test_what_could_have_been_seen_is_seen(points: Points) -> None:
+    """With a little more growth than that it grows, with less it does not: noise is the same."""
+    late = judge(points)
+
+    def with_slope(share: float) -> Points:
+        more = late.seen_from * share - late.late.middle
+        return [(at, amount + more * (at - points[-1][0] / 2)) for at, amount in points]
+
+    assert judge(with_slope(1.1)).course is Course.GROWS
+    assert judge(with_slope(0.8)).course is not Course.GROWS
+
+
+def test_of_too_few_looks_nothing_could_have_been_seen() -> None:
+    """No growth is small enough to be told of three of them."""
+    assert judge(course(100, 100, 100)).seen_from == math.inf

@@ -6,7 +6,7 @@ from contextlib import suppress
 import psutil
 
 from tasks.platforms.local_processes import look_at, memory_of
-from tasks.platforms.processes import Part, Process, Profile
+from tasks.platforms.processes import Part, Process, Profile, Start
 from tasks.platforms.py_spy import busiest, record
 from tasks.platforms.sandbox.replicas import listener
 
@@ -36,15 +36,17 @@ class LocalProcesses:
             for name, one in self._listening().items()
         ]
 
-    def used(self) -> dict[str, int]:
+    def used(self) -> dict[Start, int]:
         """Measure the memory of each with what is below it.
 
         Returns:
-            Bytes by name.
+            Bytes by name and start.
         """
-        found: dict[str, int] = {}
-        for one in self.here():
-            found[one.part] = found.get(one.part, 0) + (memory_of(one.pid) or 0)
+        found: dict[Start, int] = {}
+        for name, one in self._listening().items():
+            measured = [memory_of(process) or 0 for process in _with_those_below(name, one)]
+            if measured:
+                found[name, str(one.create_time())] = sum(measured)
         return found
 
     def here(self) -> list[Process]:
@@ -55,14 +57,12 @@ class LocalProcesses:
         """
         found = []
         for name, one in self._listening().items():
-            with suppress(psutil.NoSuchProcess):
-                below = [child.pid for child in one.children(recursive=True)]
-                found += look_at(name, [one.pid, *below])
+            found += _with_those_below(name, one)
         return found
 
     def share(self, process: Process) -> int | None:
         """Measure a process's share of the memory: bytes (PSS), None where it has ended."""
-        return memory_of(process.pid)
+        return memory_of(process)
 
     def record(
         self, processes: Sequence[Process], seconds: float, rate: int, most: int
@@ -71,5 +71,15 @@ class LocalProcesses:
         return record(busiest(processes)[:most], seconds, rate)
 
     def _listening(self) -> dict[str, psutil.Process]:
-        found = {name: listener(url) for name, url in self._urls.items()}
-        return {name: one for name, one in found.items() if one is not None}
+        found = {}
+        for name, url in self._urls.items():
+            with suppress(psutil.NoSuchProcess):  # it has ended just now
+                if (one := listener(url)) is not None:
+                    found[name] = one
+        return found
+
+
+def _with_those_below(name: str, one: psutil.Process) -> list[Process]:
+    with suppress(psutil.NoSuchProcess):
+        return look_at(name, [one.pid, *(child.pid for child in one.children(recursive=True))])
+    return []

@@ -1,14 +1,20 @@
 """Processes in the application's containers, as the engine's machine sees them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+from docker import DockerClient
+from docker.errors import APIError, NotFound
 
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.compose.memory import ComposeMemory, working_set
 from tasks.platforms.compose.project import Project
 from tasks.platforms.local_processes import look_at, memory_of
-from tasks.platforms.processes import Part, Process, Profile
+from tasks.platforms.processes import Part, Process, Profile, Start
 from tasks.platforms.py_spy import busiest, record
+
+_GONE = {404, 409}  # it was removed, or does not run, since it was listed
 
 
 class ComposeProcesses:
@@ -38,19 +44,22 @@ class ComposeProcesses:
             if one.runs
         ]
 
-    def used(self) -> dict[str, int]:
+    def used(self) -> dict[Start, int]:
         """Measure the memory of each that runs: what `docker stats` shows.
 
         Returns:
-            Bytes by name, without inactive page cache.
+            Bytes by name and start, without inactive page cache.
         """
         found = {}
         for one in self._project.containers(self._service):
-            if one.runs:
-                with self._project.engine.client() as client:
-                    seen: dict[str, Any] = client.api.stats(one.id, stream=False, one_shot=True)
-                if (used := working_set(seen["memory_stats"])) is not None:
-                    found[one.name] = used
+            if not one.runs:
+                continue
+            with self._project.engine.client() as client, suppress(NotFound):  # removed since
+                start = _start_of(client, one.id)
+                seen: dict[str, Any] = client.api.stats(one.id, stream=False, one_shot=True)
+                used = working_set(seen["memory_stats"])
+                if used is not None and _start_of(client, one.id) == start:
+                    found[one.name, start] = used
         return found
 
     def here(self) -> list[Process]:
@@ -73,16 +82,30 @@ class ComposeProcesses:
         for one in self._project.containers(self._service):
             if one.runs:
                 with engine.client() as client:
-                    shown = client.api.top(one.id, ps_args="-eo pid")
-                found += look_at(one.name, [int(row[0]) for row in shown["Processes"] or []])
+                    pids = _pids_in(client, one.id)
+                found += look_at(one.name, pids)
         return found
 
     def share(self, process: Process) -> int | None:
         """Measure a process's share of the memory: bytes (PSS), None where it has ended."""
-        return memory_of(process.pid)
+        return memory_of(process)
 
     def record(
         self, processes: Sequence[Process], seconds: float, rate: int, most: int
     ) -> list[Profile]:
         """Look at what the busiest Python processes do, from outside, without stopping them."""
         return record(busiest(processes)[:most], seconds, rate)
+
+
+def _start_of(client: DockerClient, container: str) -> str:
+    return str(client.api.inspect_container(container)["State"]["StartedAt"])
+
+
+def _pids_in(client: DockerClient, container: str) -> list[int]:
+    try:
+        shown = client.api.top(container, ps_args="-eo pid")
+    except APIError as error:
+        if error.status_code in _GONE:
+            return []
+        raise
+    return [int(row[0]) for row in shown["Processes"] or []]
