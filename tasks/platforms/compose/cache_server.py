@@ -1,18 +1,15 @@
 """The cache's server as a container of a compose project."""
 
-import io
-import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from docker.errors import NotFound
-
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.cache_servers import CacheLogin, CacheState
+from tasks.platforms.compose.containers.files import read_in_container
 from tasks.platforms.compose.engine import Found
 from tasks.platforms.compose.project import Project
 from tasks.platforms.redis_server import RedisServer, is_refused_login
@@ -110,13 +107,8 @@ class ComposeCacheServer(RedisServer):
             Transient: The engine does not answer.
         """
         try:
-            with self._engine.client() as client:
-                parts, _ = client.containers.get(self._container.id).get_archive(path)
-                packed = io.BytesIO(b"".join(parts))
-            with tarfile.open(fileobj=packed) as archive:
-                inside = archive.extractfile(archive.next() or tarfile.TarInfo())
-                return inside.read().decode() if inside else ""
-        except (NotFound, KeyError, UnicodeDecodeError) as error:
+            return read_in_container(self._engine, self._container, path).decode()
+        except (KeyError, UnicodeDecodeError) as error:
             raise self._not_read(path) from error
 
     def finds_again(self, path: str) -> bool:

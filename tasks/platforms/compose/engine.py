@@ -13,52 +13,17 @@ from urllib.parse import urlsplit
 import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
-from docker.tls import TLSConfig
 
-from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
+from tasks.guardrails.errors import PreconditionFailed, Transient
+from tasks.platforms.compose.engine_way import WayToEngine
+from tasks.platforms.compose.engine_words import told, told_of_ssh
+from tasks.platforms.compose.over_ssh import LOOPBACK
+from tasks.platforms.networks import EVERYWHERE, is_loopback
 
 OF_PROJECT, OF_SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 OF_TARGET, OF_TOKEN = "remedy.target", "remedy.token"
 # These serve users: no successor may just end them.
 STANDS_IN, GATES = "remedy.stands-in-for", "remedy.gates"
-_SECONDS = 60
-_LOOPBACK = "127.0.0.1"
-_ANY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not listened at
-_SERVER_ERROR = 500
-_CONFLICT = 409
-_UNKNOWN = "Whether that had an effect is not known; what came before it stands."
-
-
-def told(error: Exception, engine: str) -> RemediationError:
-    """Turn an error of the SDK or the engine into ours: the one place for this library.
-
-    Args:
-        error: What the SDK raised; stays as the cause.
-        engine: Whom we spoke to, as 'the engine at unix:///var/run/docker.sock'.
-
-    Returns:
-        Transient where it may pass by itself, else PreconditionFailed.
-    """
-    expected = f"{engine} to carry out what it was asked."
-    if isinstance(error, APIError):
-        passing = (error.status_code or _SERVER_ERROR) >= _SERVER_ERROR
-        passing = passing or error.status_code == _CONFLICT
-        return (Transient if passing else PreconditionFailed)(
-            expected=expected,
-            found=f"{error.explanation or error} (status {error.status_code}).",
-            state=_UNKNOWN if passing else "That had no effect; what came before it stands.",
-            todo="Look at the engine's log, then try again."
-            if passing
-            else "Correct the target, or what its compose files say.",
-        )
-    shut_out = "ermission denied" in str(error)
-    setup = isinstance(error, DockerException) and "Error while fetching" not in str(error)
-    kind = PreconditionFailed if shut_out or setup else Transient
-    todo = "Start the engine, or correct `engine_url` of the target."
-    if shut_out:
-        todo = "Let the worker's user reach the engine: group docker, or as root."
-    found = f"{str(error) or type(error).__name__}."
-    return kind(expected=expected, found=found, state=_UNKNOWN, todo=todo)
 
 
 @dataclass(frozen=True)
@@ -123,14 +88,30 @@ class Engine:
 
     Args:
         url: Its address: unix://, ssh:// or tcp://.
-        certificates: Folder of ca.pem, cert.pem and key.pem for tcp:// with TLS.
+        certificates: Folder of ca.pem, cert.pem and key.pem for tcp://.
+        ssh_configuration: Configuration file of ssh for ssh://; our user's where not given.
     """
 
-    def __init__(self, url: str, certificates: Path | None = None) -> None:
+    def __init__(
+        self, url: str, certificates: Path | None = None, ssh_configuration: Path | None = None
+    ) -> None:
         """Keep the address; connects to nothing."""
-        self.url, self._certificates = url, certificates
-        self.is_local = url.startswith("unix://")
+        self.url, self.is_local = url, url.startswith("unix://")
+        self._way = WayToEngine(url, certificates, ssh_configuration)
         self._known: docker.DockerClient | None = None
+
+    @property
+    def reaches_containers(self) -> bool:
+        """Whether a container is reached from here without a port of the engine's machine."""
+        return self.is_local or self._way.ssh is not None
+
+    def environment(self) -> dict[str, str]:
+        """Give the variables by which docker's own programs reach it.
+
+        Raises:
+            PreconditionFailed: It is open to everybody, or our certificate for it is none.
+        """
+        return self._way.environment()
 
     @contextmanager
     def client(self) -> Iterator[docker.DockerClient]:
@@ -141,21 +122,16 @@ class Engine:
             PreconditionFailed: It answers and refuses.
         """
         try:
+            if ssh := self._way.ssh:
+                ssh.engine()  # it may have ended since
             if self._known is None:
-                self._known = self._connect()
+                self._known = self._way.connect()
             yield self._known
         except (DockerException, requests.RequestException) as error:
-            raise told(error, f"the engine at {self.url}") from error
-
-    def _connect(self) -> docker.DockerClient:
-        tls: TLSConfig | bool = False
-        if self._certificates is not None:
-            pair = (str(self._certificates / "cert.pem"), str(self._certificates / "key.pem"))
-            authority = str(self._certificates / "ca.pem")
-            tls = TLSConfig(client_cert=pair, ca_cert=authority, verify=True)
-        return docker.DockerClient(
-            base_url=self.url, tls=tls, timeout=_SECONDS, use_ssh_client=True
-        )
+            engine = f"the engine at {self.url}"
+            if ssh and not isinstance(error, APIError) and (said := ssh.complaint()):
+                raise told_of_ssh(said, engine) from error
+            raise told(error, engine) from error
 
     def identity(self) -> str:
         """Ask the engine who it is."""
@@ -189,17 +165,24 @@ class Engine:
             port: Its port inside.
 
         Returns:
-            Address and port: where it is published, else its own on an engine of this machine.
+            Address and port: where it is published, else its own on an engine of this machine;
+            by ssh:// those of a socket here that leads there.
 
         Raises:
-            PreconditionFailed: It is reached nowhere.
+            Transient: It does not run.
+            PreconditionFailed: It is reached nowhere, or ssh may not lead there.
         """
-        if published := container.ports.get(f"{port}/tcp"):
-            address, outside = published
-            if address in _ANY_ADDRESS:
-                address = _LOOPBACK if self.is_local else urlsplit(self.url).hostname or _LOOPBACK
-            return address, outside
+        published = container.ports.get(f"{port}/tcp")
         own = next((one for one in container.addresses.values() if one), "")
+        if (ssh := self._way.ssh) and (published or own):
+            address, outside = published or (own, port)
+            address = LOOPBACK if address in EVERYWHERE else address
+            return ssh.port(address, outside)
+        if published and (self.is_local or not is_loopback(published[0])):
+            address, outside = published
+            if address in EVERYWHERE:
+                address = LOOPBACK if self.is_local else urlsplit(self.url).hostname or LOOPBACK
+            return address, outside
         if own and self.is_local:
             return own, port
         if not container.runs:
@@ -208,10 +191,12 @@ class Engine:
                 found=f"{container.status}, exit status {container.exit_code}.",
                 todo="Start it, then run again.",
             )
+        where = f"published at {published[0]} alone" if published else "not published"
         raise PreconditionFailed(
             expected=f"port {port} of {container.name} to be reached from here.",
-            found=f"it is not published, and the engine {self.url} is elsewhere.",
-            todo="Publish it in the compose file, or run a worker on the engine's machine.",
+            found=f"it is {where}, and the engine {self.url} is elsewhere.",
+            todo="Give the engine by ssh://, which leads there; or publish it in the compose file, "
+            "or run a worker on the engine's machine.",
         )
 
 

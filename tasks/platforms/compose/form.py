@@ -40,11 +40,18 @@ class ComposeForm(TargetForm):
     engine_url: str = Field(
         default="unix:///var/run/docker.sock",
         pattern=r"^(unix|ssh|tcp)://",
-        description="Address of the engine: unix://, ssh://user@host or tcp://host:2376.",
+        description="Address of the engine: unix://, ssh://user@host or tcp://host:2376; behind "
+        "ssh://user@host the path of its socket there, where not /var/run/docker.sock.",
     )
     engine_certificates: Path | None = Field(
         default=None,
-        description="Folder of ca.pem, cert.pem and key.pem, for an engine at tcp:// with TLS.",
+        description="Folder of ca.pem, cert.pem and key.pem, for an engine at tcp://, which has to "
+        "ask for them.",
+    )
+    engine_ssh_config: Path | None = Field(
+        default=None,
+        description="Configuration file of ssh, for an engine at ssh://; that of the worker's "
+        "user where not given.",
     )
     database_service: str = Field(default="db", description="Service of the PostgreSQL server.")
     cache_service: str = Field(default="redis", description="Service of Redis or Valkey.")
@@ -71,7 +78,7 @@ class ComposeForm(TargetForm):
     @cached_property
     def engine(self) -> Engine:
         """The engine that it runs on."""
-        return Engine(self.engine_url, self.engine_certificates)
+        return Engine(self.engine_url, self.engine_certificates, self.engine_ssh_config)
 
     @cached_property
     def project(self) -> Project:
@@ -84,4 +91,4 @@ class ComposeForm(TargetForm):
             command=tuple(self.compose_command),
             environment=self.compose_environment,
         )
-        return Project(files, self.engine, self.engine_certificates)
+        return Project(files, self.engine)

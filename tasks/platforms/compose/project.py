@@ -44,17 +44,15 @@ class Project:
     Args:
         files: Where it is described.
         engine: Where it runs.
-        certificates: Folder of the engine's certificates, or None.
     """
 
-    def __init__(self, files: ComposeFiles, engine: Engine, certificates: Path | None) -> None:
+    def __init__(self, files: ComposeFiles, engine: Engine) -> None:
         """Keep where it is; asks nothing."""
         self.files, self.engine, self.name = files, engine, files.name
-        self._certificates = certificates
 
     def beside(self, files: ComposeFiles) -> "Project":
         """Give another project on the same engine."""
-        return Project(files, self.engine, self._certificates)
+        return Project(files, self.engine)
 
     def containers(self, service: str) -> list[Found]:
         """Find a service's containers, whatever compose has called them; none of `compose run`."""
@@ -192,9 +190,7 @@ class Project:
 
     def _environment(self) -> dict[str, str]:
         # Nothing else of ours: a variable of the same name goes before one of `.env`.
-        given = {"PATH": os.environ.get("PATH", os.defpath), "DOCKER_HOST": self.engine.url}
-        if self._certificates is not None:
-            given |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(self._certificates)}
+        given = {"PATH": os.environ.get("PATH", os.defpath), **self.engine.environment()}
         return {**given, **self.files.environment}
 
 

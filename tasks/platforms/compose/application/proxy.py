@@ -15,6 +15,7 @@ from docker.models.containers import Container
 from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.guardrails.systems import fencing_token
+from tasks.platforms.compose.containers.files import read_in_container
 from tasks.platforms.compose.project import Project
 
 _PATIENCE_SECONDS = 30.0
@@ -38,9 +39,13 @@ class ComposeProxy:
         self._file, self._upstream = file, upstream
 
     def can_switch(self) -> bool:
-        """Say whether it runs, and its configuration names the application's service."""
+        """Say whether requests can be led to another container, which is proved from here first.
+
+        It has to run, and its configuration to be the file here and to name the application.
+        """
         runs = any(one.runs for one in self._project.containers(self._service))
-        return runs and self.sends_to(self._upstream)
+        can = runs and self._project.engine.reaches_containers
+        return can and self.sends_to(self._upstream) and self._is_the_one_inside()
 
     def sends_to(self, upstream: str) -> bool:
         """Say whether its configuration names a container, as `switch` writes it."""
@@ -66,6 +71,14 @@ class ComposeProxy:
         # Where the file says so already, nginx may not have been told: a kill can come in between.
         if after != before:
             self._write(after)
+            if not self._is_the_one_inside():
+                self._write(before)
+                raise PreconditionFailed(
+                    expected=f"nginx to have {self._file} as it stands here.",
+                    found="it has another file: that of the engine's machine.",
+                    state="It goes on as before, and the file is as it was.",
+                    todo="Run a worker on the engine's machine, or share the project's folder.",
+                )
         elif not any(one.runs for one in self._project.containers(self._service)):
             return
         with self._project.engine.client() as client:
@@ -92,6 +105,18 @@ class ComposeProxy:
                         todo="Find what they wait for, then run again.",
                     )
                 time.sleep(0.05)
+
+    def _is_the_one_inside(self) -> bool:
+        """Say whether nginx sees the file as it is here: another machine may have a copy."""
+        if self._project.engine.is_local:
+            return True
+        text = self._file.read_bytes()
+        for one in self._project.containers(self._service):
+            for mount in one.mounts:
+                if not mount.volume and self._file.is_relative_to(mount.source):
+                    inside = Path(mount.inside) / self._file.relative_to(mount.source)
+                    return read_in_container(self._project.engine, one, str(inside)) == text
+        return False
 
     def led(self) -> frozenset[str]:
         """Name the application's containers that it leads to by name; none where to all."""

@@ -50,7 +50,7 @@ class ComposeScaling:
     @property
     def reached_by_address(self) -> bool:
         """Whether a container is reached from here without a port of the host."""
-        return self._engine.is_local
+        return self._engine.reaches_containers
 
     def containers(self) -> list[Found]:
         """Find them, the oldest first: those with the lowest numbers."""

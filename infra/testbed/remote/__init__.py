@@ -1,0 +1,1 @@
+"""Ways to an engine as from another machine: a door with TLS, and a server of ssh."""
