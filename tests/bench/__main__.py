@@ -19,6 +19,7 @@ SECTIONS = {
     "restore": "Restore of",
     "upkeep": "Upkeep of",
     "compose": "A compose project",
+    "scale": "Three containers",
     "worker": "Start of runs",
     "engine": "The engine's share",
     "waiting": "Runs that wait",

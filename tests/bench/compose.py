@@ -140,7 +140,13 @@ TASKS = (
 
 
 @contextmanager
-def _system(home: Path, rows: int) -> Iterator[ComposeSystem]:
+def project_up(home: Path, rows: int) -> Iterator[ComposeSystem]:
+    """Give a compose project with rows, known as a target.
+
+    Args:
+        home: An empty folder.
+        rows: Rows to seed.
+    """
     os.environ["REMEDY_HOME"] = str(home / "remedy")
     with engine(CACHE) as found:
         provide_images(found, CACHE)
@@ -161,7 +167,7 @@ def measure(home: Path, rows: int) -> list[tuple[str, Measured, Measured]]:
     Returns:
         What is done, the guide's way, ours.
     """
-    with prefect_test_harness(server_startup_timeout=150), _system(home, rows) as system:
+    with prefect_test_harness(server_startup_timeout=150), project_up(home, rows) as system:
         remediation(back_up_database)(system)
         _in_database(system, "pg_dump", "-f", _DUMP)
         return [(task.title, *_both(system, task)) for task in TASKS]

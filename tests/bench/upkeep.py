@@ -25,6 +25,13 @@ from tests.bench.section import new_home, write
 from tests.prefect_fixtures import Runs
 
 _AFTERWARDS_SECONDS = 3
+HEADING = (
+    "Outage: tenths of a second in which a request began that failed or took over a second.",
+    "Stall: time in which no request at all was answered.",
+    "",
+    "| | wall time | outage | failed requests | slowest request | longest stall |",
+    "| --- | --- | --- | --- | --- | --- |",
+)
 
 
 @dataclass(frozen=True)
@@ -127,22 +134,20 @@ def table(found: list[tuple[str, Measured, Measured]], rows: int) -> list[str]:
 
 def figures(found: list[tuple[str, Measured, Measured]]) -> list[str]:
     """Write what was measured of each way as a table of markdown, with what the words mean."""
-    lines = [
-        "Outage: tenths of a second in which a request began that failed or took over a second.",
-        "Stall: time in which no request at all was answered.",
-        "",
-        "| | wall time | outage | failed requests | slowest request | longest stall |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    lines = list(HEADING)
     for title, guides, ours in found:
-        for whose, one in (("guide", guides), ("ours", ours)):
-            time_taken = f"{one.seconds:.1f} s" if one.ended else "never ended"
-            lines.append(
-                f"| {title}, {whose} | {time_taken} | {one.load.outage_seconds:.1f} s "
-                f"| {one.load.failed} | {one.load.slowest_seconds:.2f} s "
-                f"| {one.load.longest_stall_seconds:.2f} s |"
-            )
+        lines += [figure(f"{title}, guide", guides), figure(f"{title}, ours", ours)]
     return lines
+
+
+def figure(title: str, one: Measured) -> str:
+    """Write what was measured of one way as a row of that table."""
+    time_taken = f"{one.seconds:.1f} s" if one.ended else "never ended"
+    return (
+        f"| {title} | {time_taken} | {one.load.outage_seconds:.1f} s "
+        f"| {one.load.failed} | {one.load.slowest_seconds:.2f} s "
+        f"| {one.load.longest_stall_seconds:.2f} s |"
+    )
 
 
 def main() -> None:
