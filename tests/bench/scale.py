@@ -146,8 +146,8 @@ def table(found: list[Way], rows: int) -> list[str]:
     lines = [
         f"## Three containers of the application, {rows:,} rows, under load",
         "",
-        "From one container behind nginx, on a Docker engine; compose files as in the field, with a",
-        "`container_name` and a fixed port. Ours looks, plans, proves and reports as well.",
+        "From one container behind nginx, on a Docker engine; compose files as in the field, with",
+        "a `container_name` and a fixed port. Ours looks, plans, proves and reports as well.",
         "",
         "| | what | containers that run | that got requests | what it said |",
         "| --- | --- | --- | --- | --- |",
