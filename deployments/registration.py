@@ -75,6 +75,7 @@ RISKS = {
     "scale_application": Risk.DISRUPTIVE,
     "shrink_build_context": Risk.DISRUPTIVE,
     "start_database": Risk.DISRUPTIVE,
+    "update_docker_compose": Risk.DISRUPTIVE,
     "undo_remediation": Risk.DESTRUCTIVE,
     "vacuum_database": Risk.HARMLESS,
 }

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.guardrails.errors import PreconditionFailed
+
+if TYPE_CHECKING:
+    from tasks.platforms.compose_programs import ComposePrograms
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,10 @@ class Definition(Protocol):
 
     def program(self) -> Program:
         """Ask the program that reads the files for its version."""
+
+    @property
+    def programs(self) -> "ComposePrograms":
+        """The programs of this machine that may read them."""
 
     def read(self, texts: Mapping[str, str] | None = None) -> Reading:
         """Have the program read the files as they are, or other texts in their places.

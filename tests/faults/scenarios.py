@@ -273,10 +273,11 @@ NOBODY_LOGS_IN = {
 # What they did stays when they are undone, or a backup that they took first.
 STAYS = {"apply_migrations", "downgrade_migrations", "start_database"}
 # What is killed in a test of its own (test_add_swap, test_clean_up_killed, test_publish_port,
-# test_open_firewall_port, test_compose_images, test_compose_rebuild), and what a platform lacks.
+# test_open_firewall_port, test_compose_images, test_compose_rebuild, test_update_docker_compose),
+# and what a platform lacks.
 _OF_THEIR_OWN = {
     *("add_swap", "clean_up_docker", "open_firewall_port", "publish_port", "rebuild_image"),
-    "shrink_build_context",
+    *("shrink_build_context", "update_docker_compose"),
 }
 LEFT_OUT = {
     "sandbox": {

@@ -14,6 +14,7 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.compose.complaints import shown
 from tasks.platforms.compose.engine import OF_PROJECT, OF_SERVICE
+from tasks.platforms.compose.programs import LocalComposePrograms
 from tasks.platforms.compose.project import Project
 from tasks.platforms.definitions import Program, Reading
 from tasks.platforms.whole_files import write_whole
@@ -66,6 +67,16 @@ class ComposeDefinition:
                 todo="Correct `compose_command` of the target.",
             )
         return Program(Path(command).name, tuple(map(int, found.groups())))
+
+    @property
+    def programs(self) -> LocalComposePrograms:
+        """The compose programs of this machine."""
+
+        def read(project: Project) -> tuple[Program, Reading]:
+            other = ComposeDefinition(project)
+            return other.program(), other.read()
+
+        return LocalComposePrograms(self._project, read)
 
     def read(self, texts: Mapping[str, str] | None = None) -> Reading:
         """Have compose read the files as they are, or other texts in their places.
