@@ -19,8 +19,9 @@ def profile_application(
 ) -> Plan:
     """Say which functions and lines keep the application busy, with a flame graph.
 
-    The guide says to profile it, and not how; a profiler in the code takes a new image and a
-    restart, by which what was to be seen is over. Here the processes that run are looked at from
+    The guide says to profile it, and not how: its `docker stats` and `top` name a process and no
+    function, and a profiler in the code, as cProfile, takes a new image and a restart, by which
+    what was to be seen is over. Here the processes that run are looked at from
     outside, some times a second for a bounded time, without stopping them: which calls were at
     work, in the application's own code and in libraries. Names of functions, files and lines are
     read, no values.

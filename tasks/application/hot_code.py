@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tasks.application.flames import flame_graph
-from tasks.application.stacks import PYTHON, Frame, Use, read, uses
+from tasks.application.library_use import library_use
+from tasks.application.stacks import Frame, Use, read, uses
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.probe import probe
@@ -16,15 +17,8 @@ from tasks.platforms.py_spy import ENDED
 _SHOWN = 15
 _FEWEST = 20  # looks; with fewer a part of them says nothing
 _BUSY_CORES = 0.05
-_HOT, _IN_LIBRARY = 0.15, 0.3
-_ADVICE = {
-    "sqlalchemy": "it makes objects of rows: fetch fewer rows or columns (find_slow_queries names "
-    "the queries)",
-    "pydantic": "it checks and copies data: smaller answers (find_memory_growth names large ones)",
-    "fastapi": "it turns answers into JSON: smaller answers (find_memory_growth names large ones)",
-    "jinja2": "it renders templates: keep what they give, or compile them once",
-    "logging": "it writes its log: a higher level, or fewer lines for a request",
-}
+_HOT = 0.15
+_WHOLE_CORE = 0.85
 
 
 @probe
@@ -60,12 +54,21 @@ def find_hot_code(target: str, seconds: float, rate: int, most: int) -> tuple[Fi
             found=f"{profiles[0].process.program}: {closed[0]}.",
             todo="Give the worker that right, if you want that; nothing was changed.",
         )
-    return (_table(profiles, len(found), seconds, rate), *_hot(profiles))
+    return (
+        _table(profiles, len(found), seconds, rate),
+        *_hot(profiles),
+        *limits(profiles),
+    )
 
 
 def _table(profiles: Sequence[Profile], found: int, seconds: float, rate: int) -> Finding:
     cores = sum(one.cores for one in profiles)
-    idle = f": too little to say what keeps it busy in {seconds:.0f} s" * (cores < _BUSY_CORES)
+    idle = ""
+    if cores < _BUSY_CORES and not any(one.ended for one in profiles):
+        idle = (
+            f": too little to say what keeps it busy in {seconds:.0f} s. Where users waited then, "
+            "it was not for its code (find_slow_queries looks at its database)"
+        )
     return Finding(
         what=f"The {counted(len(profiles), 'busiest process', 'busiest processes')} of {found} of "
         f"the application used {cores:.2f} of a core{idle}.",
@@ -76,13 +79,19 @@ def _table(profiles: Sequence[Profile], found: int, seconds: float, rate: int) -
             (
                 one.process.part,
                 f"{one.process.program} {one.process.pid}",
-                f"{one.cores:.2f}",
+                "unknown" if one.ended else f"{one.cores:.2f}",
                 f"{sum(read(one.stacks, one.folder).values()):,}",
-                one.unread or (f"{one.errors} looks failed" if one.errors else "whole"),
+                _seen(one),
             )
             for one in profiles
         ),
     )
+
+
+def _seen(one: Profile) -> str:
+    if one.unread or one.ended:
+        return one.unread or "until it ended meanwhile"
+    return f"{one.errors} looks failed" if one.errors else "whole"
 
 
 def _hot(profiles: Sequence[Profile]) -> Iterator[Finding]:
@@ -90,7 +99,10 @@ def _hot(profiles: Sequence[Profile]) -> Iterator[Finding]:
     for one in profiles:
         stacks += read(one.stacks, one.folder)
     looks = sum(stacks.values())
-    if looks < _FEWEST or sum(one.cores for one in profiles) < _BUSY_CORES:
+    idle = sum(one.cores for one in profiles) < _BUSY_CORES and not any(
+        one.ended for one in profiles
+    )
+    if looks < _FEWEST or idle:
         return
     found = uses(stacks)
     yield Finding(
@@ -112,7 +124,7 @@ def _hot(profiles: Sequence[Profile]) -> Iterator[Finding]:
         picture=flame_graph(stacks),
     )
     yield from _of_the_application(found)
-    yield from _of_libraries(stacks)
+    yield from library_use(stacks)
 
 
 def _where(one: Use) -> str:
@@ -131,25 +143,22 @@ def _of_the_application(found: Sequence[Use]) -> Iterator[Finding]:
             )
 
 
-def _of_libraries(stacks: Counter[tuple[Frame, ...]]) -> Iterator[Finding]:
-    """Name the libraries in which most of it was at work, with who of the application called."""
-    looks, parts = sum(stacks.values()), Counter[str]()
-    callers: dict[str, Counter[Frame]] = {}
-    for frames, count in stacks.items():
-        for library in {one.library for one in frames} & _ADVICE.keys():
-            parts[library] += count
-            place = next(n for n, one in enumerate(frames) if one.library == library)
-            mine = [one for one in frames[:place] if not one.library]
-            if mine:
-                callers.setdefault(library, Counter())[mine[-1]] += count
-    for library, count in parts.most_common():
-        caller = callers.get(library)
-        if count < looks * _IN_LIBRARY or library == PYTHON or caller is None:
-            continue
-        by = caller.most_common(1)[0][0]
-        yield Finding(
-            what=f"{count / looks:.0%} of the time went into {library}, most of it called by "
-            f"{by.function} ({by.file}:{by.line}).",
-            how="the stacks of the flame graph",
-            patch=_ADVICE[library],
-        )
+def limits(profiles: Sequence[Profile]) -> Iterator[Finding]:
+    """Say what no function of the application can be blamed for.
+
+    Args:
+        profiles: What was seen of processes.
+
+    Yields:
+        A finding for each that used a whole core.
+    """
+    for one in profiles:
+        name = f"{one.process.part}: {one.process.program} {one.process.pid}"
+        if one.cores >= _WHOLE_CORE:
+            yield Finding(
+                what=f"{name} used {one.cores:.2f} of a core.",
+                how="its CPU time in /proc",
+                patch="The Python code of a process uses one core at most, however many threads "
+                "it has (but for a free-threaded Python): more processes serve more at the same "
+                "time (scale_application), beside what is said above.",
+            )

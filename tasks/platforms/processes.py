@@ -54,6 +54,7 @@ class Profile:
         stacks: A line for each stack: its frames, `;` between them, and how often it was seen.
         errors: Looks that could not be made sense of.
         unread: Why nothing was seen; '' where something was.
+        ended: Whether it ended meanwhile: what it used is unknown then, and `cores` 0.
     """
 
     process: Process
@@ -62,6 +63,7 @@ class Profile:
     stacks: str
     errors: int
     unread: str
+    ended: bool
 
 
 class Processes(Protocol):

@@ -7,6 +7,7 @@ Source: py-spy's README, "How does py-spy work?" and "When do you need to run as
 """
 
 import re
+import shutil
 import subprocess
 import sysconfig
 import time
@@ -18,6 +19,7 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.local_processes import number_inside
 from tasks.platforms.processes import Process, Profile
 
 FOLDER = Path(sysconfig.get_path("scripts"))
@@ -25,6 +27,11 @@ _GRACE_SECONDS = 30.0  # to find the interpreter's symbols, and to write what wa
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 _ERRORS = re.compile(r"Errors: (\d+)")
 _FIRST = re.compile(r"^Error: (.{1,200})", re.MULTILINE)
+_NOT_LET_IN = re.compile(r"^(?:nsenter|unshare): ", re.MULTILINE)
+_CLOSED_INSIDE = (
+    "it is in a container, which is closed to us: have the worker run as root; where that is in a "
+    "container itself, with `pid: host` and `cap_add: [SYS_PTRACE, SYS_ADMIN]`"
+)
 ENDED = "it ended"
 
 
@@ -67,11 +74,10 @@ def record(processes: Sequence[Process], seconds: float, rate: int) -> list[Prof
         files = [Path(folder) / str(one.pid) for one in processes]
         before = [_used(one) for one in processes]
         began = time.monotonic()
-        running = [
-            _start(program, one.pid, file, seconds, rate)
-            for one, file in zip(processes, files, strict=True)
-        ]
+        running: list[subprocess.Popen[str]] = []
         try:
+            for one, file in zip(processes, files, strict=True):
+                running.append(_start(program, one.pid, file, seconds, rate))
             said = [one.communicate(timeout=seconds + _GRACE_SECONDS)[1] for one in running]
         except subprocess.TimeoutExpired as error:
             raise PreconditionFailed(
@@ -81,9 +87,9 @@ def record(processes: Sequence[Process], seconds: float, rate: int) -> list[Prof
                 todo="Run again with a lower `rate`, or when the machine is less busy.",
             ) from error
         finally:
-            for one in running:
-                one.kill()
-                one.wait()
+            for spy in running:
+                spy.kill()  # one in a container ends with `unshare`, which has started it
+                spy.wait()
         passed = time.monotonic() - began
         return [
             _profile(one, file, was, words, passed)
@@ -115,14 +121,23 @@ def _seen_from_inside(pid: int) -> tuple[tuple[str, ...], str]:
     Python knows its threads by their numbers inside: seen by those outside, every thread that waits
     passes for one at work.
 
+    Raises:
+        PreconditionFailed: There are no programs to go there.
+
     Source: manuals nsenter(1), unshare(1), proc_pid_status(5): NSpid.
     """
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("NSpid:") and len(numbers := line.split()[1:]) > 1:
-                outside = ("nsenter", "--target", str(pid), "--pid")
-                return (*outside, "unshare", "--mount", "--mount-proc"), numbers[-1]
-    return (), str(pid)
+    number = number_inside(pid)
+    if number in {"", str(pid)}:
+        return (), str(pid)
+    if missing := [one for one in ("nsenter", "unshare") if shutil.which(one) is None]:
+        raise PreconditionFailed(
+            expected="nsenter and unshare, to see a process as its container does.",
+            found=f"no {' and no '.join(missing)} on PATH.",
+            todo="Install util-linux where the worker runs.",
+        )
+    # Without a fork in between, else who is killed leaves another one behind.
+    there = ("nsenter", "--target", str(pid), "--pid", "--no-fork")
+    return (*there, "unshare", "--fork", "--kill-child", "--mount", "--mount-proc"), number
 
 
 def _profile(
@@ -139,22 +154,27 @@ def _profile(
         text,
         int(errors[1]) if errors else 0,
         "" if text or (file.exists() and after is not None) else _why(said, ended=after is None),
+        ended=after is None,
     )
 
 
 def _why(said: str, *, ended: bool) -> str:
     if ended or "Check that the process is running" in said:
         return ENDED
-    if "Permission Denied" in said or "not permitted" in said:
-        scope = _YAMA.read_text().strip() if _YAMA.exists() else "none"
-        return (
-            "its memory is closed to us: have the worker run as root or as its user, or give "
-            f"py-spy the right (`setcap cap_sys_ptrace+ep`); kernel.yama.ptrace_scope is {scope}"
-        )
+    if re.search("permission denied|not permitted", said, re.IGNORECASE):
+        return _CLOSED_INSIDE if _NOT_LET_IN.search(said) else _closed()
     if "python version" in said or "python interpreter" in said.lower():
         return "it is no Python, or none that py-spy knows"
     found = _FIRST.search(said)
     return f"py-spy says: {found[1]}" if found else "nothing was seen"
+
+
+def _closed() -> str:
+    scope = _YAMA.read_text().strip() if _YAMA.exists() else "none"
+    return (
+        "its memory is closed to us: have the worker run as root or as its user, or give "
+        f"py-spy the right (`setcap cap_sys_ptrace+ep`); kernel.yama.ptrace_scope is {scope}"
+    )
 
 
 def _used(process: Process) -> float | None:

@@ -10,10 +10,11 @@ from docker.errors import APIError, NotFound
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.compose.memory import ComposeMemory, working_set
 from tasks.platforms.compose.project import Project
-from tasks.platforms.local_processes import look_at, memory_of
+from tasks.platforms.local_processes import look_at, memory_of, number_inside
 from tasks.platforms.processes import Part, Process, Profile, Start
 from tasks.platforms.py_spy import busiest, record
 
+_OF_ITS_OWN = {"", "private"}  # a container that counts its processes by itself
 _GONE = {404, 409}  # it was removed, or does not run, since it was listed
 
 
@@ -69,7 +70,7 @@ class ComposeProcesses:
             One for each.
 
         Raises:
-            PreconditionFailed: The engine is on another one.
+            PreconditionFailed: The engine is on another one, or in another container than we are.
         """
         engine = self._project.engine
         if not engine.is_local:
@@ -82,6 +83,7 @@ class ComposeProcesses:
         for one in self._project.containers(self._service):
             if one.runs:
                 with engine.client() as client:
+                    _insist_on_same_numbers(client, one.id, one.name)
                     pids = _pids_in(client, one.id)
                 found += look_at(one.name, pids)
         return found
@@ -99,6 +101,24 @@ class ComposeProcesses:
 
 def _start_of(client: DockerClient, container: str) -> str:
     return str(client.api.inspect_container(container)["State"]["StartedAt"])
+
+
+def _insist_on_same_numbers(client: DockerClient, container: str, name: str) -> None:
+    """Make sure that a process has the number here that the engine says: else it is another one."""
+    with suppress(NotFound):  # removed since
+        seen = client.api.inspect_container(container)
+        first = seen["State"]["Pid"]
+        if not first or seen["HostConfig"]["PidMode"] not in _OF_ITS_OWN:
+            return
+        if number_inside(first) == "1":
+            return
+        if client.api.inspect_container(container)["State"]["Pid"] == first:
+            raise PreconditionFailed(
+                expected="the processes of the application by the numbers that the engine says.",
+                found=f"process {first} is the first of {name} for the engine, and is not here: "
+                "one of us is in a container, or on another machine.",
+                todo="Run a worker beside the engine; its own container needs `pid: host`.",
+            )
 
 
 def _pids_in(client: DockerClient, container: str) -> list[int]:
