@@ -43,9 +43,9 @@ _OF_USER = (Wrong.CLOSED, Wrong.PASSWORD, Wrong.RIGHTS)
 def repair_cache_connection(target: TargetName, side: CacheSide = CacheSide.FIND) -> Plan:
     """Find out by trying why the application does not get on with its cache, and mend it.
 
-    The guide asks PING, which a cache answers that refuses each write (full, a read-only copy, a
-    save that failed), and that is no answer for another address, user or password. /health
-    answers 200 all the while. No value of a secret is shown.
+    The guide asks PING, which a cache answers that refuses each write (full, a read-only copy),
+    and that is no answer for another address, user or password; one whose save failed refuses PING
+    as well. /health answers 200 all the while. No value of a secret is shown.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.

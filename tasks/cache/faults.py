@@ -43,7 +43,7 @@ _BY_HAND = {
     "maxmemory-policy volatile-lru: keys without an expiry stay, as queues have none; "
     "allkeys-lru evicts waiting jobs too). Write it into its configuration as well.",
     Wrong.NOT_SAVED: "Read why in its log (mostly a full disk, or no right to write there), mend "
-    "that, then: BGSAVE",
+    "that, then: BGSAVE. An append-only file it tries again by itself, each second.",
     Wrong.REFUSED: "Mend what it says, in its configuration or in the application's settings.",
 }
 

@@ -1,6 +1,9 @@
 """Where a cache's server has its users from when it starts, kept in step with what it has live."""
 
 import enum
+import json
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +119,46 @@ def keep(
         return
     text = server.read_file(path)
     server.write_file(path, with_line(text, user.name, user.line(accepted)))
+
+
+def as_kept(server: CacheServer, client: "redis.Redis", path: str) -> dict[str, str]:
+    """Give what `give_back` needs: the text of the file, and all users as they are live."""
+    return {"file": server.read_file(path) if path else "", "users": _users(client)}
+
+
+def give_back(
+    server: CacheServer,
+    client: "redis.Redis",
+    place: Place,
+    path: str,
+    user: CacheUser,
+    kept: Mapping[str, str],
+) -> None:
+    """Put the file back from which a server starts, once a user is live what it was.
+
+    Args:
+        server: The server.
+        client: A session with it.
+        place: Where its users are kept.
+        path: The file.
+        user: The user as it was written there.
+        kept: What `as_kept` gave before.
+
+    Raises:
+        PreconditionFailed: Others edited the very lines of a configuration file.
+    """
+    if place is Place.FILE:
+        put_back(server, path, user, kept["file"])
+    elif place is Place.ACLFILE:
+        if kept.get("users") == _users(client):
+            with suppress(PreconditionFailed):  # in a volume, where only the server itself writes
+                server.write_file(path, kept["file"])
+                return
+        client.acl_save()
+
+
+def _users(client: "redis.Redis") -> str:
+    return json.dumps([str(one) for one in client.acl_list()])
 
 
 def put_back(server: CacheServer, path: str, user: CacheUser, original: str) -> None:

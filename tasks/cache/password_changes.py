@@ -8,7 +8,7 @@ import json
 from typing import ClassVar
 
 from tasks.application.settings_change import kept_as
-from tasks.cache.keeping import Place, is_kept, keep, put_back
+from tasks.cache.keeping import Place, as_kept, give_back, is_kept, keep
 from tasks.cache.old_sessions import await_leave, watch_refusals
 from tasks.cache.remaking import remake_where_needed
 from tasks.cache.users import Accepted, CacheUser, accept, hash_of, read_user
@@ -134,10 +134,11 @@ class AddPassword(PasswordChange):
         self._new(system)  # nothing is begun without it
         if self._old(system) is None:
             with system.cache_server.connect() as client:
-                accepted = read_user(client, self.user).accepted
-                moment = str(client.time()[0])
-            text = system.cache_server.read_file(self.path) if self.path else ""
-            kept = {"hashes": json.dumps(sorted(accepted.hashes)), "file": text, "began": moment}
+                kept = {
+                    "hashes": json.dumps(sorted(read_user(client, self.user).accepted.hashes)),
+                    "began": str(client.time()[0]),
+                    **as_kept(system.cache_server, client, self.path),
+                }
             system.secrets.keep(self._kept, kept)
             faults.point(f"{self.kind}:kept")
         if not self.first:
@@ -166,10 +167,8 @@ class AddPassword(PasswordChange):
         with server.connect() as client:
             accept(client, self.user, old)
             faults.point(f"{self.kind}:reverted")
-            if self.place is Place.ACLFILE:
-                keep(server, client, self.place, self.path, read_user(client, self.user), old)
-            elif self.place is Place.FILE:
-                put_back(server, self.path, read_user(client, self.user), kept["file"])
+            now = read_user(client, self.user)
+            give_back(server, client, self.place, self.path, now, kept)
         if self.place is Place.COMMAND:
             remake_where_needed(system)
         system.secrets.forget(self._kept)

@@ -182,12 +182,24 @@ def of_server(client: "redis.Redis") -> dict[Wrong, str]:
             f"it is full ({used:,} of {most:,} bytes) and may evict nothing (noeviction): writes "
             "are refused with OOM"
         )
-    stops = client.config_get("stop-writes-on-bgsave-error").get("stop-writes-on-bgsave-error")
-    if stops == "yes" and seen.get("rdb_last_bgsave_status") == "err":
-        wrong[Wrong.NOT_SAVED] = (
-            "its last save failed, and it refuses writes (MISCONF) until one goes well"
-        )
+    if why := _not_saved(client, seen):
+        wrong[Wrong.NOT_SAVED] = why
     return wrong
+
+
+def _not_saved(client: "redis.Redis", seen: Mapping[str, Any]) -> str:
+    """Say why a server refuses writes with MISCONF, as it decides itself; '' where it does not."""
+    if seen.get("role") == "slave":
+        return ""
+    stops = client.config_get("stop-writes-on-bgsave-error").get("stop-writes-on-bgsave-error")
+    saves = client.config_get("save").get("save")  # when it saves by itself; '' for never
+    if stops == "yes" and saves and seen.get("rdb_last_bgsave_status") == "err":
+        return "its last save failed, and it refuses writes (MISCONF) until one goes well"
+    if int(seen.get("aof_enabled", 0)) and seen.get("aof_last_write_status") == "err":
+        return (
+            "it could not write to its append-only file, and refuses writes (MISCONF) until it can"
+        )
+    return ""
 
 
 def of_replicas(

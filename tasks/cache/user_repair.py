@@ -3,7 +3,7 @@
 import json
 from typing import ClassVar
 
-from tasks.cache.keeping import Place, put_back
+from tasks.cache.keeping import Place, as_kept, give_back
 from tasks.cache.tries import Wrong, find_grants
 from tasks.cache.users import CacheUser, hash_of, read_user, user_in, with_line
 from tasks.guardrails import faults
@@ -107,7 +107,7 @@ class RepairCacheUser(Change):
             before = read_user(client, self.user)
             system.secrets.keep(
                 self._kept,
-                {"line": json.dumps(_words(before)), "file": server.read_file(self.path)},
+                {"line": json.dumps(_words(before)), **as_kept(server, client, self.path)},
             )
             faults.point(f"{self.kind}:kept")
             words = ["on"] if Wrong.CLOSED in self.wrong else []
@@ -145,12 +145,9 @@ class RepairCacheUser(Change):
             # As one command: there is no moment without its rights.
             client.execute_command("ACL", "SETUSER", self.user, "reset", *words)  # type: ignore[no-untyped-call]
             faults.point(f"{self.kind}:reverted")
-            if self.place is Place.ACLFILE:
-                client.acl_save()
-        if self.place is Place.FILE:
             written = user_in(server.read_file(self.path), self.user)
             if written is not None:
-                put_back(server, self.path, written, kept["file"])
+                give_back(server, client, self.place, self.path, written, kept)
         system.secrets.forget(self._kept)
 
     @property

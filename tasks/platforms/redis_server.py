@@ -92,12 +92,12 @@ class RedisServer:
         client = self._client(login, reached, at, number, f"remedy:{self.target}:{fencing_token()}")
         try:
             try:
-                client.ping()
+                _greet(client)
             except NoPermissionError:  # neither a name nor PING is what an application needs
                 client.close()
                 client = self._client(login, reached, at, number, None)
                 with suppress(NoPermissionError):
-                    client.ping()
+                    _greet(client)
             insist_on_fence()
             yield client
         except redis.RedisError as error:
@@ -128,6 +128,15 @@ class RedisServer:
         """Say where an address that the application has is reached from here."""
         own_host, own_port = self._place()
         return host or own_host, int(port) if port and port.isdigit() else own_port
+
+
+def _greet(client: "redis.Redis") -> None:
+    """Have it connect and log in; a server that cannot save refuses PING as it does writes."""
+    try:
+        client.ping()
+    except ResponseError as error:
+        if not str(error).startswith("MISCONF"):
+            raise
 
 
 def is_refused_login(error: RemediationError) -> bool:

@@ -45,3 +45,14 @@ def pid_file(planner: Planner) -> Iterator[Path]:
 def shipped(sandbox: Sandbox, tmp_path: Path) -> Shipped:
     """Give the sandbox's application, to which revisions can be added."""
     return Shipped(sandbox, tmp_path)
+
+
+@pytest.fixture
+def cache_as_shipped(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have the sandbox's cache start from its shipped file in the next test."""
+    yield
+    for name in ("planner", "sandbox"):
+        system = request.node.funcargs.get(name)
+        if isinstance(system, Sandbox):
+            system.valkey.service.stop()
+            system.valkey.folder.chmod(0o700)

@@ -1,6 +1,6 @@
 """The application does not get on with its cache, in the ways in which that comes about."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from flows.application.repair_cache_connection import repair_cache_connection
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.planner import Planner
+from infra.sandbox.service_user import hand_over
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
 from tasks.application.answers import ask_application
@@ -31,15 +32,7 @@ from tests.prefect_fixtures import Runs
 
 ADMIN = "admin-of-the-cache"
 
-
-@pytest.fixture(autouse=True)
-def as_shipped(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Have the sandbox's cache start from its shipped file in the next test."""
-    yield
-    for name in ("planner", "sandbox"):
-        system = request.node.funcargs.get(name)
-        if isinstance(system, Sandbox):
-            system.valkey.service.stop()
+pytestmark = pytest.mark.usefixtures("cache_as_shipped")
 
 
 def cached(planner: Planner, password: str = "") -> list[str]:
@@ -193,41 +186,66 @@ def refused_command(sandbox: Sandbox, command: str) -> bool:
     """Say whether the application's user may not do something."""
     server = targets.load(sandbox.settings.name).cache_server
     with server.connect() as session:
-        answer = session.execute_command("ACL", "DRYRUN", "default", command)  # type: ignore[no-untyped-call] # redis-py has none
+        answer = session.execute_command("ACL", "DRYRUN", "default", *command.split())  # type: ignore[no-untyped-call] # redis-py has none
     return str(answer) != "OK"
 
 
-Break = Callable[[Sandbox], None]
+def in_aclfile(sandbox: Sandbox, rules: str) -> Callable[[], tuple[list[str], bytes, bytes]]:
+    """Have the cache keep its users in an aclfile; gives what looks at them live and there."""
+    users_file, file = sandbox.valkey.folder / "users.acl", configuration(sandbox)
+    lines = f"user admin on >{ADMIN} ~* &* +@all\n\nuser default on {rules}\n"
+    users_file.write_text(lines)  # not as the server itself writes it
+    hand_over(users_file)
+    file.write_text(file.read_text().replace('requirepass ""', f"aclfile {users_file}"))
+    restart_alone(sandbox)
+    known_to_us(sandbox, cache_user="admin", cache_password=ADMIN)
+    server = targets.load(sandbox.settings.name).cache_server
+
+    def look() -> tuple[list[str], bytes, bytes]:
+        with server.connect() as session:
+            return sorted(map(str, session.acl_list())), users_file.read_bytes(), file.read_bytes()
+
+    return look
 
 
-def configured(*commands: str) -> Break:
-    """Have the cache carry commands out."""
+def test_a_user_in_an_aclfile_gets_what_it_lacks(runs: Runs, sandbox: Sandbox) -> None:
+    """Also after a restart; the undo brings users and file back byte for byte."""
+    look = in_aclfile(sandbox, "nopass ~* &* +@all -set")
+    before = look()
+    assert refused_command(sandbox, "SET planner:x 1")
+    case, state = carry_out(runs, sandbox, repair_cache_connection, side="server")
+    assert state.name == "Remediated", state.message
+    assert [one.kind for one in case.stages[0].stage.changes] == ["cache.repair_user"]
+    restart_alone(sandbox)
+    assert not refused_command(sandbox, "SET planner:x 1")
+    assert cached(sandbox)
+    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert ended.name == "Remediated", ended.message
+    assert look() == before
+    restart_alone(sandbox)
+    assert look() == before
 
-    def do(sandbox: Sandbox) -> None:
-        with closing(cache_as(sandbox, "")) as client:
-            for command in commands:
-                client.execute_command(*command.split())  # type: ignore[no-untyped-call] # redis-py has none
 
-    return do
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        (configured("CONFIG SET maxmemory-policy noeviction maxmemory 1000"), "it is full"),
-        (configured("REPLICAOF 127.0.0.1 1"), "a read-only copy of 127.0.0.1:1"),
-    ],
-)
-def test_what_a_person_decides_is_told(
-    runs: Runs, sandbox: Sandbox, wrong: Break, told: str
+def test_a_password_in_an_aclfile_stays_right_beside_a_new_one(
+    runs: Runs, sandbox: Sandbox
 ) -> None:
-    """PING is answered all the while; what to run is said, and nothing is changed."""
-    wrong(sandbox)
-    for side in ("find", "server"):
-        case, state = carry_out(runs, sandbox, repair_cache_connection, side=side)
-        assert state.name == "Advised", state.message
-        assert any(told in one.what and one.patch for one in case.stages[0].stage.findings)
-        assert not case.of_kind("begun")
+    """Both after a restart; others whom somebody lets in meanwhile stay in with the undo."""
+    look = in_aclfile(sandbox, f">{OLD} ~* &* +@all")
+    set_up(sandbox, REDIS_PASSWORD="not-the-caches")
+    before = look()
+    case, state = carry_out(runs, sandbox, repair_cache_connection, side="application")
+    assert state.name == "Remediated", state.message
+    restart_alone(sandbox)
+    now = targets.load(sandbox.settings.name).application.settings()["REDIS_PASSWORD"]
+    assert [refused(sandbox, one) for one in (now, OLD)] == ["", ""]
+    with targets.load(sandbox.settings.name).cache_server.connect() as session:
+        session.execute_command("ACL", "SETUSER", "other", "on", ">its-own", "+ping")  # type: ignore[no-untyped-call] # redis-py has none
+    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert ended.name == "Remediated", ended.message
+    restart_alone(sandbox)
+    assert refused(sandbox, now)
+    assert [one for one in look()[0] if " other " in one]
+    assert [one for one in look()[0] if " other " not in one] == before[0]
 
 
 def test_a_container_with_an_older_password_is_made_anew(
