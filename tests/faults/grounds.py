@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.project import OF_PROJECT, OF_SERVICE
 from infra.testbed.compose.system import ComposeSystem
+from tasks.guardrails.errors import RemediationError
 from tasks.platforms.compose.engine import OF_TARGET
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.protocols import System
@@ -88,7 +90,16 @@ class SandboxGround:
                 f"{name} {self._user(name)} {'drained' if one['drained'] else 'serves'}"
                 for name, one in status["upstreams"].items()
             ],
+            "users of the cache": self._cache_users(),
         }
+
+    def _cache_users(self) -> list[str]:
+        """Give them live and as the next start has them, without their passwords."""
+        written = (self.planner.valkey.folder / "valkey.conf").read_text().splitlines()
+        lines = [f"written: {one}" for one in written if one.startswith("user ")]
+        with suppress(RemediationError), self.target().cache_server.connect() as client:
+            lines += [f"live: {one}" for one in map(str, client.acl_list())]
+        return [re.sub(r"#[0-9a-f]{64}", "#", one) for one in lines]
 
     def _user(self, name: str) -> str:
         """Say as whom a replica was told to log in to the database."""

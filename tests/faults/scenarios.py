@@ -16,7 +16,7 @@ from infra.sandbox.migrations import BEFORE_HEAD, migrate
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
-from tests.cache_states import cache_as, protect, set_password
+from tests.cache_states import cache_as, configuration, protect, set_password
 from tests.crashing import Crashing
 
 if TYPE_CHECKING:
@@ -221,6 +221,18 @@ def cache_lost(scene: "Scene") -> dict[str, Any]:
     return {"side": "both"}
 
 
+def cache_user_lacks(scene: "Scene") -> dict[str, Any]:
+    """Have the cache refuse SET to the application, live and when it starts."""
+    assert isinstance(scene.planner, Sandbox)
+    scene.planner.valkey.configure()  # its file, whatever an earlier run has left there
+    rules = "on nopass ~* &* +@all -set"
+    with closing(cache_as(scene.planner, "")) as client:
+        client.execute_command("ACL", "SETUSER", "default", "reset", *rules.split())  # type: ignore[no-untyped-call] # redis-py has none
+    file = configuration(scene.planner)
+    file.write_text(file.read_text().replace('requirepass ""', f"user default {rules}"))
+    return {"side": "server"}
+
+
 def cache_evicting_jobs(scene: "Scene") -> dict[str, Any]:
     """Have the cache as it is shipped: it may evict jobs that wait."""
     if isinstance(scene.planner, Sandbox):
@@ -285,8 +297,12 @@ LEFT_OUT = {
         *("modernise_compose_file", "raise_memory_limit", "repair_crash_loop", "rotate_logs"),
         *("repair_health_check", "scale_application"),
     },
-    "compose": {*_OF_THEIR_OWN, "find_slow_queries", "rotate_cache_password"},
+    "compose": {
+        *(*_OF_THEIR_OWN, "find_slow_queries", "rotate_cache_password"),
+        "repair_cache_connection:user",  # its cache has no file that its users could be written to
+    },
 }
+# By remediation, and by `remediation:what` where one alone does not have it do all that it can.
 SCENARIOS: dict[str, Scenario] = {
     "add_indexes": index_lost,
     "apply_migrations": schema_behind,
@@ -300,6 +316,7 @@ SCENARIOS: dict[str, Scenario] = {
     "raise_memory_limit": more_memory,
     "rebuild_indexes": index_out_of_order,
     "repair_cache_connection": cache_lost,
+    "repair_cache_connection:user": cache_user_lacks,
     "repair_cache_efficiency": cache_evicting_jobs,
     "repair_crash_loop": settings_refused,
     "repair_database_credentials": another_password,

@@ -59,11 +59,15 @@ class Scene:
         runs: To start runs with.
         flow: The remediation.
         homes: A folder for the homes: each run has a ledger of its own.
+        scenario: Name of what breaks the system; that of the remediation by default.
     """
 
-    def __init__(self, ground: Ground, runs: Runs, flow: Remediation, homes: Path) -> None:
+    def __init__(
+        self, ground: Ground, runs: Runs, flow: Remediation, homes: Path, scenario: str = ""
+    ) -> None:
         """Know them; breaks nothing yet."""
         self.ground, self.runs, self.flow = ground, runs, flow
+        self.scenario = scenario or flow.planner.__name__
         self.planner = ground.planner
         self._homes = (homes / f"home-{number}" for number in itertools.count())
         self._kept: set[Path] = set()
@@ -113,7 +117,7 @@ class Scene:
         self.ground.reset()
         pristine.discard(set(self.backups()) - self._kept)
         name = self.flow.planner.__name__
-        scenario = SCENARIOS.get(name, nothing)
+        scenario = SCENARIOS.get(self.scenario, nothing)
         accounts = self.planner.settings.accounts
         load = Load(self.planner.url, accounts[USER], rate=_LOAD_RATE)
         if name in NOBODY_LOGS_IN:

@@ -18,7 +18,7 @@ from tasks.guardrails.remediation import Remediation
 from tests.faults.grounds import ComposeGround, Ground, SandboxGround
 from tests.faults.matrix import Reference, problems_of, reference
 from tests.faults.sampling import GIVEN, sample
-from tests.faults.scenarios import LEFT_OUT, STAYS
+from tests.faults.scenarios import LEFT_OUT, SCENARIOS, STAYS
 from tests.faults.scene import Scene
 from tests.prefect_fixtures import Runs
 
@@ -32,8 +32,10 @@ _PAIRS, _SAMPLE = {"sandbox": 3, "compose": 1}, 2
 
 
 def _pairs(platform: str) -> Iterator[tuple[str, str, str]]:
-    """Give the remediations and directions: backward where what it did can be taken back."""
-    for name, flow in REMEDIATIONS.items():
+    """Give the scenarios and directions: backward where what it did can be taken back."""
+    more = [name for name in SCENARIOS if ":" in name]
+    for name in (*REMEDIATIONS, *more):
+        flow = REMEDIATIONS[name.partition(":")[0]]
         if name in LEFT_OUT[platform]:
             continue
         yield platform, name, "forward"
@@ -83,7 +85,7 @@ def record(
     if path := os.environ.get("REMEDY_FAULTS_RESULTS"):
         line = {
             "platform": scene.ground.platform,
-            "remediation": scene.flow.planner.__name__,
+            "remediation": scene.scenario,
             "direction": direction,
             "among": among,
             "boundary": boundary,
@@ -105,7 +107,8 @@ def test_killed_at_a_boundary_it_ends_well(
     tmp_path: Path,
 ) -> None:
     """Whatever it was at, it ends remediated or undone, and nothing is left over."""
-    scene = Scene(ground_on(platform, request), runs, REMEDIATIONS[name], tmp_path)
+    flow = REMEDIATIONS[name.partition(":")[0]]
+    scene = Scene(ground_on(platform, request), runs, flow, tmp_path, scenario=name)
     forward = reference(scene)
     assert forward.outcome == "Remediated", f"{name} has nothing to do: give it a scenario"
     applied = [one for one in forward.boundaries if one.startswith("after-apply:")]
