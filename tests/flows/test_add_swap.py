@@ -1,9 +1,6 @@
 """add_swap on a disk of the test's own: the kernel really swaps to it, and no more afterwards."""
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,17 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL
 
-from flows.help.recover_remediation import recover_remediation
 from flows.help.undo_remediation import undo_remediation
 from flows.performance.add_swap import add_swap
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
-from tasks.guardrails import surface
-from tasks.guardrails.case import Case
 from tasks.guardrails.errors import PreconditionFailed, Transient
-from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Standing, Work
 from tasks.host.fstab import block_of
 from tasks.host.swap_file import EnableSwap, MakeSwapFile
@@ -29,8 +21,9 @@ from tasks.host.swap_need import Need, Wanted, find_swap_need
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.sandbox.target import SandboxTarget
-from tests.approving import Approvers, carry_out
+from tests.approving import carry_out
 from tests.faults.sampling import sample
+from tests.killing import killed, recovered
 from tests.machines import FSTAB, SWAPPINESS, Machine, machine, run
 from tests.prefect_fixtures import Runs
 
@@ -157,31 +150,10 @@ def test_swap_is_added_outlives_a_start_and_is_taken_away(runs: Runs, swapping: 
 def test_killed_it_is_recovered(fault: str, runs: Runs, swapping: Swapping, home: Path) -> None:
     """It ends done, or undone without a trace."""
     made, wanted = swapping.machine, int(SWAPPINESS.read_text()) - 1
-    before, target = made.look(), home / "target.json"
-    target.write_text(json.dumps(swapping.settings))
-    run_of_it, state = runs.start(add_swap, target="sandbox", **swapping.asked(swappiness=wanted))
-    assert state is None
-    ledger = Ledger()
-    Approvers(ledger).approve_gate(case := Case.read(ledger, runs.id_of(run_of_it)))
-    assert surface.wake(str(run_of_it.id)) == ""
-    flow = "flows.performance.add_swap:add_swap"
-    api = {"PREFECT_API_URL": PREFECT_API_URL.value() or "", "REMEDY_FAULT": fault}
-    killed = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.run_in_process",
-            str(run_of_it.id),
-            flow,
-            f"sandbox={target}",
-        ],
-        env={**os.environ, **api},
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == -9, killed.stderr.decode()[-2000:]
-    recovering, state = runs.start(recover_remediation, remediation=case.id)
-    state = state or Approvers(ledger).approve_until_it_ends(runs, recovering)
+    before = made.look()
+    asked = swapping.asked(swappiness=wanted)
+    case = killed(runs, add_swap, swapping.settings, home, fault, **asked)
+    state = recovered(runs, case)
     assert state.name == ("Undone" if "FAIL" in fault else "Remediated"), state.message
     if state.name == "Remediated":
         assert made.swaps()

@@ -1,29 +1,22 @@
 """open_firewall_port on firewalls of a namespace's own, asked from other namespaces."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL
 
-from flows.help.recover_remediation import recover_remediation
 from flows.help.undo_remediation import undo_remediation
 from flows.network.open_firewall_port import open_firewall_port
-from tasks.guardrails import surface
-from tasks.guardrails.case import Case
-from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Standing, Work
 from tasks.network.firewall.guard import mark_of
 from tasks.network.firewall.opening import LetPortIn
 from tasks.network.firewall.rules import Rule
 from tasks.platforms import targets
-from tests.approving import Approvers, carry_out
+from tests.approving import carry_out
 from tests.firewall_fixtures import KINDS, PORT, Machine, every, wait_until
+from tests.killing import killed, recovered
 from tests.namespaces import output
 from tests.prefect_fixtures import Runs
 
@@ -101,27 +94,11 @@ def test_killed_the_guard_takes_the_rule_back(walled: Machine) -> None:
 @pytest.mark.parametrize("point", ["watched", "added"])
 def test_killed_it_is_recovered(point: str, runs: Runs, walled: Machine, home: Path) -> None:
     """It goes on where somebody comes through; the older guard lets its rule be."""
-    run, state = runs.start(
-        open_firewall_port, target="sandbox", port=PORT, source=walled.source, confirm_seconds=15
-    )
-    assert state is None
-    ledger, target = Ledger(), home / "target.json"
-    target.write_text(json.dumps(walled.settings, default=str))
-    Approvers(ledger).approve_gate(case := Case.read(ledger, runs.id_of(run)))
-    assert surface.wake(str(run.id)) == ""
-    flow = "flows.network.open_firewall_port:open_firewall_port"
-    api = {"PREFECT_API_URL": PREFECT_API_URL.value() or ""}
-    api["REMEDY_FAULT"] = f"KILL=network.let_port_in:{point}"
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.run_in_process", str(run.id), flow, f"sandbox={target}"],
-        env={**os.environ, **api},
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == -9, killed.stderr.decode()[-2000:]
+    fault = f"KILL=network.let_port_in:{point}"
+    asked = {"port": PORT, "source": walled.source, "confirm_seconds": 15}
+    case = killed(runs, open_firewall_port, walled.settings, home, fault, **asked)
     with walled.asked_by(walled.friend):
-        recovering, state = runs.start(recover_remediation, remediation=case.id)
-        state = state or Approvers(ledger).approve_until_it_ends(runs, recovering)
+        state = recovered(runs, case)
     assert state.name == "Remediated", state.message
     assert walled.asks(walled.friend).startswith("HTTP")
     (rule,) = [one.rule for one in case.stages[0].stage.changes if isinstance(one, LetPortIn)]

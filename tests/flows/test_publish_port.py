@@ -1,10 +1,7 @@
 """publish_port on a service that nobody reaches, asked from another network namespace."""
 
-import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,21 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL
 
-from flows.help.recover_remediation import recover_remediation
 from flows.help.undo_remediation import undo_remediation
 from flows.network.publish_port import publish_port
 from infra.testbed.compose.project import FILES
 from infra.testbed.compose.system import ComposeSystem
-from tasks.guardrails import surface
 from tasks.guardrails.case import Case
-from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
-from tests.approving import Approvers, carry_out
+from tests.approving import carry_out
 from tests.faults.sampling import sample
+from tests.killing import killed, recovered
 from tests.namespaces import Namespace, namespace
 from tests.prefect_fixtures import Runs
 
@@ -183,25 +177,10 @@ def test_a_container_that_was_made_and_not_started_is_between(runs: Runs, projec
 def test_killed_it_is_recovered(fault: str, runs: Runs, project: Project, home: Path) -> None:
     """It ends done, or undone with files and container as before; nothing stands in for long."""
     project.say("")
-    before, target = project.texts(), home / "target.json"
+    before = project.texts()
     settings = {**project.system.target_settings(), "host_command_prefix": ["env"]}
-    target.write_text(json.dumps(settings))
-    run, state = runs.start(publish_port, target="compose", host_port=project.port)
-    assert state is None
-    ledger = Ledger()
-    Approvers(ledger).approve_gate(case := Case.read(ledger, runs.id_of(run)))
-    assert surface.wake(str(run.id)) == ""
-    flow = "flows.network.publish_port:publish_port"
-    api = {"PREFECT_API_URL": PREFECT_API_URL.value() or "", "REMEDY_FAULT": fault}
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.run_in_process", str(run.id), flow, f"compose={target}"],
-        env={**os.environ, **api},
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == -9, killed.stderr.decode()[-2000:]
-    recovering, state = runs.start(recover_remediation, remediation=case.id)
-    state = state or Approvers(ledger).approve_until_it_ends(runs, recovering)
+    case = killed(runs, publish_port, settings, home, fault, host_port=project.port)
+    state = recovered(runs, case)
     assert state.name == ("Undone" if "FAIL" in fault else "Remediated"), state.message
     assert (project.asks() == SERVED) is (state.name == "Remediated")
     assert (project.texts() == before) is (state.name == "Undone")

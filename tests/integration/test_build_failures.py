@@ -12,7 +12,7 @@ from tasks.images.build_failures import Failure, classify
 from tasks.images.new_image import recipe_of
 from tasks.images.pin_proposals import propose
 from tasks.platforms import targets
-from tasks.platforms.compose.target import ComposeTarget
+from tests.files_target import know_files
 from tests.python_index import Index, pip_wheel
 
 INSTALL = "--no-index --find-links /srv/app --find-links /srv/lower --find-links /srv/newer"
@@ -32,24 +32,7 @@ def index(tmp_path: Path, docker_engine: Engine, compose_program: Compose, home:
     (found.folder / "pip.whl").write_bytes(pip_wheel())
     (found.folder / "Dockerfile").write_text(DOCKERFILE.replace("INSTALL", INSTALL))
     (tmp_path / "compose.yml").write_text("services: {app: {build: {context: code}}}\n")
-    targets.give(
-        ComposeTarget(
-            known_as="files",
-            project_directory=tmp_path,
-            project_name="remedy-test-failures",
-            compose_files=["compose.yml"],
-            compose_command=list(compose_program.command),
-            compose_environment={
-                name: value
-                for name, value in compose_program.environment.items()
-                if name == "DOCKER_CONFIG"
-            },
-            engine_url=docker_engine.url,
-            url="http://127.0.0.1:1",
-            maintenance_password="none",
-            backups_directory=tmp_path / "backups",
-        )
-    )
+    know_files(tmp_path, compose_program, "remedy-test-failures", engine_url=docker_engine.url)
     return found
 
 

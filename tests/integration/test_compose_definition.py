@@ -19,7 +19,7 @@ from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
-from tasks.platforms.compose.target import ComposeTarget
+from tests.files_target import know_files
 
 BASE = (
     "version: '2.4'\nservices:\n  app:\n    image: app  # ours\n    links: [db]\n"
@@ -42,24 +42,15 @@ def folder(tmp_path: Path, docker_engine: Engine, compose_program: Compose, home
     (project / "shared" / "over.yml").write_text(OVER)
     (project / "over.yml").symlink_to("shared/over.yml")
     (project / ".env").write_text("A=from-env\n")
-    settings = {
-        "known_as": "files",
-        "project_directory": project,
-        "project_name": "remedy-test-files",
-        "compose_files": ["base.yml", "over.yml"],
-        "compose_command": list(compose_program.command),
-        "compose_environment": {
-            name: value
-            for name, value in compose_program.environment.items()
-            if name == "DOCKER_CONFIG"
-        },
-        "engine_url": docker_engine.url,
-        "url": "http://127.0.0.1:1",
-        "maintenance_password": "none",
-        "backups_directory": tmp_path / "backups",
-        "secrets_directory": tmp_path / "secrets",
-    }
-    targets.give(ComposeTarget(**settings))
+    know_files(
+        project,
+        compose_program,
+        "remedy-test-files",
+        compose_files=["base.yml", "over.yml"],
+        engine_url=docker_engine.url,
+        backups_directory=tmp_path / "backups",
+        secrets_directory=tmp_path / "secrets",
+    )
     return project
 
 

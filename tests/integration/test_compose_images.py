@@ -12,8 +12,7 @@ from tasks.guardrails.errors import PreconditionFailed, WorldMoved
 from tasks.guardrails.plan import Standing, Verdict, Work
 from tasks.images.ignore_file import AddIgnoreLines, BuildGetsItsFiles
 from tasks.images.pinning import PinRequirements, with_pins
-from tasks.platforms import targets
-from tasks.platforms.compose.target import ComposeTarget
+from tests.files_target import know_files
 from tests.integration.test_compose_definition import killed_at
 
 WORK = Work(target="files", remediation="k3f9q2zzzz")
@@ -33,23 +32,7 @@ def context(tmp_path: Path, compose_program: Compose, home: Path) -> Path:
     (folder / "wanted").write_text("wanted")
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY wanted /\n")
     (folder / ".dockerignore").write_bytes(WINDOWS.encode())
-    targets.give(
-        ComposeTarget(
-            known_as="files",
-            project_directory=tmp_path,
-            project_name="remedy-test-builds",
-            compose_files=["compose.yml"],
-            compose_command=list(compose_program.command),
-            compose_environment={
-                name: value
-                for name, value in compose_program.environment.items()
-                if name == "DOCKER_CONFIG"
-            },
-            url="http://127.0.0.1:1",
-            maintenance_password="none",
-            backups_directory=tmp_path / "backups",
-        )
-    )
+    know_files(tmp_path, compose_program, "remedy-test-builds")
     return folder
 
 
