@@ -36,7 +36,8 @@ def open_firewall_port(
 
     Changes:
         A rule with the remediation's id as its comment. A guard that outlives this run takes it
-        back where nobody came through it in time. By ufw it is kept across restarts; elsewhere
+        back where nobody came through it in time. By ufw it is kept across restarts, once
+        somebody came: until then it is in ufw's chain alone, and a restart ends it. Elsewhere
         the line for the file is told.
 
     Undo:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,36 @@ def test_killed_the_guard_takes_the_rule_back(walled: Machine) -> None:
     if not child:
         change.apply(told)
         os._exit(0)
-    wait_until(lambda: rule.line(targets.load("sandbox").machine))
+    machine = targets.load("sandbox").machine
+    wait_until(lambda: any(one.line(machine) for one in rule.live(machine)))
     os.kill(child, signal.SIGKILL)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert rule.line(targets.load("sandbox").machine), "somebody else has taken it back"
+    assert any(one.line(machine) for one in rule.live(machine)), "somebody else has taken it back"
     wait_until(lambda: walled.rules() == before)
     wait_until(lambda: change.observe(told).standing is Standing.BEFORE)
+    assert not walled.asks(walled.friend).startswith("HTTP")
+
+
+@every("ufw")
+def test_a_start_of_the_machine_ends_what_nobody_confirmed(walled: Machine) -> None:
+    """What is on its disk is as before while it waits; /run and guard go with the machine."""
+    before, machine = walled.rules(), targets.load("sandbox").machine
+    rule = Rule(program="ufw", port=PORT, source=walled.source, comment="remedy started")
+    change = LetPortIn(rule=rule, confirm_seconds=120)
+    told = Work(target="sandbox", remediation="started", begun_at=datetime.now(UTC))
+    child = os.fork()
+    if not child:
+        change.apply(told)
+        os._exit(0)
+    wait_until(lambda: any(one.line(machine) for one in rule.live(machine)))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert change.observe(told).standing is Standing.HALF
+    assert walled.asks(walled.friend).startswith("HTTP")
+    Path(mark_of(rule)).unlink()
+    walled.inside.run("ufw", "reload")  # from its files, as a start does
+    assert change.observe(told).standing is Standing.BEFORE
+    assert walled.rules() == before
     assert not walled.asks(walled.friend).startswith("HTTP")
 
 

@@ -47,13 +47,13 @@ def watch(machine: Host, rule: Rule, seconds: int) -> None:
         started = (
             machine.run(["test", "-d", "/run/systemd/system"]).status == 0
             and not machine.run(
-                [*timer, "sh", "-c", _WAITS, "guard", "0", mark, rule.removal, name]
+                [*timer, "sh", "-c", _WAITS, "guard", "0", mark, rule.removal_of_all, name]
             ).status
         )
         if started:
             return
         done = machine.run(
-            ["sh", "-c", _DETACHED, "start", _WAITS, str(seconds), mark, rule.removal, name]
+            ["sh", "-c", _DETACHED, "start", _WAITS, str(seconds), mark, rule.removal_of_all, name]
         )
     if done.status:
         raise PreconditionFailed(

@@ -48,11 +48,13 @@ class LetPortIn(Change):
         """Look for the rule, and for the guard that takes it back."""
         machine = targets.load(work.target).machine
         line, watched = self.rule.line(machine), is_watched(machine, self.rule)
-        if not line and not watched:
+        live = any(one.line(machine) for one in self.rule.live(machine))
+        if not line and not live and not watched:
             return Observed(Standing.BEFORE, "there is no such rule")
         if line and not watched:
             return Observed(Standing.AFTER, f"there is: {line}")
-        seen = f"{line or 'no rule yet'}; a guard takes it back where nobody confirms it"
+        guard = "a guard takes it back" if watched else "the next start of the machine ends it"
+        seen = f"{line or 'no rule that is kept yet'}; {guard} where nobody confirms it"
         return Observed(Standing.HALF if work.begun_at else Standing.OTHER, seen)
 
     def apply(self, work: Work) -> str:
@@ -62,8 +64,9 @@ class LetPortIn(Change):
         dismiss(machine, self.rule)  # of who was killed before us: its time is not ours
         watch(machine, self.rule, self.confirm_seconds)
         faults.point(f"{self.kind}:watched")
-        if not self.rule.line(machine):
-            self.rule.add(machine)
+        for one in self.rule.live(machine):
+            if not one.line(machine):
+                one.add(machine)
         faults.point(f"{self.kind}:added")
         before = self.rule.packets(machine)
         deadline = time.monotonic() + self.confirm_seconds
@@ -75,6 +78,9 @@ class LetPortIn(Change):
             work.progress(done, f"ask from outside: nc -vz HOST {self.rule.port}")
             time.sleep(_EACH_SECONDS)
         insist_on_fence()
+        if not self.rule.line(machine):  # ufw's: it is written to its files only now
+            self.rule.add(machine)
+        faults.point(f"{self.kind}:kept")
         if not dismiss(machine, self.rule):
             raise self._nobody_came()
         return f"{came} packets came in through the rule"
@@ -94,7 +100,8 @@ class LetPortIn(Change):
         """Take exactly this rule out, and dismiss the guard."""
         machine = targets.load(work.target).machine
         insist_on_fence()
-        self.rule.remove(machine)
+        for one in (self.rule, *self.rule.live(machine)):
+            one.remove(machine)
         faults.point(f"{self.kind}:removed")
         dismiss(machine, self.rule)
         return "the rule is gone, the others are as they were"

@@ -29,7 +29,7 @@ class Rule(BaseModel):
         port: The port.
         source: Who is let in, as 10.0.0.0/8; '' for everybody.
         comment: By which it is known.
-        chain: Of nft: family, table and chain.
+        chain: Of nft: family, table and chain; of iptables: the chain, INPUT by default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,11 +54,32 @@ class Rule(BaseModel):
         if self.program != "ufw":
             found = re.search(r"(?:-c |counter packets )(\d+)", self.line(machine))
             return int(found[1]) if found else 0
+        live = sum(one.packets(machine) for one in self.live(machine))
         source = f"-s {self.source}" if self.source else ""
         spec = rf"{source} ?-p tcp -m tcp --dport {self.port} -j ACCEPT"
         own = re.compile(rf"^\[(\d+):\d+\] -A ufw6?-user-input {spec}", re.MULTILINE)
         saved = [machine.run([one, "-c"]).output for one in ("iptables-save", "ip6tables-save")]
-        return sum(int(found) for text in saved for found in own.findall(text))
+        return live + sum(int(found) for text in saved for found in own.findall(text))
+
+    def live(self, machine: Host) -> tuple["Rule", ...]:
+        """Give the rules that let somebody in until a start of the machine, whatever is on disk.
+
+        What ufw adds it writes into its files at once; until somebody came through, the same
+        stands in its chains alone.
+        """
+        if self.program != "ufw":
+            return (self,)
+        return tuple(
+            one
+            for one in self._in_chains
+            if not machine.run([one.program, "-w", "-S", one.chain[0]]).status
+        )
+
+    @property
+    def _in_chains(self) -> tuple["Rule", ...]:
+        four = Rule(**{**dict(self), "program": "iptables", "chain": ("ufw-user-input",)})
+        six = Rule(**{**dict(self), "program": "ip6tables", "chain": ("ufw6-user-input",)})
+        return (four, six) if not self.source else (six,) if ":" in self.source else (four,)
 
     def add(self, machine: Host) -> None:
         """Put it before what holds everything back.
@@ -82,8 +103,16 @@ class Rule(BaseModel):
                 raise _told(self, done)
 
     @property
+    def removal_of_all(self) -> str:
+        """A script that takes it out with what is live of it, for who works when we are gone."""
+        if self.program != "ufw":
+            return self.removal
+        live = (f"{one.removal} 2>/dev/null; " for one in self._in_chains)
+        return "".join((*live, self.removal))
+
+    @property
     def removal(self) -> str:
-        """A script that takes it out, for who works when we are gone."""
+        """A script that takes it out."""
         if self.program == "nft":
             chain = shlex.join(self.chain)
             return (
@@ -93,7 +122,7 @@ class Rule(BaseModel):
             )
         if self.program == "ufw":
             return shlex.join(["ufw", "--force", "delete", *self._added("")[1:-2]])
-        return shlex.join([self.program, "-w", "-D", "INPUT", *self._specified()])
+        return shlex.join([self.program, "-w", "-D", self._of_iptables, *self._specified()])
 
     def _is_ours(self, line: str) -> bool:
         return f'"{self.comment}"' in line or f"'{self.comment}'" in line
@@ -103,7 +132,11 @@ class Rule(BaseModel):
             return asked(machine, "ufw", "show", "added")
         if self.program == "nft":
             return asked(machine, "nft", "-a", "list", "chain", *self.chain)
-        return asked(machine, self.program, "-w", "-v", "-S", "INPUT")
+        return asked(machine, self.program, "-w", "-v", "-S", self._of_iptables)
+
+    @property
+    def _of_iptables(self) -> str:
+        return self.chain[0] if self.chain else "INPUT"
 
     def _place(self, machine: Host) -> str:
         """Say before which rule it comes; '' for the end."""
@@ -127,7 +160,7 @@ class Rule(BaseModel):
             before = ["position", place] if place else []
             how = ["insert", "rule"] if place else ["add", "rule"]
             return ["nft", *how, *self.chain, *before, *self._specified()]
-        at = ["-I", "INPUT", place] if place else ["-A", "INPUT"]
+        at = ["-I", self._of_iptables, place] if place else ["-A", self._of_iptables]
         return [self.program, "-w", *at, *self._specified()]
 
     def _specified(self) -> list[str]:
