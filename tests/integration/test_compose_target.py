@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tasks.guardrails.errors import BadInput, PreconditionFailed, Transient
 from tasks.guardrails.systems import pin
 from tasks.platforms import targets
 from tasks.platforms.compose.application import commands
+from tasks.platforms.compose.server.first_roles import superuser_of
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.protocols import System
 from tasks.platforms.servers import Folder
@@ -316,3 +318,31 @@ def test_a_volume_is_looked_at_where_it_is_and_never_made_by_looking(
     assert look.folder is Folder.EMPTY
     assert look.free_bytes is not None
     assert look.free_bytes <= 30 * 2**20
+
+
+def test_the_superuser_is_read_as_the_image_reads_it(
+    fresh_compose: ComposeSystem, compose_target: ComposeTarget
+) -> None:
+    """From the environment, or from the files of secrets that it names."""
+    project, settings = compose_target.project, fresh_compose.settings
+    plain = superuser_of(project, "db")
+    assert (plain.user, plain.password) == ("postgres", settings.superuser_password)
+    secret, file = fresh_compose.folder / "admin.txt", fresh_compose.folder / "secrets.yml"
+    secret.write_text("s3cret from a file\n")
+    file.write_text(
+        "services:\n  db:\n    environment:\n      POSTGRES_PASSWORD: ''\n"
+        "      POSTGRES_PASSWORD_FILE: /run/secrets/admin\n    secrets: [admin]\n"
+        "secrets:\n  admin:\n    file: ./admin.txt\n"
+    )
+    given = project.files
+    elsewhere = project.beside(replace(given, files=(*given.files, file.name)))
+    try:
+        made = superuser_of(elsewhere, "db")
+        assert (made.user, made.password) == ("postgres", "s3cret from a file")
+        assert made.password not in repr(made)
+        secret.unlink()
+        with pytest.raises(PreconditionFailed, match="POSTGRES_PASSWORD_FILE names"):
+            superuser_of(elsewhere, "db")
+    finally:
+        file.unlink()
+        secret.unlink(missing_ok=True)

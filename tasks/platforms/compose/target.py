@@ -22,7 +22,7 @@ from tasks.platforms.compose.images.images import ComposeImages
 from tasks.platforms.compose.images.trial import Serving
 from tasks.platforms.compose.memory import ComposeMemory
 from tasks.platforms.compose.network.network import ComposeNetwork, Names
-from tasks.platforms.compose.server.first_roles import FirstRoles, Login, login_in
+from tasks.platforms.compose.server.first_roles import FirstRoles, Login, login_in, superuser_of
 from tasks.platforms.compose.server.server import ComposeServer
 from tasks.platforms.local_host import LocalHost
 
@@ -163,11 +163,8 @@ class ComposeTarget(ComposeForm):
 
     def _first_roles(self) -> FirstRoles:
         named = self.migrations.environment if self.migrations else {}
-        made = self.project.settings(self.database_service)
         return FirstRoles(
-            superuser=Login(
-                made.get("POSTGRES_USER") or "postgres", made.get("POSTGRES_PASSWORD", "")
-            ),
+            superuser=superuser_of(self.project, self.database_service),
             maintenance=Login(self.maintenance_user, self.maintenance_password.get_secret_value()),
             application=login_in(self.application.settings(), named),
         )

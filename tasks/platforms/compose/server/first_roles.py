@@ -5,14 +5,17 @@ Source: PostgreSQL manual 22.5 (predefined roles); the entrypoint of the image p
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import LiteralString
 
 from psycopg import sql
 
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.compose.database import ComposeDatabase
+from tasks.platforms.compose.project import Project
 from tasks.platforms.protocols import Connection
 
+_SECRETS = Path("/run/secrets")  # where compose puts them
 _PREDEFINED = ("pg_signal_backend", "pg_monitor", "pg_checkpoint")
 
 
@@ -48,6 +51,46 @@ def login_in(settings: Mapping[str, str], named: Mapping[str, str]) -> Login:
             todo="Name them in `migrations.environment` of the target.",
         )
     return Login(user, password)
+
+
+def superuser_of(project: Project, service: str) -> Login:
+    """Read whom the image's entrypoint makes, as it does: from the environment or from a file.
+
+    Args:
+        project: The compose project.
+        service: The database's service.
+
+    Returns:
+        Who; without a password where the image is given none.
+
+    Raises:
+        PreconditionFailed: A file that holds one of the two is not seen or not read from here.
+    """
+    described = project.described()
+    settings = project.settings(service, described)
+    files = {
+        _SECRETS / str(one.get("target") or one["source"]): str(one["source"])
+        for one in project.configuration(service, described).get("secrets") or []
+    }
+    secrets = described.get("secrets") or {}
+
+    def said(name: str) -> str:
+        if value := settings.get(name):
+            return value
+        if not (inside := settings.get(f"{name}_FILE")):
+            return ""
+        place = str((secrets.get(files.get(Path(inside), "")) or {}).get("file") or "")
+        try:
+            return Path(place).read_text().rstrip("\n")
+        except OSError as error:
+            raise PreconditionFailed(
+                expected=f"to read {inside} of service {service}, which {name}_FILE names.",
+                found=f"{place or 'no secret of the compose files has that place'}: "
+                f"{error.strerror}.",
+                todo="Have it as a `secrets` entry with a `file` that the worker's user may read.",
+            ) from error
+
+    return Login(said("POSTGRES_USER") or "postgres", said("POSTGRES_PASSWORD"))
 
 
 @dataclass(frozen=True)
