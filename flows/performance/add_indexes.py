@@ -27,10 +27,11 @@ def add_indexes(
     foreign keys that no index begins with, and the queries that took the most time whose plan
     reads a large table for a few of its rows. An index that one of the same first columns serves
     already is not made twice. Each is built concurrently, gives way where others queue behind
-    it, and is dropped again where the planner does not gain by it. For slow queries none is made
-    on columns whose type allows values of more than about 2,700 bytes, as text does: a later
-    write of one would fail; these are listed with the reason. Indexes that nobody uses are listed
-    and left alone.
+    it, and is dropped again where the planner does not gain by it: against what the query cost
+    right before the build, which the record shows beside what it cost when this was planned. For
+    slow queries none is made on columns whose type allows values of more than about 2,700 bytes,
+    as text does: a later write of one would fail; these are listed with the reason. Indexes that
+    nobody uses are listed and left alone.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.

@@ -13,9 +13,11 @@ from flows.performance.add_indexes import add_indexes
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
-from tasks.database.indexes.create_index import CreateIndex, find_made, name_of_index, write_comment
-from tasks.database.indexes.judge_index import JudgeIndex, Measured
+from tasks.database.indexes.costs import Measured, read_unjudged, unjudged
+from tasks.database.indexes.create_index import CreateIndex, name_of_index
+from tasks.database.indexes.judge_index import JudgeIndex
 from tasks.database.indexes.key_widths import find_long
+from tasks.database.indexes.made import find_made, write_comment
 from tasks.database.indexes.missing_indexes import find_missing_indexes
 from tasks.database.indexes.statistics import find_covering, list_heaps
 from tasks.guardrails.case import Case
@@ -385,6 +387,83 @@ def test_what_a_kill_left_is_recognised_and_cleared(sandbox: Sandbox) -> None:
         made.revert(work)
         assert made.observe(work).standing is Standing.BEFORE
     assert indexes(sandbox) == before
+
+
+def planned(sandbox: Sandbox) -> tuple[CreateIndex, JudgeIndex]:
+    """Lose an index, and plan the run that makes it again."""
+    lose_an_index(sandbox)
+    made, judged = find_missing_indexes("sandbox", 1, ["actuals"], ID).changes
+    assert isinstance(made, CreateIndex)
+    assert isinstance(judged, JudgeIndex)
+    return made, judged
+
+
+def cost_of(sandbox: Sandbox, query: str) -> float:
+    """Ask for the cost of a query for any value of its parameter."""
+    with sandbox.connect() as session:
+        session.execute("SET plan_cache_mode = 'force_generic_plan'")
+        session.execute(f"PREPARE asked AS {query}".encode())
+        row = session.execute("EXPLAIN (FORMAT JSON) EXECUTE asked (NULL)").fetchone()
+    assert row
+    return float(row[0][0]["Plan"]["Total Cost"])
+
+
+def test_rows_that_came_between_plan_and_act_are_counted_on_both_sides(sandbox: Sandbox) -> None:
+    """The table is much larger than when it was planned, and nobody's approval was quicker.
+
+    With the index a query costs more than without it then, and much less than without it now.
+    """
+    made, judged = planned(sandbox)
+    (query,) = judged.queries
+    columns = "project_id, worker_id, actual_date, hours, cost, created_at, updated_at"
+    as_owner(
+        sandbox,
+        f"INSERT INTO actuals (id, {columns}) SELECT md5(id::text || 'later' || n)::uuid, "
+        f"{columns} FROM actuals, generate_series(1, 40) n",
+        "ANALYZE actuals",
+    )
+    now = cost_of(sandbox, query.query)
+    work = Work(target="sandbox", remediation=ID)
+    made.apply(work)
+    assert cost_of(sandbox, query.query) > query.cost
+    told = judged.apply(work)
+    assert "is kept" in told
+    assert f"cost {now:,.2f} -> {cost_of(sandbox, query.query):,.2f}" in told
+    assert f"without it when it was planned: {query.cost:,.2f}" in told
+    assert judged.observe(work).standing is Standing.AFTER
+    assert "without it" not in str(indexes(sandbox)[made.name][2])
+
+
+def test_what_serves_queries_since_the_plan_is_counted_on_both_sides(sandbox: Sandbox) -> None:
+    """Somebody made a wider one after ours was begun: ours saves nothing more, and goes again."""
+    made, judged = planned(sandbox)
+    as_owner(sandbox, f"CREATE INDEX {LOST} ON actuals (worker_id, actual_date)")
+    before = indexes(sandbox)
+    work = Work(target="sandbox", remediation=ID, begun_at=datetime.now(UTC))
+    made.apply(work)
+    told = judged.apply(work)
+    assert "did not help and is dropped" in told
+    assert indexes(sandbox) == before
+
+
+def test_where_nobody_measured_right_before_the_plan_counts_and_is_named(sandbox: Sandbox) -> None:
+    """Its process died between the build and the comment: the record says what was compared."""
+    made, judged = planned(sandbox)
+    work = Work(target="sandbox", remediation=ID)
+    made.apply(work)
+    write_comment(targets.load("sandbox").database, "public", made.name, "")
+    made.apply(work)
+    told = judged.apply(work)
+    assert f"cost {judged.queries[0].cost:,.2f} -> " in told
+    assert "right before nobody has" in told
+
+
+@pytest.mark.parametrize("costs", [(12.5, None), (None,), ()])
+def test_costs_in_a_comment_are_read_as_written(costs: tuple[float | None, ...]) -> None:
+    """Also beside texts that look like one; who finds none knows nothing."""
+    text = "added for a; not judged yet; without it [1.0] and b"
+    found = read_unjudged(unjudged(text, costs), 2)
+    assert found == (text, (*costs, None, None)[:2])
 
 
 def test_an_index_that_somebody_else_made_meanwhile_is_enough(sandbox: Sandbox) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from tasks.database.indexes.costs import Measured
 from tasks.database.indexes.create_index import CreateIndex, name_of_index
-from tasks.database.indexes.judge_index import MOST_COST_LEFT, JudgeIndex, Measured
+from tasks.database.indexes.judge_index import MOST_COST_LEFT, JudgeIndex
 from tasks.database.indexes.statistics import Heap
 from tasks.database.queries.hypothetical import foretell
 from tasks.guardrails.errors import RemediationError
@@ -96,6 +97,7 @@ class Candidate:
             number: Which of its indexes it is.
         """
         name = name_of_index(self.heap.name, self.columns, remediation, number)
+        queries = tuple(self.queries[:_MOST_QUERIES])
         made = CreateIndex(
             schema_name=self.heap.schema_name,
             name=name,
@@ -104,13 +106,14 @@ class Candidate:
             equal=self.equal,
             ranged=self.ranged,
             why=" and ".join(self.why),
+            queries=tuple(one.query for one in queries),
         )
         judged = JudgeIndex(
             schema_name=self.heap.schema_name,
             name=name,
             table=self.heap.name,
             on=made.on,
-            queries=tuple(self.queries[:_MOST_QUERIES]),
+            queries=queries,
         )
         return made, judged
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from psycopg import sql
-from pydantic import BaseModel, ConfigDict
 
 from tasks.database.giving_way import run_giving_way
 from tasks.database.indexes.changes import (
@@ -15,6 +14,8 @@ from tasks.database.indexes.changes import (
     insist_that_nobody_builds,
     look_at_index_build,
 )
+from tasks.database.indexes.costs import costs_without, unjudged
+from tasks.database.indexes.made import Made, find_made, write_comment
 from tasks.database.indexes.statistics import find_covering
 from tasks.database.marks import Mark, mark_text, read_mark
 from tasks.guardrails.errors import WorldMoved
@@ -42,55 +43,6 @@ def name_of_index(table: str, columns: tuple[str, ...], remediation: str, number
     return start.decode(errors="ignore") + end
 
 
-class Made(BaseModel):
-    """An index as the catalogue has it under a name.
-
-    Args:
-        table_oid: OID of its table.
-        columns: Its columns; an expression is ''.
-        plain: Whether it is a B-tree over all rows.
-        valid: Whether queries may use it.
-        comment: Its comment.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    table_oid: int
-    columns: tuple[str, ...]
-    plain: bool
-    valid: bool
-    comment: str
-
-
-def find_made(session: Connection, schema: str, name: str) -> Made | None:
-    """Look an index up by its name, None where there is none."""
-    row = session.execute(
-        """SELECT i.indrelid::bigint AS table_oid, m.amname = 'btree' AND i.indpred IS NULL
-               AND NOT i.indisunique AS plain,
-             ARRAY(SELECT coalesce(a.attname::text, '') FROM generate_series(1, i.indnatts) AS k
-                   LEFT JOIN pg_attribute a
-                     ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1] ORDER BY k)
-               AS columns,
-             i.indisvalid AND i.indisready AND i.indislive AS valid,
-             coalesce(obj_description(c.oid, 'pg_class'), '') AS comment
-           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_am m ON m.oid = c.relam
-           WHERE (n.nspname, c.relname) = (%s, %s)""",
-        (schema, name),
-    ).fetchone()
-    return Made(**row) if row else None
-
-
-def write_comment(database: Database, schema: str, name: str, comment: str) -> None:
-    """Write an index's comment, waiting a second at most for who holds it."""
-    with database.connect(lock_timeout="1s", statement_timeout="5s") as session:
-        session.execute(
-            sql.SQL("COMMENT ON INDEX {} IS {}").format(
-                sql.Identifier(schema, name), sql.Literal(comment)
-            )
-        )
-
-
 class CreateIndex(Change):
     """Build an index beside what is in use.
 
@@ -102,6 +54,7 @@ class CreateIndex(Change):
         equal: Columns that queries compare by =.
         ranged: Columns behind them.
         why: What it is for, in words.
+        queries: Queries whose cost without it is written into its comment, for its judge.
     """
 
     kind: ClassVar[str] = "database.create_index"
@@ -114,6 +67,7 @@ class CreateIndex(Change):
     equal: tuple[str, ...]
     ranged: tuple[str, ...] = ()
     why: str
+    queries: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -190,6 +144,9 @@ class CreateIndex(Change):
     def apply(self, work: Work) -> str:
         """Clear what an earlier attempt left, build it, and write into its comment whose it is.
 
+        What its queries cost right before goes there too: what was measured at planning may be
+        of other rows.
+
         Where somebody has made one meanwhile that serves the same it is built nevertheless: an
         error would take the remediation's other indexes down, and the judge drops what the
         planner does not use.
@@ -203,6 +160,7 @@ class CreateIndex(Change):
         with database.connect() as session:
             made = find_made(session, self.schema_name, self.name)
             has_table = self._has_table(session)
+            without = costs_without(session, self.queries) if made is None and has_table else ()
         if made is None:
             if not has_table:
                 raise WorldMoved(
@@ -216,8 +174,8 @@ class CreateIndex(Change):
                 run_giving_way(database, self.statement, look_at_index_build, work, self.title)
             finally:
                 self._clear(database, work, only_invalid=True)
-        text = f"added {datetime.now(UTC):%Y-%m-%d} for {self.why}; not judged yet"
-        mark = mark_text(Mark(work.remediation, "created"), text)
+        text = f"added {datetime.now(UTC):%Y-%m-%d} for {self.why}"
+        mark = mark_text(Mark(work.remediation, "created"), unjudged(text, without))
         write_comment(database, self.schema_name, self.name, mark)
         return self._size(database)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from tasks.database.indexes.candidates import Candidate, weigh
-from tasks.database.indexes.judge_index import Measured
+from tasks.database.indexes.costs import Measured
 from tasks.database.indexes.key_widths import find_long
 from tasks.database.indexes.statistics import (
     Heap,

@@ -2,13 +2,11 @@
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
 from tasks.database.indexes.changes import drop_concurrently, insist_that_nobody_builds
-from tasks.database.indexes.create_index import CreateIndex, Made, find_made, write_comment
+from tasks.database.indexes.costs import Measured, plan_or_none, read_unjudged
+from tasks.database.indexes.create_index import CreateIndex
+from tasks.database.indexes.made import Made, find_made, write_comment
 from tasks.database.marks import Mark, mark_text, read_mark
-from tasks.database.queries.plans import explain
-from tasks.guardrails.errors import RemediationError, Transient
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Database
@@ -18,31 +16,19 @@ MOST_COST_LEFT = 0.8
 _KEPT, _USELESS = "kept", "useless"
 
 
-class Measured(BaseModel):
-    """A query that an index is wanted for, and what it costs without.
-
-    Args:
-        query: The query without values, as the server can plan it.
-        cost: Its cost in the planner's units.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    query: str
-    cost: float
-
-
 class JudgeIndex(Change):
     """Plan the queries again that an index was made for: keep it if it helps, else drop it.
 
-    What was decided is written into the index's comment before it is carried out.
+    They are compared with what they cost right before it was built, as its comment says; where
+    nobody knows that any more, with what they cost when it was planned. What was decided is written
+    into the index's comment before it is carried out.
 
     Args:
         schema_name: Schema of the index.
         name: Its name.
         table: Its table's name.
         on: Table and columns, as people write them.
-        queries: The queries that it was made for.
+        queries: The queries that it was made for, with what they cost when it was planned.
     """
 
     kind: ClassVar[str] = "database.judge_index"
@@ -102,8 +88,8 @@ class JudgeIndex(Change):
         if not made.valid or self._state(made, work) == _USELESS:
             self._drop(database, work)
             return f"{self.name} did not help and is dropped"
-        helps, told = self._measure(database)
-        text = made.comment.partition(": ")[2].removesuffix("; not judged yet")
+        text, without = read_unjudged(made.comment.partition(": ")[2], len(self.queries))
+        helps, told = self._measure(database, without)
         # No costs: they differ with each vacuum, and this stays. The record has them.
         state, verdict = _KEPT, "kept, as the planner uses it"
         if not helps:
@@ -114,28 +100,31 @@ class JudgeIndex(Change):
             self._drop(database, work)
         return f"{self.name} {'is kept' if helps else 'did not help and is dropped'}: {told}"
 
-    def _measure(self, database: Database) -> tuple[bool, str]:
+    def _measure(self, database: Database, without: tuple[float | None, ...]) -> tuple[bool, str]:
         """Plan each query; say whether one is cheaper by it, with the costs of the best."""
         best: tuple[float, str] | None = None
         with database.connect() as session:
-            for one in self.queries:
-                try:
-                    plan = explain(session, one.query)
-                except Transient:
-                    raise
-                except RemediationError:  # what it reads is gone meanwhile
-                    if session.closed:
-                        raise
+            for one, measured in zip(self.queries, without, strict=True):
+                plan = plan_or_none(session, one.query)
+                if plan is None:
                     continue
+                before = one.cost if measured is None else measured
                 used = plan.uses(self.name)
-                share = plan.total_cost / one.cost if used and one.cost else 1.0
+                share = plan.total_cost / before if used and before else 1.0
                 how = "" if used else ", and the planner does not use it"
-                told = f"cost {one.cost:,.2f} -> {plan.total_cost:,.2f}{how}"
+                told = f"cost {before:,.2f} -> {plan.total_cost:,.2f}{how}"
                 if best is None or share < best[0]:
-                    best = (share, told)
+                    best = (share, told + _promised(one.cost, measured))
         share, told = best or (1.0, "no query that it was made for can be planned any more")
         return share <= MOST_COST_LEFT, told
 
     def _drop(self, database: Database, work: Work) -> None:
         insist_that_nobody_builds(database, self.schema_name, self.table)
         drop_concurrently(database, self.schema_name, self.name, work)
+
+
+def _promised(planned: float, measured: float | None) -> str:
+    """Say what was known when it was planned, beside what was measured right before."""
+    if measured is None:
+        return " (without it as measured when it was planned: right before nobody has)"
+    return f" (without it when it was planned: {planned:,.2f})"
