@@ -45,7 +45,11 @@ def rewrite_tables(
         pg_repack has left that did not end is dropped.
 
     Undo:
-        Nothing to take back: the rows are the same. What was left half done is cleared.
+        Nothing to take back: rows and their order are the same, as are the table's and its indexes'
+        OIDs, constraints, triggers, rules, rights, comments, options, tablespace and replica
+        identity. What is another: the files, where rows lie in them (ctid), and the statistics,
+        which are gathered anew. Files full of room for nothing are not made again. What was left
+        half done is cleared.
     """
     found = find_loose_tables(target, way, tables, most_seconds)
     kind = RepackTable.kind if way is Way.PG_REPACK else VacuumFull.kind

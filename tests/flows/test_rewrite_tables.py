@@ -9,6 +9,7 @@ from psycopg import sql
 
 from flows.database.rewrite_tables import rewrite_tables
 from flows.database.vacuum_database import vacuum_database
+from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.database.vacuum import rewrite_cost
@@ -30,6 +31,7 @@ from tests.loose_tables import (
 )
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
+from tests.table_identity import RICH, identity_of, make_rich, order_of, remove_rich_role
 from tests.users import under_load
 
 FULL = {"way": "vacuum_full"}
@@ -85,6 +87,24 @@ def test_a_loose_table_is_written_anew_under_load(
     case, state = carry_out(runs, planner, rewrite_tables, **FULL)
     assert state.name == "Unchanged", state.message
     assert file_of(planner)[0] == after[0]
+
+
+def test_nothing_of_a_table_but_its_file_is_another_one(runs: Runs, sandbox: Sandbox) -> None:
+    """Rows and their order, what hangs on it, what others know it by; so there is no undo."""
+    make_rich(sandbox)
+    before, file = (
+        (snapshot(sandbox), identity_of(sandbox), order_of(sandbox)),
+        file_of(sandbox, RICH),
+    )
+    case, state = carry_out(runs, sandbox, rewrite_tables, tables=[RICH], **FULL)
+    assert state.name == "Remediated", state.message
+    assert file_of(sandbox, RICH)[0] != file[0]
+    assert (snapshot(sandbox), identity_of(sandbox), order_of(sandbox)) == before
+
+    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    assert (snapshot(sandbox), identity_of(sandbox), order_of(sandbox)) == before
+    assert ended.name == "Unchanged", ended.message
+    remove_rich_role(sandbox)
 
 
 def test_what_a_vacuum_cannot_give_back_leads_here(runs: Runs, sandbox: Sandbox) -> None:

@@ -84,6 +84,9 @@ def run_pg_repack(
     arguments = [
         f"--table={name}",
         "--no-kill-backend",
+        # Else it sorts a table that has an index to be clustered by, as CLUSTER does: on a disk
+        # that nobody measured for that, and into an order that nobody could put back.
+        "--no-order",
         f"--wait-timeout={_WAIT_SECONDS}",
         "--no-password",
         *(["--no-superuser-check"] if as_owner else []),
