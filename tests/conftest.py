@@ -18,6 +18,7 @@ for _name in [name for name in os.environ if name.startswith("REMEDY_")]:
     if _name not in {
         "REMEDY_POSTGRES_PROGRAMS",
         "REMEDY_TEST_CACHE",
+        "REMEDY_TEST_PG_REPACK",
         "REMEDY_FAULTS",
         "REMEDY_FAULTS_RESULTS",
     }:

@@ -1,4 +1,8 @@
-"""A sandbox on Debian's PostgreSQL with an extension; nothing of the machine is changed."""
+"""A sandbox on Debian's PostgreSQL with an extension; nothing of the machine is changed.
+
+The environment variable REMEDY_TEST_PG_REPACK may name a folder with a pg_repack of another
+version, as it was built for that server: pg_repack, pg_repack.so, its .control and its .sql.
+"""
 
 import os
 import shutil
@@ -57,6 +61,35 @@ def _lay_out(folder: Path, extension: str) -> Path:
     if programs.parents[1] != _DEBIAN:
         pytest.skip(f"the server in {programs} is not Debian's: no package of {extension} fits it")
     version = programs.parent.name
+    built = os.environ.get("REMEDY_TEST_PG_REPACK") if extension == "repack" else None
+    if built:
+        _take_built(Path(built), folder, version)
+    else:
+        _unpack(folder, version, extension)
+    for part in (f"lib/postgresql/{version}", f"share/postgresql/{version}"):
+        _link(Path("/usr") / part, folder / "usr" / part)
+    for each in (folder, *folder.rglob("*")):
+        if each.is_dir() and not each.is_symlink():
+            each.chmod(0o755)
+    return folder / "usr" / "lib" / "postgresql" / version / "bin"
+
+
+def _take_built(built: Path, folder: Path, version: str) -> None:
+    """Put what somebody built where the package would have put it."""
+    places = {
+        "pg_repack": f"lib/postgresql/{version}/bin",
+        "*.so": f"lib/postgresql/{version}/lib",
+        "*.control": f"share/postgresql/{version}/extension",
+        "pg_repack--*.sql": f"share/postgresql/{version}/extension",
+    }
+    for pattern, place in places.items():
+        (folder / "usr" / place).mkdir(parents=True, exist_ok=True)
+        for each in built.glob(pattern):
+            shutil.copy2(each, folder / "usr" / place)
+
+
+def _unpack(folder: Path, version: str, extension: str) -> None:
+    """Unpack Debian's package, from wherever apt is set up to look."""
     package = f"postgresql-{version}-{extension}"
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         pytest.skip(f"{package} cannot be had without apt-get and dpkg")
@@ -67,12 +100,6 @@ def _lay_out(folder: Path, extension: str) -> Path:
     if done.returncode or not found:
         pytest.skip(f"apt-get download {package}: {done.stderr.strip()[-300:]}")
     subprocess.run(["dpkg", "-x", found[0], folder], check=True)
-    for part in (f"lib/postgresql/{version}", f"share/postgresql/{version}"):
-        _link(Path("/usr") / part, folder / "usr" / part)
-    for each in (folder, *folder.rglob("*")):
-        if each.is_dir() and not each.is_symlink():
-            each.chmod(0o755)
-    return folder / "usr" / "lib" / "postgresql" / version / "bin"
 
 
 def _link(source: Path, goal: Path) -> None:
