@@ -1,4 +1,4 @@
-"""What users of a sandbox's application do while a remediation is at work, and after it."""
+"""What users do while a remediation is at work and after it, and what the server logs of it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,8 @@ import httpx
 
 from infra.sandbox.load import USER, Load
 from infra.sandbox.planner import Planner
+from infra.sandbox.services import Sandbox
+from infra.testbed.compose.system import ComposeSystem
 
 
 @contextmanager
@@ -30,3 +32,11 @@ def log_in(sandbox: Planner) -> httpx.Response:
         trust_env=False,
         timeout=30,
     )
+
+
+def log_of(system: Planner) -> str:
+    """Read all of the database server's log."""
+    if isinstance(system, ComposeSystem):
+        return system.project.container("db").logs().decode(errors="replace")
+    assert isinstance(system, Sandbox)
+    return system.cluster.service.log.read_text(errors="replace")

@@ -25,6 +25,7 @@ from tasks.guardrails.errors import (
     UndoFailed,
 )
 from tasks.guardrails.systems import fencing_token, insist_on_fence
+from tasks.platforms.printed_logs import PrintedLog
 from tasks.platforms.protocols import Connection
 
 T = TypeVar("T")
@@ -335,6 +336,10 @@ class PostgreSQL:
     def log_file(self) -> Path | None:
         """Give the server's log where it is a file of this machine; None elsewhere."""
         return self._log_path
+
+    def printed_log(self) -> PrintedLog | None:
+        """Give what the server prints, where somebody keeps that; None elsewhere."""
+        return None
 
     def end_older(self, token: int) -> list[str]:
         """End our sessions of older fencing tokens on this server, and wait until they are gone.

@@ -22,6 +22,7 @@ from tasks.platforms.images import BuildsImages
 from tasks.platforms.memory import Limited
 from tasks.platforms.migration_settings import MigrationSettings
 from tasks.platforms.networks import Networked
+from tasks.platforms.printed_logs import PrintedLog
 from tasks.platforms.processes import OfProcesses
 from tasks.platforms.scaling import Scaled
 from tasks.platforms.servers import Server
@@ -121,6 +122,9 @@ class Database(Protocol):
 
     def log_file(self) -> Path | None:
         """Give the server's log where it is a file of this machine; None elsewhere."""
+
+    def printed_log(self) -> PrintedLog | None:
+        """Give what the server prints, where somebody keeps that; None elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""find_slow_queries on a sandbox under load, with queries that are slow for real."""
+"""find_slow_queries on a system under load, with queries that are slow for real."""
 
 import threading
 import time
@@ -15,8 +15,9 @@ from prefect.client.schemas.objects import State
 from flows.help.undo_remediation import undo_remediation
 from flows.performance.find_slow_queries import find_slow_queries
 from infra.sandbox.load import USER, Load
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
-from infra.sandbox.settings import HOST
+from infra.testbed.compose.system import ComposeSystem
 from tasks.database.queries import slow_findings
 from tasks.database.queries.log_place import LogPlace
 from tasks.database.queries.log_setting import find_unreadable
@@ -25,11 +26,13 @@ from tasks.guardrails.case import Case
 from tasks.guardrails.errors import WorldMoved
 from tasks.guardrails.plan import Finding, Standing, Work
 from tasks.platforms import targets
+from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
+from tests.users import log_of
 
 CANARY = "canary-5d81c2"
 ROWS, LISTED = 200_000, 400
@@ -42,12 +45,14 @@ def any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def application(sandbox: Sandbox) -> "Iterator[psycopg.Connection[tuple[Any, ...]]]":
+def application(sandbox: Planner) -> "Iterator[psycopg.Connection[tuple[Any, ...]]]":
     """Connect as the application's role does."""
     settings = sandbox.settings
+    with sandbox.connect() as seen:
+        host, port = seen.info.host, seen.info.port
     with psycopg.connect(
-        host=HOST,
-        port=settings.ports["postgresql"],
+        host=host,
+        port=port,
         dbname=settings.database,
         user=settings.application_user,
         password=settings.application_password,
@@ -56,7 +61,7 @@ def application(sandbox: Sandbox) -> "Iterator[psycopg.Connection[tuple[Any, ...
         yield session
 
 
-def fill(sandbox: Sandbox) -> None:
+def fill(sandbox: Planner) -> None:
     """Make a table with many rows and no index but its key, and forget what was counted."""
     with application(sandbox) as session:
         session.execute("CREATE TABLE owners (id int PRIMARY KEY, name text)")
@@ -74,13 +79,13 @@ def fill(sandbox: Sandbox) -> None:
     forget(sandbox)
 
 
-def forget(sandbox: Sandbox) -> None:
+def forget(sandbox: Planner) -> None:
     """Have the server count anew."""
     with sandbox.connect() as session:
         session.execute("SELECT pg_stat_statements_reset()")
 
 
-def work_slowly(sandbox: Sandbox) -> None:
+def work_slowly(sandbox: Planner) -> None:
     """Do as a careless application does."""
     with application(sandbox) as session:
         for _ in range(60):
@@ -102,7 +107,7 @@ def work_slowly(sandbox: Sandbox) -> None:
         session.execute(f"COMMENT ON TABLE owners IS '{CANARY}'")
 
 
-def settings_of(sandbox: Sandbox) -> list[tuple[Any, ...]]:
+def settings_of(sandbox: Planner) -> list[tuple[Any, ...]]:
     """Read every setting of the server, and those of databases and roles."""
     with sandbox.connect() as session:
         return [
@@ -114,9 +119,10 @@ def settings_of(sandbox: Sandbox) -> list[tuple[Any, ...]]:
         ]
 
 
-def use(sandbox: Sandbox, *, limited: bool) -> None:
+def use(sandbox: Planner, *, limited: bool) -> None:
     """Have remediations log in as a superuser, or as a role that is none."""
-    targets.give(SandboxTarget(**sandbox.target_settings(limited=limited)))
+    block = ComposeTarget if isinstance(sandbox, ComposeSystem) else SandboxTarget
+    targets.give(block(**sandbox.target_settings(limited=limited)))
 
 
 def findings(case: Case) -> tuple[Finding, ...]:
@@ -130,7 +136,7 @@ def of(found: tuple[Finding, ...], text: str) -> Finding:
     return one
 
 
-def run(runs: Runs, sandbox: Sandbox, **given: object) -> tuple[Case, State[Any]]:
+def run(runs: Runs, sandbox: Planner, **given: object) -> tuple[Case, State[Any]]:
     """Find slow queries while users work; not one of their requests fails."""
     load = Load(sandbox.url, sandbox.settings.accounts[USER], rate=10)
     load.start()
@@ -144,13 +150,13 @@ def run(runs: Runs, sandbox: Sandbox, **given: object) -> tuple[Case, State[Any]
 
 
 @pytest.mark.usefixtures("any_machine")
-def test_slow_queries_are_ranked_and_explained(runs: Runs, sandbox: Sandbox) -> None:
+def test_slow_queries_are_ranked_and_explained(runs: Runs, planner: Planner) -> None:
     """Each is named with what is wrong and what to do; no literal is shown, nothing changed."""
-    use(sandbox, limited=True)
-    fill(sandbox)
-    work_slowly(sandbox)
-    settings, before = settings_of(sandbox), snapshot(sandbox, without_load=True)
-    case, state = run(runs, sandbox)
+    use(planner, limited=True)
+    fill(planner)
+    work_slowly(planner)
+    settings, before = settings_of(planner), snapshot(planner, without_load=True)
+    case, state = run(runs, planner)
     assert state.name == "Advised", state.message
     found = findings(case)
 
@@ -179,12 +185,12 @@ def test_slow_queries_are_ranked_and_explained(runs: Runs, sandbox: Sandbox) -> 
     assert ranked == sorted(ranked, reverse=True)
     assert found[0].rows[0][0] == "Q1"
     assert "█" in found[0].rows[0][1]
-    with sandbox.connect() as session:
+    with planner.connect() as session:
         kept = session.execute("SELECT query FROM pg_stat_statements WHERE query LIKE 'COMMENT%'")
         assert kept.fetchall(), "the statement that keeps its literal was never counted"
     assert CANARY not in str([entry.facts for entry in case.entries]) + (state.message or "")
-    assert settings_of(sandbox) == settings
-    assert snapshot(sandbox, without_load=True) == before
+    assert settings_of(planner) == settings
+    assert snapshot(planner, without_load=True) == before
 
 
 def test_a_window_has_what_came_in_it(runs: Runs, sandbox: Sandbox) -> None:
@@ -216,7 +222,7 @@ def test_a_window_that_is_too_long_is_refused(runs: Runs, sandbox: Sandbox, seco
     assert "watch_seconds: Input should be" in (state.message or "")
 
 
-def drop_extension(sandbox: Sandbox) -> None:
+def drop_extension(sandbox: Planner) -> None:
     """Take pg_stat_statements out of the database; the server goes on counting."""
     with sandbox.connect() as session:
         session.execute("DROP EXTENSION pg_stat_statements")
@@ -289,39 +295,52 @@ MAY_LOG = (
 )
 
 
-@pytest.fixture
-def logged(sandbox: Sandbox) -> Iterator[Sandbox]:
-    """A sandbox whose maintenance user may log slow statements, and has no statistics."""
-    version = sandbox.connect().info.server_version
-    if version < 150000:
-        pytest.skip("before PostgreSQL 15 a superuser only may set it")
-    use(sandbox, limited=True)
-    drop_extension(sandbox)
-    with sandbox.connect() as session:
+@contextmanager
+def may_log(system: Planner) -> Iterator[None]:
+    """Let the maintenance user log slow statements, and have no statistics."""
+    use(system, limited=True)
+    drop_extension(system)
+    with system.connect() as session:
+        if session.info.server_version < 150000:
+            pytest.skip("before PostgreSQL 15 a superuser only may set it")
         for statement in MAY_LOG:
             session.execute(statement)
     try:
-        yield sandbox
+        yield
     finally:
-        with sandbox.connect() as session:
+        with system.connect() as session:
             session.execute("REVOKE ALL ON PARAMETER log_min_duration_statement FROM planner_admin")
             session.execute("ALTER SYSTEM RESET log_min_duration_statement")
             session.execute("SELECT pg_reload_conf()")
 
 
-def auto_conf(sandbox: Sandbox) -> str:
+@pytest.fixture
+def logged(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """A sandbox whose maintenance user may log slow statements, and has no statistics."""
+    with may_log(sandbox):
+        yield sandbox
+
+
+@pytest.fixture
+def logged_there(planner: Planner) -> Iterator[Planner]:
+    """The same on each platform in turn."""
+    with may_log(planner):
+        yield planner
+
+
+def auto_conf(sandbox: Planner) -> str:
     """Read what ALTER SYSTEM has written."""
     return (sandbox.cluster.data / "postgresql.auto.conf").read_text()
 
 
-def in_force(sandbox: Sandbox) -> str:
+def in_force(sandbox: Planner) -> str:
     """Ask a new session what is logged."""
     with sandbox.connect() as session:
         row = session.execute("SHOW log_min_duration_statement").fetchone()
     return str(row[0]) if row else ""
 
 
-def set_before(sandbox: Sandbox, value: str) -> None:
+def set_before(sandbox: Planner, value: str) -> None:
     """Set what is logged, as an administrator has done long ago."""
     with sandbox.connect() as session:
         session.execute(f"ALTER SYSTEM SET log_min_duration_statement = '{value}'")
@@ -332,7 +351,7 @@ def set_before(sandbox: Sandbox, value: str) -> None:
     assert in_force(sandbox) == value
 
 
-def slow_while(sandbox: Sandbox, stop: threading.Event) -> None:
+def slow_while(sandbox: Planner, stop: threading.Event) -> None:
     """Ask slowly until told to stop, in a session that is open all the time."""
     with application(sandbox) as session:
         while not stop.is_set():
@@ -343,7 +362,7 @@ def slow_while(sandbox: Sandbox, stop: threading.Event) -> None:
 
 
 @contextmanager
-def asking(sandbox: Sandbox) -> Iterator[None]:
+def asking(sandbox: Planner) -> Iterator[None]:
     """Have an application ask slowly while the block runs."""
     stop = threading.Event()
     thread = threading.Thread(target=slow_while, args=(sandbox, stop))
@@ -356,9 +375,16 @@ def asking(sandbox: Sandbox) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("any_machine")
-@pytest.mark.parametrize("before", ["", "1min"])
-def test_slow_statements_are_logged_for_a_while(runs: Runs, logged: Sandbox, before: str) -> None:
+@pytest.mark.parametrize(
+    ("planner", "before"),
+    [("sandbox", ""), ("sandbox", "1min"), ("compose", "1min")],
+    indirect=["planner"],
+)
+def test_slow_statements_are_logged_for_a_while(
+    runs: Runs, logged_there: Planner, before: str
+) -> None:
     """They are found in the log, of sessions that were open as well; the setting is as before."""
+    logged = logged_there
     fill_without_statistics(logged)
     if before:
         set_before(logged, before)
@@ -372,10 +398,12 @@ def test_slow_statements_are_logged_for_a_while(runs: Runs, logged: Sandbox, bef
         case, state = run(runs, logged, watch_seconds=3, slower_than_ms=1)
     assert state.name == "Remediated", state.message
     told = of(findings(case), "WHERE note = $2 OR id = $1")
-    assert "by planner, the slowest" in told.what
+    # Of whom a statement is, log_line_prefix says on the sandbox, and not as the image has it.
+    who = "somebody" if isinstance(logged, ComposeSystem) else "planner"
+    assert f"by {who}, the slowest" in told.what
     assert "no index serves that" in told.what
     assert [entry.facts["note"] for entry in case.of_kind("done")] == ["", "logged for 3 s"]
-    assert CANARY in logged.cluster.service.log.read_text(errors="replace")
+    assert CANARY in log_of(logged)
     assert CANARY not in str([entry.facts for entry in case.entries]) + (state.message or "")
     assert (auto_conf(logged), in_force(logged)) == (written, force)
     assert snapshot(logged, without_load=True) == original
@@ -402,7 +430,7 @@ def test_a_disk_that_cannot_be_measured(
     assert auto_conf(logged) == written
 
 
-def fill_without_statistics(sandbox: Sandbox) -> None:
+def fill_without_statistics(sandbox: Planner) -> None:
     """Make the tables where pg_stat_statements is not there to forget."""
     with sandbox.connect() as session:
         session.execute("CREATE EXTENSION pg_stat_statements")
@@ -462,9 +490,10 @@ def test_a_value_that_somebody_wrote_in_the_window_stays(logged: Sandbox, tmp_pa
 
 
 def test_killed_in_the_window_it_is_put_back(
-    runs: Runs, logged: Sandbox, monkeypatch: pytest.MonkeyPatch
+    runs: Runs, logged_there: Planner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the wait fails for good the logging ends with the undo."""
+    logged = logged_there
     written = auto_conf(logged)
 
     def fail(_self: StopLogging, _work: Work) -> str:

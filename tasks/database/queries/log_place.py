@@ -12,6 +12,7 @@ from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
 from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.printed_logs import PrintedLog
 from tasks.platforms.protocols import Connection, Database
 
 MOST_BYTES = 64_000_000
@@ -29,16 +30,17 @@ class LogPlace(BaseModel):
     """A place in a server's log.
 
     Args:
-        by: How it is read: 'file' of this machine, or by the 'server'.
-        path: The file.
-        offset: Bytes that it had.
+        by: How it is read: 'file' of this machine, by the 'server', or 'printed' and kept by
+            whoever runs the server.
+        path: The file, or what a person calls it.
+        offset: Bytes that it had; of what is printed where it ended.
         form: How entries are written.
         prefix: log_line_prefix.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    by: Literal["file", "server"]
+    by: Literal["file", "server", "printed"]
     path: str
     offset: int
     form: Form
@@ -68,6 +70,9 @@ def find_place(database: Database, session: Connection) -> tuple[LogPlace | None
             )
             return place, ""
         return None, f"{file}, which the target names as the server's log, cannot be read here"
+    printed = database.printed_log()
+    if printed is not None and not row["collects"] and "stderr" in row["goes_to"]:
+        return _of_printed(printed, row["prefix"])
     if not row["collects"]:
         return None, (
             f"the server writes its log to {row['goes_to']} and collects it in no file "
@@ -75,6 +80,15 @@ def find_place(database: Database, session: Connection) -> tuple[LogPlace | None
             "machine, set `server_log` of the target"
         )
     return _of_collector(session, row["prefix"])
+
+
+def _of_printed(log: PrintedLog, prefix: str) -> tuple[LogPlace | None, str]:
+    try:
+        offset = log.position()
+    except PreconditionFailed as error:
+        return None, f"{error.found} {error.todo}".removesuffix(".")
+    place = LogPlace(by="printed", path=log.name, offset=offset, form="stderr", prefix=prefix)
+    return place, ""
 
 
 def _of_collector(session: Connection, prefix: str) -> tuple[LogPlace | None, str]:
@@ -131,10 +145,30 @@ def read_since(database: Database, place: LogPlace) -> str:
     Raises:
         PreconditionFailed: It cannot be read any more.
     """
+    printed = database.printed_log() if place.by == "printed" else None
+    if printed is not None:
+        return printed.read(place.offset, MOST_BYTES).decode(errors="replace")
     pieces = _of_file(Path(place.path), place.offset)
     if place.by == "server":
         pieces = _by_server(database, place)
     return b"".join(pieces).decode(errors="replace")
+
+
+def free_for_log(database: Database, place: LogPlace | None) -> list[int | None]:
+    """Measure the free bytes of each disk that becomes full where much is logged.
+
+    Args:
+        database: The database.
+        place: Where the log is; where it is printed, that may be another disk than the data's.
+
+    Returns:
+        Bytes, None for a disk that cannot be measured.
+    """
+    free = [database.free_bytes()]
+    if place is not None and place.by == "printed":
+        printed = database.printed_log()
+        free.append(printed.free_bytes() if printed else None)
+    return free
 
 
 def _of_file(path: Path, offset: int) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from psycopg import sql
 
 from tasks.database.disk import DISK_RESERVE
-from tasks.database.queries.log_place import LogPlace
+from tasks.database.queries.log_place import LogPlace, free_for_log
 from tasks.database.queries.log_setting import SETTING, LogSetting, inspect_log_setting
 from tasks.database.reporting import Reporter
 from tasks.guardrails import faults
@@ -168,6 +168,7 @@ class StopLogging(_OfLogging):
 
     Args:
         seconds: How long is logged, counted from when this was begun.
+        place: Where the log is: that disk is looked at as well.
     """
 
     kind: ClassVar[str] = "database.stop_logging"
@@ -175,6 +176,7 @@ class StopLogging(_OfLogging):
 
     needs: tuple[str, ...] = (LogSlowStatements.kind,)
     seconds: int
+    place: LogPlace | None = None
 
     @property
     def title(self) -> str:
@@ -206,8 +208,8 @@ class StopLogging(_OfLogging):
         reporter = Reporter(work)
         begun = work.begun_at or datetime.now(UTC)
         while (gone := (datetime.now(UTC) - begun).total_seconds()) < self.seconds:
-            free = database.free_bytes()
-            if free is not None and free < DISK_RESERVE:
+            known = [one for one in free_for_log(database, self.place) if one is not None]
+            if known and (free := min(known)) < DISK_RESERVE:
                 return f"stopped after {gone:.0f} s: {free / 1e6:.0f} MB free on the server's disk"
             reporter.tell(gone / self.seconds, f"logging for {self.seconds - gone:.0f} s more")
             time.sleep(min(_LOOK_SECONDS, max(0.0, self.seconds - gone)))

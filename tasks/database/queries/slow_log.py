@@ -4,7 +4,13 @@ import time
 from dataclasses import dataclass
 
 from tasks.database.queries.log_lines import parse, sum_up
-from tasks.database.queries.log_place import MOST_BYTES, LogPlace, find_place, read_since
+from tasks.database.queries.log_place import (
+    MOST_BYTES,
+    LogPlace,
+    find_place,
+    free_for_log,
+    read_since,
+)
 from tasks.database.queries.log_setting import (
     SETTING,
     find_missing_rights,
@@ -23,7 +29,7 @@ from tasks.platforms.protocols import Connection, Database
 
 # Without a look at the disk faster statements are logged for no longer than that.
 _FAST_MS, _SHORT_SECONDS = 100, 300
-_COLLECTED_SECONDS = 1.0  # the collector writes what it got a moment later
+_COLLECTED_SECONDS = 1.0  # a collector or an engine has it a moment later
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def find_log(target: str, watch_seconds: int, slower_than_ms: int) -> Log:
                 found=f"watch_seconds=0, {SETTING}={row['in_force'] if row else '?'}.",
                 todo="Say for how long they shall be logged, as watch_seconds=60.",
             )
-        measured = database.free_bytes() is not None
+        measured = None not in free_for_log(database, place)
         if not measured:
             _insist_on_little(watch_seconds, slower_than_ms)
         return Log(
@@ -87,7 +93,9 @@ def find_log(target: str, watch_seconds: int, slower_than_ms: int) -> Log:
             _not_reached(session, database),
             (
                 LogSlowStatements(slower_than_ms=slower_than_ms, before=before, place=place),
-                StopLogging(slower_than_ms=slower_than_ms, before=before, seconds=watch_seconds),
+                StopLogging(
+                    slower_than_ms=slower_than_ms, before=before, seconds=watch_seconds, place=place
+                ),
             ),
             measured,
         )
@@ -170,7 +178,7 @@ def measure_log(
         watch_seconds: Seconds to wait before, for more to come.
     """
     database = targets.load(target).database
-    time.sleep(watch_seconds + (_COLLECTED_SECONDS if place.by == "server" else 0))
+    time.sleep(watch_seconds + (0 if place.by == "file" else _COLLECTED_SECONDS))
     logged = list(parse(text := read_since(database, place), place.form, place.prefix))
     slow = [one for one in logged if one.milliseconds >= slower_than_ms]
     with database.connect() as session:

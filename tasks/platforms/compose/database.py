@@ -2,12 +2,11 @@
 
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from tasks.guardrails.errors import RemediationError
 from tasks.platforms.compose.engine import OF_SERVICE, Engine, Found
+from tasks.platforms.compose.server.printed_log import ContainerPrintedLog, free_inside
 from tasks.platforms.postgresql import PostgreSQL
 
 PORT = 5432
@@ -89,9 +88,8 @@ class ComposeDatabase(PostgreSQL):
             holds_data = Path(data).is_relative_to(mount.inside)
             if holds_data and self._engine.is_local and Path(mount.source).exists():
                 return shutil.disk_usage(mount.source).free
-        with suppress(RemediationError, ValueError, IndexError), self._engine.client() as client:
-            container = client.containers.get(self._container.id)
-            status, said = container.exec_run(["df", "-P", "-k", data])
-            if status == 0 and isinstance(said, bytes):
-                return int(said.decode().splitlines()[-1].split()[3]) * 1024
-        return None
+        return free_inside(self._engine, self._container, data)
+
+    def printed_log(self) -> ContainerPrintedLog:
+        """Give what the server prints, as its engine keeps it."""
+        return ContainerPrintedLog(self._engine, self._container)
