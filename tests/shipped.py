@@ -53,12 +53,30 @@ class Shipped:
         folder: Where the copy of the application lies that migrates.
     """
 
+    sandbox: Planner
+
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         """Copy the application, and have the target migrate by the copy."""
         self.sandbox, self.folder = sandbox, folder / "application"
         shutil.copytree(APPLICATION, self.folder)
-        settings = {**sandbox.target_settings(), "application_directory": str(self.folder)}
-        targets.give(SandboxTarget(**settings))
+        self.known(limited=False)
+
+    @property
+    def versions(self) -> Path:
+        """The folder of the revisions."""
+        return self.folder / "alembic" / "versions"
+
+    def known(self, *, limited: bool) -> None:
+        """Make the system known as a target.
+
+        Args:
+            limited: Whether remediations connect as a role that is no superuser.
+        """
+        settings = self.sandbox.target_settings(limited=limited)
+        targets.give(SandboxTarget(**{**settings, "application_directory": str(self.folder)}))
+
+    def take_up(self) -> None:
+        """Have the application's commands know the revisions: here they do at once."""
 
     def ship(self, name: str, before: str, body: str, down: str = "pass") -> str:
         """Add a revision."""
@@ -67,7 +85,7 @@ class Shipped:
             for part, text in (("body", body), ("down", down))
         }
         text = REVISION.format(name=name, before=before, message="A test's own.", **texts)
-        (self.folder / "alembic" / "versions" / f"{name}.py").write_text(text)
+        (self.versions / f"{name}.py").write_text(text)
         return name
 
     def at(self) -> tuple[str, ...]:
@@ -97,7 +115,7 @@ def back_up(runs: Runs, sandbox: Planner) -> None:
     assert state.name == "Remediated", state.message
 
 
-def alter_role(sandbox: Sandbox, right: str) -> None:
+def alter_role(sandbox: Planner, right: str) -> None:
     """Give the maintenance user a right, or take it."""
     with sandbox.connect("postgres") as session:
         session.autocommit = True

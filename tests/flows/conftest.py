@@ -7,10 +7,12 @@ import pytest
 
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
+from infra.testbed.compose.system import ComposeSystem
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.shipped import Shipped
+from tests.shipped_image import shipped_in_image
 
 
 @pytest.fixture
@@ -56,3 +58,14 @@ def cache_as_shipped(request: pytest.FixtureRequest) -> Iterator[None]:
         if isinstance(system, Sandbox):
             system.valkey.service.stop()
             system.valkey.folder.chmod(0o700)
+
+
+@pytest.fixture
+def shipped_there(planner: Planner, tmp_path: Path) -> Iterator[Shipped]:
+    """Give the application to which revisions can be added on each platform in turn."""
+    if isinstance(planner, ComposeSystem):
+        with shipped_in_image(planner) as shipped:
+            yield shipped
+    else:
+        assert isinstance(planner, Sandbox)
+        yield Shipped(planner, tmp_path)

@@ -21,10 +21,8 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.holders import holders
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Risk, Standing, Verdict, Work
-from tasks.platforms import targets
 from tasks.platforms.applications import Completed
 from tasks.platforms.sandbox.application import LocalApplication
-from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.shipped import (
@@ -254,13 +252,12 @@ def test_a_revision_that_fails_in_live_rolls_itself_back(runs: Runs, shipped: Sh
 def test_a_maintenance_user_without_all_rights_suffices(runs: Runs, shipped: Shipped) -> None:
     """It is told which right it lacks; with CREATEROLE, and as no superuser, it is done."""
     sandbox = shipped.sandbox
-    settings = sandbox.target_settings(limited=True)
-    targets.give(SandboxTarget(**{**settings, "application_directory": str(shipped.folder)}))
+    shipped.known(limited=True)
     back_up(runs, sandbox)
     shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
     _, state = apply(runs, sandbox)
     assert state.name == "Refused", state.message
-    assert f"CREATEROLE for {settings['maintenance_user']}" in (state.message or "")
+    assert f"CREATEROLE for {sandbox.settings.maintenance_user}" in (state.message or "")
     try:
         alter_role(sandbox, "CREATEROLE")
         _, state = apply(runs, sandbox)
@@ -272,12 +269,14 @@ def test_a_maintenance_user_without_all_rights_suffices(runs: Runs, shipped: Shi
 
 
 def test_who_holds_others_up_for_longer_than_rehearsed_is_ended(
-    runs: Runs, shipped: Shipped
+    runs: Runs, shipped_there: Shipped
 ) -> None:
     """Users wait two seconds for it and no request fails; nothing of it is left."""
+    shipped = shipped_there
     sandbox = shipped.sandbox
     back_up(runs, sandbox)
     shipped.ship("aa01", HEAD, STALLS)
+    shipped.take_up()
     with under_load(sandbox):
         _, state = apply(runs, sandbox)
     assert state.name == "Undone", state.message

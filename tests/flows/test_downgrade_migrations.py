@@ -1,4 +1,4 @@
-"""downgrade_migrations on a sandbox under load: what goes is counted, kept and named."""
+"""downgrade_migrations on a system under load: what goes is counted, kept and named."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from flows.application.downgrade_migrations import downgrade_migrations
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.migrations import BEFORE_HEAD, HEAD
-from infra.sandbox.services import Sandbox
+from infra.sandbox.planner import Planner
 from tasks.application.answers import ApplicationAnswers
 from tasks.database.backup.manifest import SUFFIX, Manifest, read_manifest
 from tasks.database.migrations.downgrading import DowngradeRevision
@@ -19,10 +19,8 @@ from tasks.guardrails.errors import UndoFailed
 from tasks.guardrails.holders import holders
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Standing, Verdict, Work
-from tasks.platforms import targets
 from tasks.platforms.applications import Completed
 from tasks.platforms.sandbox.application import LocalApplication
-from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
 from tests.shipped import (
@@ -57,12 +55,12 @@ LEAVES_TYPE = """op.execute("CREATE TYPE mood AS ENUM ('good')")
 op.execute("ALTER TABLE projects ADD mood mood")"""
 
 
-def downgrade(runs: Runs, sandbox: Sandbox, revision: str) -> tuple[Case, State[Any]]:
+def downgrade(runs: Runs, sandbox: Planner, revision: str) -> tuple[Case, State[Any]]:
     """Take the schema back, with the approvals that it asks for."""
     return carry_out(runs, sandbox, downgrade_migrations, revision=revision)
 
 
-def ask(sandbox: Sandbox, query: str) -> int:
+def ask(sandbox: Planner, query: str) -> int:
     """Ask the live database for a number."""
     with sandbox.connect() as session:
         row = session.execute(query.encode()).fetchone()
@@ -70,14 +68,14 @@ def ask(sandbox: Sandbox, query: str) -> int:
     return int(row[0])
 
 
-def write(sandbox: Sandbox, *statements: str) -> None:
+def write(sandbox: Planner, *statements: str) -> None:
     """Write rows as a user does."""
     with sandbox.connect() as session:
         for statement in statements:
             session.execute(statement.encode())
 
 
-def kept(sandbox: Sandbox) -> Manifest:
+def kept(sandbox: Planner) -> Manifest:
     """Read what the manifest of the backup says that was taken first."""
     (path,) = sandbox.backups.glob(f"pre-downgrade-*.dump{SUFFIX}")
     manifest = read_manifest(Path(path))
@@ -86,13 +84,15 @@ def kept(sandbox: Sandbox) -> Manifest:
 
 
 def test_what_goes_is_counted_and_kept_and_the_schema_comes_back(
-    runs: Runs, shipped: Shipped
+    runs: Runs, shipped_there: Shipped
 ) -> None:
     """By a user who is no superuser, under load: exact counts, asked anew as they grow, undone."""
+    shipped = shipped_there
     sandbox = shipped.sandbox
     original = snapshot(sandbox, without_load=True)
     shipped.ship("aa01", HEAD, COLOUR + WORKERS, DROPS_COLOUR + NO_WORKERS)
     shipped.ship("bb02", "aa01", TABLE, DROPS_TABLE)
+    shipped.take_up()
     assert sandbox_alembic(shipped, "upgrade", "bb02").status == 0
     write(
         sandbox,
@@ -101,8 +101,7 @@ def test_what_goes_is_counted_and_kept_and_the_schema_comes_back(
     )
     back_up(runs, sandbox)
     before = snapshot(sandbox, without_load=True)
-    settings = sandbox.target_settings(limited=True)
-    targets.give(SandboxTarget(**{**settings, "application_directory": str(shipped.folder)}))
+    shipped.known(limited=True)
     alter_role(sandbox, "CREATEROLE")
     try:
         with under_load(sandbox):
