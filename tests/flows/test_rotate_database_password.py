@@ -10,11 +10,13 @@ from infra.sandbox.load import USER, Load
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
+from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
 from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
+from tests.users import log_of
 
 ALTERNATE = "planner_alternate"
 
@@ -121,26 +123,26 @@ def test_an_undo_brings_everything_back(runs: Runs, planner: Planner) -> None:
     assert list(planner.secrets.iterdir()) == []
 
 
-def test_no_password_is_seen_anywhere(runs: Runs, sandbox: Sandbox) -> None:
+def test_no_password_is_seen_anywhere(runs: Runs, planner: Planner) -> None:
     """Not in the server's log, even if that has every statement, nor in its statistics."""
-    with sandbox.connect() as session:
+    with planner.connect() as session:
         session.execute("ALTER SYSTEM SET log_statement = 'all'")
         session.execute("SELECT pg_reload_conf()")
     try:
-        case, state = rotate(runs, sandbox)
+        case, state = rotate(runs, planner)
     finally:
-        with sandbox.connect() as session:
+        with planner.connect() as session:
             session.execute("ALTER SYSTEM RESET log_statement")
             session.execute("SELECT pg_reload_conf()")
     assert state.name == "Remediated", state.message
-    password = targets.load("sandbox").application.settings()["POSTGRES_PASSWORD"]
-    log = sandbox.cluster.service.log.read_text(errors="replace")
+    password = targets.load(planner.settings.name).application.settings()["POSTGRES_PASSWORD"]
+    log = log_of(planner)
     assert "ALTER ROLE" in log or "CREATE ROLE" in log
-    statistics = str(query(sandbox, "SELECT query FROM pg_stat_statements"))
+    statistics = str(query(planner, "SELECT query FROM pg_stat_statements"))
     entries = "".join(str(entry) for entry in case.entries)
     for text in (log, statistics, entries, state.message or ""):
         assert password not in text
-        assert sandbox.settings.application_password not in text
+        assert planner.settings.application_password not in text
 
 
 def test_with_somebody_else_on_the_old_login_it_is_undone(runs: Runs, sandbox: Sandbox) -> None:
@@ -186,17 +188,26 @@ def test_one_that_was_planned_before_another_was_done_touches_nothing(
     assert len(list(sandbox.secrets.iterdir())) == 2  # those of the one that was done
 
 
-def test_an_undo_starts_what_does_not_run(runs: Runs, sandbox: Sandbox) -> None:
+def kill_one(system: Planner) -> None:
+    """End one of the application's processes: a container, where these are such."""
+    if isinstance(system, ComposeSystem):
+        system.project.container("app").kill()
+    else:
+        assert isinstance(system, Sandbox)
+        system.kill("application-2")
+
+
+def test_an_undo_starts_what_does_not_run(runs: Runs, planner: Planner) -> None:
     """With a process down it is not taken for undone already: its login would go."""
-    before, file = roles(sandbox), sandbox.dotenv.read_bytes()
-    case, state = carry_out(runs, sandbox, rotate_database_password)
+    before, file = roles(planner), planner.dotenv.read_bytes()
+    case, state = carry_out(runs, planner, rotate_database_password)
     assert state.name == "Remediated", state.message
-    sandbox.kill("application-2")
-    _, ended = carry_out(runs, sandbox, undo_remediation, remediation=case.id)
+    kill_one(planner)
+    _, ended = carry_out(runs, planner, undo_remediation, remediation=case.id)
     assert ended.name == "Remediated", ended.message
-    assert (roles(sandbox), sandbox.dotenv.read_bytes()) == (before, file)
-    assert all(one.serves for one in targets.load("sandbox").application.replicas())
-    assert users_of_application(sandbox) == {"planner"}
+    assert (roles(planner), planner.dotenv.read_bytes()) == (before, file)
+    assert all(one.serves for one in targets.load(planner.settings.name).application.replicas())
+    assert users_of_application(planner) == {"planner"}
 
 
 def test_a_second_role_that_the_server_keeps_out_is_undone(runs: Runs, sandbox: Sandbox) -> None:
