@@ -81,7 +81,17 @@ def add(
         raise BadInput(
             expected=f"fields of {kind.__name__}.", found=f"{problems}.", todo=f"Correct {file}."
         ) from error
-    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise BadInput(
+            expected="YAML or JSON.",
+            # What it says besides repeats a value, which may be a password.
+            found=f"{type(error).__name__}{where}.",
+            todo=f"Correct {file}; a value that begins with a sign, or has `: ` or ` #` in it, "
+            "needs quotes.",
+        ) from error
+    except (OSError, TypeError, ValueError) as error:
         raise BadInput(
             expected=f"a file with the fields of {kind.__name__}.",
             found=f"{error}.",

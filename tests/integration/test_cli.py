@@ -81,6 +81,19 @@ def test_errors_have_four_parts_and_a_code(
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize(("value", "column"), [("not: shown", 26), ("*shown", 23)])
+def test_a_file_that_is_no_yaml_is_told_without_its_values(
+    command: Command, home: Path, value: str, column: int
+) -> None:
+    """The place is named; the line, which may hold a password, is not repeated."""
+    file = home / "target.yaml"
+    file.write_text(f"url: http://x\nmaintenance_password: {value}\n")
+    code, said, errors = command("target", "add", "x", "--platform", "sandbox", "--from", str(file))
+    assert code == 2, errors
+    assert f"line 2, column {column}" in errors
+    assert "shown" not in said + errors
+
+
 def test_a_traceback_only_on_demand(home: Path) -> None:
     """REMEDY_TRACEBACK=1 shows where an error came from."""
     (home / "services.json").write_text("{}")
