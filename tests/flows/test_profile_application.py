@@ -164,6 +164,28 @@ def test_what_is_closed_to_us_is_refused_with_the_way(
     assert "have the worker run as root or as its user" in (state.message or "")
 
 
+def test_a_container_that_is_closed_to_us_is_said_to_be(
+    monkeypatch: pytest.MonkeyPatch, powerless: Path
+) -> None:
+    """The way into its numbers of processes is refused before py-spy looks at anything."""
+    nsenter = shutil.which("nsenter")
+    wrapper = powerless / "nsenter"
+    wrapper.write_text(f'#!/bin/sh\nexec setpriv --reuid=65533 --clear-groups {nsenter} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(powerless), prepend=":")
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", BUSY]
+    apart = subprocess.Popen(command)
+    try:
+        while not (inside := psutil.Process(apart.pid).children()):
+            assert apart.poll() is None
+        (found,) = look_at("test", [inside[0].pid])
+        (seen,) = py_spy.record([found], 1, 50)
+    finally:
+        apart.kill()
+        apart.wait()
+    assert "have the worker run as root or as its user" in seen.unread
+
+
 def test_py_spy_ends_with_who_started_it_or_by_itself(busy: Process) -> None:
     """Whoever is killed while it looks leaves a program that goes on, and no one at it for long."""
     code = f"""
