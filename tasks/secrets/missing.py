@@ -77,7 +77,7 @@ def find_missing(
     login = (variables.host, variables.port, variables.database, variables.user)
     ran_with = [one for one in login if any(it.settings.get(one) for it in replicas)]
     complained = complained_of(system, service)
-    surely = [_KEY, variables.password, *of_cache, *ran_with, *names, *record]
+    surely = [_KEY, variables.password, *of_cache, *ran_with, *names, *generate, *record]
     needed = list(dict.fromkeys([*surely, *complained]))
     missing = [name for name in needed if not now.get(name)]
     known = {

@@ -13,6 +13,8 @@ from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails.case import Case
+from tasks.secrets.missing import find_missing
+from tasks.secrets.restoring import NEW
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.users import log_in, under_load
@@ -95,6 +97,20 @@ def test_what_nobody_knows_is_said(runs: Runs, planner: Planner) -> None:
     assert state.name == "Refused", state.message
     assert "is a password of one" in (state.message or "")
     assert planner.dotenv.read_bytes() == without
+
+
+def test_what_is_said_to_be_run_makes_a_setting_of_a_name_of_ones_own(
+    runs: Runs, sandbox: Sandbox
+) -> None:
+    """The command that the report gives needs nothing besides."""
+    case, state = carry_out(runs, sandbox, restore_secrets, names=[TOKEN])
+    assert state.name == "Advised", state.message
+    (said,) = [one.patch for one in case.stages[0].stage.findings if one.patch]
+    assert f"""generate=["{TOKEN}"]""" in said
+    assert "names=" not in said
+    need = find_missing(sandbox.settings.name, [], [TOKEN], case.id)
+    assert need.change is not None
+    assert dict(need.change.sources) == {TOKEN: NEW}
 
 
 def test_a_key_is_made_anew_where_that_is_asked(runs: Runs, sandbox: Sandbox) -> None:
