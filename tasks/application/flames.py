@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
+from itertools import islice
 
 from tasks.application.pictures import drawing
 from tasks.application.stacks import Frame, Stacks
 
 _WIDTH, _ROW, _CHARACTER = 640, 17, 6.5
 _NARROWEST = 2.0  # pixels
+_DEEPEST = 100  # rows: what calls itself a thousand times would fill pages, and our own stack
 _OWN, _LIBRARY = "#e8a06a", "#a9bccd"
 
 
@@ -36,7 +38,7 @@ def flame_graph(stacks: Stacks) -> str:
     for frames, count in stacks.items():
         box = root
         box.count += count
-        for name, own in _calls(frames):
+        for name, own in islice(_calls(frames), _DEEPEST):
             box = box.below.setdefault(name, _Box(own))
             box.count += count
     if not root.count:

@@ -1,5 +1,6 @@
 """Stacks as py-spy writes them: whose code is at work, and how much of the time it took."""
 
+from tasks.application.flames import flame_graph
 from tasks.application.stacks import PYTHON, read, uses
 
 IMAGE = """\
@@ -24,6 +25,13 @@ def test_owners_are_told_apart() -> None:
         ("", "b.py"),
     ]
     assert {one.library for frames in read(IMAGE, "") for one in frames} == {"", PYTHON}
+
+
+def test_calls_however_deep_are_drawn() -> None:
+    """Python lets a program call itself a thousand times: what draws it does not give up."""
+    deep = "".join(f"f{n} (/app/a.py:{n});" for n in range(2000))
+    picture = flame_graph(read(f"{deep}last (/app/a.py:1) 5\n", "/app"))
+    assert ">f0 (a.py)<" in picture
 
 
 def test_parts_are_of_all_that_was_seen() -> None:
