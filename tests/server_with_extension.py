@@ -4,9 +4,11 @@ The environment variable REMEDY_TEST_PG_REPACK may name a folder with a pg_repac
 version, as it was built for that server: pg_repack, pg_repack.so, its .control and its .sql.
 """
 
+import io
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from infra.sandbox.services import Sandbox
+from infra.testbed.compose.system import ComposeSystem
 from tasks.platforms.postgresql import find_programs
 from tests.sandbox_fixtures import FEW_ROWS, PREFIX, sandbox_in
 
@@ -43,6 +46,39 @@ def sandbox_with(extension: str) -> Iterator[Sandbox]:
                 yield system
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def compose_with(extension: str, system: ComposeSystem, folder: Path) -> Iterator[Path]:
+    """Have an extension in the container of a compose project's database; it goes again.
+
+    Args:
+        extension: What Debian's package calls it.
+        system: The project.
+        folder: An empty folder.
+
+    Yields:
+        The folder of the package's programs; the test is skipped where there is no package.
+    """
+    with system.connect() as session:
+        version = str(session.info.server_version // 10000)
+    container = system.project.container("db")
+    if container.exec_run(["test", "-d", str(_DEBIAN / version / "lib")]).exit_code:
+        pytest.skip(f"the server in {container.name} is not Debian's: no package fits it")
+    _unpack(folder, version, extension)
+    brought = [
+        one for one in (folder / "usr").rglob("*") if one.suffix in {".so", ".sql", ".control"}
+    ]
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for one in brought:
+            archive.add(one, one.relative_to(folder))
+    container.put_archive("/", packed.getvalue())
+    try:
+        yield folder / _DEBIAN.relative_to("/") / version / "bin"
+    finally:
+        names = [f"/{one.relative_to(folder)}" for one in brought]
+        system.project.container("db").exec_run(["rm", "-f", *names], user="root")
 
 
 def _lay_out(folder: Path, extension: str) -> Path:

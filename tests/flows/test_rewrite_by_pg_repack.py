@@ -16,12 +16,15 @@ from psycopg import sql
 
 from flows.database.rewrite_tables import rewrite_tables
 from infra.sandbox import pristine
+from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
+from infra.testbed.compose.system import ComposeSystem
 from tasks.database.vacuum.repack_needs import numbers
 from tasks.database.vacuum.repack_table import RepackTable
 from tasks.guardrails.case import Case
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
+from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.loose_tables import (
@@ -36,7 +39,7 @@ from tests.loose_tables import (
     until,
 )
 from tests.prefect_fixtures import Runs
-from tests.server_with_extension import sandbox_with
+from tests.server_with_extension import compose_with, sandbox_with
 from tests.snapshots import snapshot
 from tests.table_identity import RICH, identity_of, make_rich, order_of, remove_rich_role
 from tests.users import under_load
@@ -58,6 +61,25 @@ def repacked(repack_system: Sandbox, home: Path) -> Sandbox:
         session.execute("CREATE EXTENSION pg_repack")
     targets.give(SandboxTarget(**repack_system.target_settings()))
     return repack_system
+
+
+@pytest.fixture
+def repacked_in_container(
+    fresh_compose: ComposeSystem, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComposeSystem]:
+    """Give a compose project whose database's container has pg_repack, known as a target."""
+    assert home
+    targets.give(ComposeTarget(**fresh_compose.target_settings()))
+    laid = tmp_path_factory.mktemp("repack")
+    with (
+        compose_with("repack", fresh_compose, laid) as programs,
+        pytest.MonkeyPatch.context() as patch,
+        fresh_compose.connect() as session,
+    ):
+        patch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        session.execute("CREATE EXTENSION pg_repack")
+        yield fresh_compose
+        session.execute("DROP EXTENSION pg_repack CASCADE")
 
 
 def told(case: Case) -> str:
@@ -133,10 +155,12 @@ def anothers(sandbox: Sandbox) -> Iterator[subprocess.Popen[bytes]]:
         until(lambda: not builds_an_index(sandbox))
 
 
+@pytest.mark.parametrize("having", ["repacked", "repacked_in_container"])
 def test_a_loose_table_is_written_anew_beside_itself_under_load(
-    runs: Runs, repacked: Sandbox
+    request: pytest.FixtureRequest, runs: Runs, having: str
 ) -> None:
     """Its file is small, its rows are as they were, no request fails, and nothing is left."""
+    repacked: Planner = request.getfixturevalue(having)
     make_loose(repacked)
     before, original = file_of(repacked), snapshot(repacked)
     with under_load(repacked):
