@@ -58,8 +58,9 @@ class _Row:
 
     @property
     def is_brief(self) -> bool:
-        """Say whether it came and was seen too few times, as what a health check starts."""
-        return self.came_later and self.judged.course is Course.TOO_SHORT
+        """Say whether it was seen too few times, as what a health check starts."""
+        is_short = self.came_later or (self.went and self.one.program)
+        return bool(is_short) and self.judged.course is Course.TOO_SHORT
 
 
 def tell(watched: Sequence[Watched], looks: Sequence[float], seconds: float) -> Iterator[Finding]:

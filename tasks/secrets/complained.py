@@ -30,6 +30,7 @@ def complained_of(system: System, service: str) -> dict[str, str]:
         name: one.name
         for one in containers.of(service)
         if not one.runs or one.health not in ("healthy", "")
-        for complaint in complaints(containers.log(one.id, _LINES, one.started))
+        # Of every start: a container keeps the environment that it was made with.
+        for complaint in complaints(containers.log(one.id, _LINES, 0))
         for name in complaint.names
     }

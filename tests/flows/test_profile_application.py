@@ -137,7 +137,8 @@ def test_one_that_ends_meanwhile_and_one_that_is_no_python(busy: Process) -> Non
         other.kill()
         other.wait()
     assert "no Python" in sleeping.unread
-    assert gone.unread == py_spy.ENDED
+    assert gone.ended
+    assert gone.stacks or gone.unread == py_spy.ENDED  # its start may have been seen
     assert "hot_spot" in seen.stacks
 
 
@@ -162,28 +163,6 @@ def test_what_is_closed_to_us_is_refused_with_the_way(
     _, state = carry_out(runs, sandbox, profile_application, seconds=1)
     assert state.name == "Refused", state.message
     assert "have the worker run as root or as its user" in (state.message or "")
-
-
-def test_a_container_that_is_closed_to_us_is_said_to_be(
-    monkeypatch: pytest.MonkeyPatch, powerless: Path
-) -> None:
-    """The way into its numbers of processes is refused before py-spy looks at anything."""
-    nsenter = shutil.which("nsenter")
-    wrapper = powerless / "nsenter"
-    wrapper.write_text(f'#!/bin/sh\nexec setpriv --reuid=65533 --clear-groups {nsenter} "$@"\n')
-    wrapper.chmod(0o755)
-    monkeypatch.setenv("PATH", str(powerless), prepend=":")
-    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", BUSY]
-    apart = subprocess.Popen(command)
-    try:
-        while not (inside := psutil.Process(apart.pid).children()):
-            assert apart.poll() is None
-        (found,) = look_at("test", [inside[0].pid])
-        (seen,) = py_spy.record([found], 1, 50)
-    finally:
-        apart.kill()
-        apart.wait()
-    assert "have the worker run as root or as its user" in seen.unread
 
 
 def test_py_spy_ends_with_who_started_it_or_by_itself(busy: Process) -> None:

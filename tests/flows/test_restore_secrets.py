@@ -1,5 +1,6 @@
 """The application's settings lack secrets; who still knows them gives them back."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -196,6 +197,10 @@ def begun_by(planner: Planner, command: str) -> Iterator[None]:
         given = f'  app:\n    command: [sh, -c, "{command}"]\n'
         over.write_text(shipped.replace("  app:\n", given, 1))
         planner.project.run("up", "-d", "--no-build", "--no-deps", "app")
+        deadline = time.monotonic() + 60
+        while TOKEN.encode() not in planner.project.container("app").logs():
+            assert time.monotonic() < deadline, "it said nothing"
+            time.sleep(0.1)
         yield
     finally:
         over.write_text(shipped)
