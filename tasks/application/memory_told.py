@@ -59,8 +59,8 @@ class _Row:
     @property
     def is_brief(self) -> bool:
         """Say whether it was seen too few times, as what a health check starts."""
-        is_short = self.came_later or (self.went and self.one.program)
-        return bool(is_short) and self.judged.course is Course.TOO_SHORT
+        once = self.one.program != "" and len(self.one.points) == 1
+        return (self.came_later or once) and self.judged.course is Course.TOO_SHORT
 
 
 def tell(watched: Sequence[Watched], looks: Sequence[float], seconds: float) -> Iterator[Finding]:
