@@ -47,11 +47,11 @@ def find_hot_code(target: str, seconds: float, rate: int, most: int) -> tuple[Fi
             todo="Start it (repair_crash_loop), or run the worker where it sees them.",
         )
     profiles = processes.record(found, seconds, rate, most)
-    closed = [one.unread for one in profiles if one.unread and one.unread != ENDED]
+    closed = [one for one in profiles if one.unread and one.unread != ENDED]
     if closed and all(one.unread for one in profiles):
         raise PreconditionFailed(
             expected=f"Python processes of {target} that can be looked at from outside.",
-            found=f"{profiles[0].process.program}: {closed[0]}.",
+            found=f"{closed[0].process.program} {closed[0].process.pid}: {closed[0].unread}.",
             todo="Give the worker that right, if you want that; nothing was changed.",
         )
     return (
@@ -64,7 +64,7 @@ def find_hot_code(target: str, seconds: float, rate: int, most: int) -> tuple[Fi
 def _table(profiles: Sequence[Profile], found: int, seconds: float, rate: int) -> Finding:
     cores = sum(one.cores for one in profiles)
     idle = ""
-    if cores < _BUSY_CORES and not any(one.ended for one in profiles):
+    if _are_idle(profiles):
         idle = (
             f": too little to say what keeps it busy in {seconds:.0f} s. Where users waited then, "
             "it was not for its code (find_slow_queries looks at its database)"
@@ -88,6 +88,12 @@ def _table(profiles: Sequence[Profile], found: int, seconds: float, rate: int) -
     )
 
 
+def _are_idle(profiles: Sequence[Profile]) -> bool:
+    """Say whether they did next to nothing; what one used that ended is not known."""
+    used = sum(one.cores for one in profiles)
+    return used < _BUSY_CORES and not any(one.ended for one in profiles)
+
+
 def _seen(one: Profile) -> str:
     if one.unread or one.ended:
         return one.unread or "until it ended meanwhile"
@@ -99,10 +105,7 @@ def _hot(profiles: Sequence[Profile]) -> Iterator[Finding]:
     for one in profiles:
         stacks += read(one.stacks, one.folder)
     looks = sum(stacks.values())
-    idle = sum(one.cores for one in profiles) < _BUSY_CORES and not any(
-        one.ended for one in profiles
-    )
-    if looks < _FEWEST or idle:
+    if looks < _FEWEST or _are_idle(profiles):
         return
     found = uses(stacks)
     yield Finding(

@@ -62,12 +62,16 @@ class InstallCompose(Change):
 
     def observe(self, work: Work) -> Observed:
         """Look at what is there, by its hash."""
-        digest, link = targets.load(work.target).definition.programs.at(self.place)
+        programs = targets.load(work.target).definition.programs
+        digest, link = programs.at(self.place)
         seen = f"SHA-256 {digest[:12]}" if digest else "nothing is there"
         if (digest, link) == (self.digest, ""):
             return Observed(Standing.AFTER, seen)
-        is_before = (digest, link) == (self.before, self.link)
-        return Observed(Standing.BEFORE if is_before else Standing.OTHER, seen)
+        if (digest, link) != (self.before, self.link):
+            return Observed(Standing.OTHER, seen)
+        if programs.is_begun(self.place, work.remediation):
+            return Observed(Standing.HALF, f"{seen}; another one is on its way there")
+        return Observed(Standing.BEFORE, seen)
 
     def apply(self, work: Work) -> None:
         """Fetch it, insist on its hash, keep the old one, rename."""

@@ -65,6 +65,14 @@ class ComposePrograms(Protocol):
             PreconditionFailed: It does not run here.
         """
 
+    def is_begun(self, path: str, mark: str) -> bool:
+        """Say whether what an installation keeps or drafts beside a place is there.
+
+        Args:
+            path: The place.
+            mark: Part of the names of what lies beside it.
+        """
+
     def install(self, source: str, digest: str, path: str, mark: str) -> None:
         """Put a program where it is used, whole or not at all, and keep what is there.
 

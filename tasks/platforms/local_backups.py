@@ -1,6 +1,5 @@
 """A target's backups in a folder of this machine."""
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from tasks.guardrails.errors import BadInput, PreconditionFailed, Transient
 from tasks.platforms.protocols import StoredBackup
+from tasks.platforms.whole_files import write_through
 
 _TRASH = ".trash"
 
@@ -97,7 +97,7 @@ class LocalBackups:
                 shutil.copy2(path, draft)
             _flush(draft)
             draft.rename(goal)
-            _flush_one(self.folder)
+            write_through(self.folder)
         except OSError as error:
             raise self._unreadable(error) from error
         finally:
@@ -185,8 +185,8 @@ class LocalBackups:
         try:
             goal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.rename(goal)
-            _flush_one(goal.parent)
-            _flush_one(path.parent)
+            write_through(goal.parent)
+            write_through(path.parent)
         except OSError as error:
             raise self._unreadable(error) from error
 
@@ -227,13 +227,5 @@ def _remove(path: Path) -> None:
 def _flush(path: Path) -> None:
     if path.is_dir():
         for inner in path.rglob("*"):
-            _flush_one(inner)
-    _flush_one(path)
-
-
-def _flush_one(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+            write_through(inner)
+    write_through(path)

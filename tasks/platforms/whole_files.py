@@ -26,8 +26,20 @@ def write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(number)
     draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    write_through(path.parent)  # else a power cut may bring the old one back
+
+
+def write_through(path: Path) -> None:
+    """Have the disk hold what a file, or the names that a folder, has by now.
+
+    Args:
+        path: The file or folder.
+
+    Raises:
+        OSError: It cannot be opened, or the disk does not take it.
+    """
+    number = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)  # else a power cut may bring the old one back
+        os.fsync(number)
     finally:
-        os.close(folder)
+        os.close(number)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import carry_out
 from tests.fences import Held
+from tests.killing import killed, recovered
 from tests.prefect_fixtures import Runs
 from tests.users import log_in
 
@@ -220,6 +222,32 @@ def test_a_file_of_a_package_is_never_overwritten(
         plain.definition.programs.place()
 
 
+@pytest.mark.parametrize("fault", ["compose_programs:kept", "after-apply:InstallCompose"])
+def test_killed_it_is_recovered(
+    runs: Runs, fresh_compose: ComposeSystem, plugin: Path, newer: Path, home: Path, fault: str
+) -> None:
+    """It ends done or undone, and nothing lies beside but what an undo needs."""
+    before = seen(plugin)
+    known = targets.load("compose")
+    assert isinstance(known, ComposeTarget)
+    settings = fresh_compose.target_settings() | {
+        "compose_command": known.compose_command,
+        "compose_environment": known.compose_environment,
+    }
+    point = fault.replace("InstallCompose", InstallCompose.kind)
+    given = {"source": str(newer), "sha256": digest(newer)}
+    case = killed(runs, update_docker_compose, settings, home, f"KILL={point}", **given)
+    state = recovered(runs, case)
+    assert state.name in {"Remediated", "Undone"}, state.message
+    beside = [one for one in plugin.parent.iterdir() if one != plugin]
+    if state.name == "Undone":
+        assert seen(plugin) == before
+        assert beside == []
+    else:
+        assert digest(plugin) == digest(newer)
+        assert [seen(one) for one in beside] == [before]
+
+
 @pytest.mark.parametrize("point", ["compose_programs:drafted", "compose_programs:kept", ""])
 @pytest.mark.parametrize("there", [True, False])
 def test_killed_it_is_the_old_or_the_new_one(
@@ -246,7 +274,7 @@ def test_killed_it_is_the_old_or_the_new_one(
         before=digest(placed) if there else "",
         link="",
     )
-    work = Work(target="compose", remediation="killed")
+    work = Work(target="compose", remediation="killed", begun_at=datetime.now(UTC))
     if child := os.fork():
         _, status = os.waitpid(child, 0)
         assert os.WTERMSIG(status) == (signal.SIGKILL if point else 0)
@@ -256,7 +284,7 @@ def test_killed_it_is_the_old_or_the_new_one(
             change.apply(work)
         os._exit(0)
     standing = change.observe(work).standing
-    assert standing is (Standing.BEFORE if point else Standing.AFTER)
+    assert standing is (Standing.HALF if point else Standing.AFTER)
     with pin(known, Held(2)):
         change.revert(work)
         change.revert(work)

@@ -23,6 +23,7 @@ from tasks.platforms.compose.project import Project
 from tasks.platforms.compose_programs import Installed
 from tasks.platforms.definitions import Program, Reading
 from tasks.platforms.local_commands import run_here
+from tasks.platforms.whole_files import write_through
 
 _NAME = "docker-compose"
 _FOLDERS = (
@@ -143,6 +144,11 @@ class LocalComposePrograms:
         files = replace(self._files, command=(str(program),))
         return self._read(self._project.beside(files))
 
+    def is_begun(self, path: str, mark: str) -> bool:
+        """Say whether what an installation keeps or drafts beside a place is there."""
+        beside = (_beside(Path(path), f"{what}-{mark}") for what in ("before", "new"))
+        return any(os.path.lexists(one) for one in beside)
+
     def install(self, source: str, digest: str, path: str, mark: str) -> None:
         """Put a program where it is used, whole or not at all, and keep what is there.
 
@@ -163,7 +169,7 @@ class LocalComposePrograms:
             faults.point("compose_programs:kept")
             insist_on_fence()
             draft.replace(place)
-            _write_through(place.parent)
+            write_through(place.parent)
         except OSError as error:
             raise PreconditionFailed(
                 expected=f"to write {place}.",
@@ -186,7 +192,7 @@ class LocalComposePrograms:
             place.unlink()
         _beside(place, f"new-{mark}").unlink(missing_ok=True)
         if place.parent.exists():
-            _write_through(place.parent)
+            write_through(place.parent)
 
 
 def _beside(place: Path, mark: str) -> Path:
@@ -218,8 +224,7 @@ def _take(source: str, digest: str, program: Path) -> None:
         else:
             fetch(source, program)
         program.chmod(0o755)
-        with program.open("rb") as file:
-            os.fsync(file.fileno())
+        write_through(program)
     except OSError as error:
         raise PreconditionFailed(
             expected=f"the program {source}.",
@@ -233,11 +238,3 @@ def _take(source: str, digest: str, program: Path) -> None:
             found=f"one with {found}: another version, or not what it claims to be.",
             todo="Compare with the checksums that compose's release page shows, from another way.",
         )
-
-
-def _write_through(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
