@@ -37,7 +37,7 @@ def sandbox_system() -> Iterator[Sandbox]:
 @contextmanager
 def sandbox_in(home: Path, rows: int) -> Iterator[Sandbox]:
     """Give a sandbox in a folder, up, filled, and with its pristine copy kept."""
-    sandbox = Sandbox(home, durable=False)
+    sandbox = Sandbox(home, durable=False, password_cost=4)
     try:
         sandbox.up()
         seed(sandbox, rows=rows)

@@ -125,7 +125,11 @@ def seed(sandbox: Planner, rows: int = 1_000_000) -> dict[str, int]:
         )
         session.execute("SET synchronous_commit = off; SET maintenance_work_mem = '256MB'")
         with session.transaction():
-            _fill(session, rows, sandbox.settings.accounts)
+            _fill(session, rows)
+            for username, password in sandbox.settings.accounts.items():
+                _account(session, username, password, sandbox.settings.password_cost)
+            _large_objects(session)
+            _check_known(session)
         session.execute("RESET ROLE")
         session.execute("VACUUM (ANALYZE)")
         names = [
@@ -144,9 +148,7 @@ def _count(session: "psycopg.Connection[tuple[Any, ...]]", table: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _fill(
-    session: "psycopg.Connection[tuple[Any, ...]]", rows: int, accounts: dict[str, str]
-) -> None:
+def _fill(session: "psycopg.Connection[tuple[Any, ...]]", rows: int) -> None:
     values: dict[str, Any] = {
         "known_program": sql.SQL("{}::uuid").format(sql.Literal(str(KNOWN_PROGRAM))),
         "known_project": sql.SQL("{}::uuid").format(sql.Literal(str(KNOWN_PROJECT))),
@@ -159,9 +161,9 @@ def _fill(
         session.execute(sql.SQL(statement).format(**values))
     for definition in removed:
         session.execute(definition)
-    for username, password in accounts.items():
-        _account(session, username, password)
-    _large_objects(session)
+
+
+def _check_known(session: "psycopg.Connection[tuple[Any, ...]]") -> None:
     known = session.execute(
         "SELECT p.name, q.name FROM programs p, projects q WHERE p.id = %s AND q.id = %s",
         [KNOWN_PROGRAM, KNOWN_PROJECT],
@@ -202,9 +204,11 @@ def _remove_indexes(session: "psycopg.Connection[tuple[Any, ...]]") -> list[sql.
     return back
 
 
-def _account(session: "psycopg.Connection[tuple[Any, ...]]", username: str, password: str) -> None:
+def _account(
+    session: "psycopg.Connection[tuple[Any, ...]]", username: str, password: str, cost: int
+) -> None:
     """Make an account with the role ADMIN and the scope GLOBAL."""
-    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt()).decode()
+    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
     session.execute(
         "INSERT INTO users (id, username, email, password_hash, is_active, created_at, updated_at)"
         " VALUES (md5('account' || %(name)s)::uuid, %(name)s, %(name)s || '@example.org',"

@@ -43,6 +43,12 @@ class SandboxSettings(BaseModel):
         repr=False,
         description="Accounts of the application with their passwords.",
     )
+    password_cost: int = Field(
+        default=12,
+        ge=4,
+        le=15,
+        description="Cost of the accounts' bcrypt; 12 as the application's.",
+    )
     prepared: bool = Field(default=False, description="Whether roles and database were made.")
 
     @property

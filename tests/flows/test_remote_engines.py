@@ -175,6 +175,7 @@ def test_by_tls_settings_that_worked_come_back(
         _, state = carry_out(runs, fresh_compose, rotate_database_password)
         assert state.name == "Refused", state.message
         sound = project.texts()
+        at = str(target.project.container("app").ports["8000/tcp"][0])
         carry_out(runs, fresh_compose, repair_crash_loop, watch_seconds=1, remember=True)
         project.set(*BAD_PORT)
         project.up("app")
@@ -188,7 +189,6 @@ def test_by_tls_settings_that_worked_come_back(
         assert undone.name == "Remediated", undone.message
         assert project.texts() == broken
         # The same port of the worker's machine would be somebody else's server.
-        at = str(target.project.container("app").ports["8000/tcp"][0])
         project.edit(".env", f"APP_PORT={at}", "APP_PORT=127.0.0.1")
         project.set("POSTGRES_PORT", "5432")
         project.up("app")

@@ -50,7 +50,7 @@ class ComposeSystem:
         self.home.mkdir(parents=True, exist_ok=True)
         self._settings_file = self.home / "settings.json"
         self.settings = SandboxSettings.load_or_make(
-            self._settings_file, {}, name="compose", durable=False
+            self._settings_file, {}, name="compose", durable=False, password_cost=4
         )
         self.cluster = ComposeDatabase(lambda: self.project.container("db"))
         if not self.folder.exists():
