@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -197,6 +197,10 @@ class PlannerSystem:
     probe_account: ProbeAccount | None = None
     probe_password: str = ""
     migrations: MigrationSettings | None = field(default_factory=MigrationSettings)
+
+    def with_gaps(self) -> Self:
+        """It has no settings that could be missing."""
+        return self
 
     @property
     def application(self) -> Any:  # noqa: ANN401 - never given

@@ -26,8 +26,9 @@ def restore_secrets(
     The guide writes all of them anew by hand, values in the shell's history; a password that is
     only new on this side lets nobody in, and a new SECRET_KEY logs everybody out. Here what is
     missing is found: SECRET_KEY, the database's password, the cache's where it asks for one,
-    whatever was set when the application was last recorded as sound, and what the log of a
-    container that does not come up complains of. A value comes from a replica
+    whatever was set when the application was last recorded as sound, what the compose files insist
+    on (`${NAME:?}`; compose does nothing at all without it), and what the log of a container that
+    does not come up complains of. A value comes from a replica
     that was started with it, or from that record; a password is tried on its server before. No
     value is shown.
 

@@ -7,7 +7,6 @@ from tasks.application.settings_change import ChangeSettings
 from tasks.guardrails.entries import hash_of
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Observed, Standing, Work
-from tasks.platforms import targets
 from tasks.platforms.protocols import System
 
 
@@ -39,14 +38,14 @@ class GiveSettings(ChangeSettings):
     def observe(self, work: Work) -> Observed:
         """Compare the settings, and before the beginning the text in which they are."""
         seen = super().observe(work)
-        now = configuration_hash(targets.load(work.target))
+        now = configuration_hash(self.system(work))
         if work.begun_at is None and seen.standing is Standing.BEFORE and now != self.kept_in:
             return Observed(Standing.OTHER, "somebody has edited the settings meanwhile")
         return seen
 
     def apply(self, work: Work) -> str:
         """Keep the values, as their source may go meanwhile; write them, and make it anew."""
-        system = targets.load(work.target)
+        system = self.system(work)
         wanted = self._wanted(system)
         if wanted is None:
             raise PreconditionFailed(
@@ -60,7 +59,7 @@ class GiveSettings(ChangeSettings):
     def revert(self, work: Work) -> str:
         """Write the old settings back."""
         done = super().revert(work)
-        targets.load(work.target).secrets.forget(self._values)
+        self.system(work).secrets.forget(self._values)
         return done
 
     def _wanted(self, system: System) -> dict[str, str] | None:

@@ -100,9 +100,13 @@ class ChangeSettings(Change):
         new = "".join(f", a new {name}" for name in self.passwords)
         return f"set: {before}", f"every replica runs with {after}{new}"
 
+    def system(self, work: Work) -> System:
+        """Give the target, as its settings are read and written."""
+        return targets.load(work.target)
+
     def observe(self, work: Work) -> Observed:
         """Compare the settings with what each replica was started with."""
-        system = targets.load(work.target)
+        system = self.system(work)
         now, wanted = system.application.settings(), self._wanted(system)
         is_new = wanted is not None and wanted.items() <= now.items()
         if not is_new and not self.before.items() <= now.items():
@@ -123,7 +127,7 @@ class ChangeSettings(Change):
 
     def apply(self, work: Work) -> str:
         """Keep the old settings, write the new ones, roll."""
-        system = targets.load(work.target)
+        system = self.system(work)
         wanted = self._wanted(system)
         if wanted is None:
             raise PreconditionFailed(
@@ -143,7 +147,7 @@ class ChangeSettings(Change):
 
     def revert(self, work: Work) -> str:
         """Write the old settings back, byte for byte where nobody edited others; roll."""
-        system = targets.load(work.target)
+        system = self.system(work)
         application = system.application
         if old := system.secrets.read(kept_as(self.keep)):
             text = old.pop(_TEXT)

@@ -58,6 +58,9 @@ class Application(Protocol):
     def settings(self) -> dict[str, str]:
         """Read the settings that a replica is started with now."""
 
+    def unset(self) -> tuple[str, ...]:
+        """Name settings without which nothing would be started, and that are not set."""
+
     def configure(self, settings: Mapping[str, str]) -> None:
         """Change some of these settings, whole or not at all; comments and order stay.
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import psycopg
 from pydantic import BaseModel, ConfigDict, Field
@@ -207,6 +207,12 @@ class System(
     @property
     def application(self) -> Application:
         """The web application that uses it."""
+
+    def with_gaps(self) -> Self:
+        """Give it for who repairs its settings: they are read though some of them are missing.
+
+        Everybody else is refused where nothing could be started with them.
+        """
 
     @property
     def backups(self) -> Backups:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
@@ -121,6 +121,10 @@ class TargetForm(Lacking, Block):
     def application(self) -> Application:
         """The web application; each platform has its own."""
         raise NotImplementedError
+
+    def with_gaps(self) -> Self:
+        """Give it for who repairs its settings; here they can be read whatever is missing."""
+        return self
 
     @property
     def cache_server(self) -> RedisServer:

@@ -15,7 +15,7 @@ def complained_of(system: System, service: str) -> dict[str, str]:
         service: The application's service; '' where it has no containers.
 
     Returns:
-        The container's name, by that of the setting.
+        Who says so in words, by the setting's name.
 
     Raises:
         Transient: The engine does not answer.
@@ -27,7 +27,7 @@ def complained_of(system: System, service: str) -> dict[str, str]:
     except PreconditionFailed:
         return {}
     return {
-        name: one.name
+        name: f"{one.name} complains in its log"
         for one in containers.of(service)
         if not one.runs or one.health not in ("healthy", "")
         # Of every start: a container keeps the environment that it was made with.

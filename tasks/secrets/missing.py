@@ -58,7 +58,7 @@ def find_missing(
         PreconditionFailed: A password that a server has to know is to be made anew here, or the
             settings cannot be read.
     """
-    system = targets.load(target)
+    system = targets.load(target).with_gaps()
     variables = find_variables(system)
     servers = {
         variables.password: "repair-database-credentials",
@@ -76,15 +76,16 @@ def find_missing(
     of_cache, unasked = _of_cache(system, now)
     login = (variables.host, variables.port, variables.database, variables.user)
     ran_with = [one for one in login if any(it.settings.get(one) for it in replicas)]
-    complained = complained_of(system, service)
-    surely = [_KEY, variables.password, *of_cache, *ran_with, *names, *generate, *record]
-    needed = list(dict.fromkeys([*surely, *complained]))
+    insisted = system.application.unset()
+    surely = [_KEY, variables.password, *of_cache, *ran_with, *names, *generate, *record, *insisted]
+    missed = complained_of(system, service) | dict.fromkeys(insisted, "nothing starts without it")
+    needed = list(dict.fromkeys([*surely, *missed]))
     missing = [name for name in needed if not now.get(name)]
     known = {
         name: _source(system, variables, service, name, made_anew=name in generate)
         for name in missing
     }
-    findings = (_table(needed, known, complained), *unasked)
+    findings = (_table(needed, known, missed), *unasked)
     unknown = [name for name, source in known.items() if not source]
     findings += tuple(_by_hand(target, one, servers.get(one)) for one in unknown)
     sources = {name: source for name, source in known.items() if source}
@@ -192,9 +193,7 @@ def _fits(
     return True
 
 
-def _table(
-    needed: Sequence[str], known: Mapping[str, str], complained: Mapping[str, str]
-) -> Finding:
+def _table(needed: Sequence[str], known: Mapping[str, str], missed: Mapping[str, str]) -> Finding:
     missing = ", ".join(known) or "none"
     rows = []
     for name in needed:
@@ -203,10 +202,8 @@ def _table(
             rows.append((name, "set", ""))
             continue
         how = next((words for kind, words in _SOURCES.items() if source.startswith(kind)), "")
-        missed = "missing"
-        if name in complained:
-            missed += f": {complained[name]} complains in its log"
-        rows.append((name, missed, f"{source}: {how}" if source else "nobody"))
+        state = f"missing: {missed[name]}" if name in missed else "missing"
+        rows.append((name, state, f"{source}: {how}" if source else "nobody"))
     return Finding(
         what=f"Of {len(needed)} settings that the application needs, missing: {missing}.",
         how="the text of its settings, each replica's environment, the record of when it was "

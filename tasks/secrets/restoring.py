@@ -35,6 +35,10 @@ class RestoreSettings(GiveSettings):
         """Without them it cannot prove itself each time."""
         return False
 
+    def system(self, work: Work) -> System:
+        """Give the target, its settings as they are with what is missing."""
+        return targets.load(work.target).with_gaps()
+
     @property
     def title(self) -> str:
         """What the change does."""

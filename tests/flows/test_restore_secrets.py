@@ -14,6 +14,8 @@ from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails.case import Case
+from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms import targets
 from tasks.secrets.missing import find_missing
 from tasks.secrets.restoring import NEW
 from tests.approving import carry_out
@@ -218,18 +220,66 @@ def test_what_the_application_complains_of_is_named(runs: Runs, planner: Planner
     assert row[2] == "nobody"
 
 
-@pytest.mark.parametrize("planner", ["compose"], indirect=True)
-def test_what_the_compose_files_insist_on_is_said(runs: Runs, planner: Planner) -> None:
-    """Compose does nothing at all without it: the refusal names it, and nothing is touched."""
-    assert isinstance(planner, ComposeSystem)
+@contextmanager
+def insisted_on(planner: ComposeSystem, *names: str) -> Iterator[None]:
+    """Have the compose files insist on variables, as files for production do."""
     file = planner.folder / "docker-compose.yml"
     shipped, key = file.read_text(), "      SECRET_KEY: ${SECRET_KEY}\n"
-    assert key in shipped
+    text = shipped
+    for name in names:
+        text = text.replace(f"${{{name}}}", f"${{{name}:?hidden}}")
+        if name not in shipped:
+            text = text.replace(key, f"{key}      {name}: ${{{name}:?hidden}}\n")
+    assert text != shipped
+    file.write_text(text)
     try:
-        file.write_text(shipped.replace(key, f"{key}      {TOKEN}: ${{{TOKEN}:?hidden}}\n"))
-        _, state = carry_out(runs, planner, restore_secrets)
+        yield
     finally:
         file.write_text(shipped)
-    assert state.name == "Refused", state.message
-    assert f"variable {TOKEN} is required, and not set" in (state.message or "")
-    assert "hidden" not in (state.message or "")
+
+
+@pytest.mark.parametrize("planner", ["compose"], indirect=True)
+def test_what_the_compose_files_insist_on_comes_back(runs: Runs, planner: Planner) -> None:
+    """Compose does nothing at all without: who runs with it still knows it, and nobody is cut off.
+
+    Nobody else acts on such files, and the undo is byte for byte.
+    """
+    assert isinstance(planner, ComposeSystem)
+    had = values(planner)
+    with insisted_on(planner, KEY, PASSWORD):
+        without = lose(planner, KEY, PASSWORD)
+        with pytest.raises(PreconditionFailed, match=r"not set(.|\n)*restore-secrets finds"):
+            targets.load(planner.settings.name).application.settings()
+        with under_load(planner):
+            case, state = carry_out(runs, planner, restore_secrets)
+        assert state.name == "Remediated", state.message
+        assert values(planner) == had
+        insist_on_no_value(case, had[KEY], had[PASSWORD])
+        rows = case.stages[0].stage.findings[0].rows
+        said = {name: where for name, where, _ in rows}
+        assert "nothing starts without it" in said[KEY]
+        assert "nothing starts without it" in said[PASSWORD]
+        restart(planner)
+        assert log_in(planner).is_success
+        _, state = carry_out(runs, planner, undo_remediation, remediation=case.id)
+        assert state.name == "Remediated", state.message
+        assert planner.dotenv.read_bytes() == without
+        assert log_in(planner).is_success
+
+
+@pytest.mark.parametrize("planner", ["compose"], indirect=True)
+def test_what_the_compose_files_insist_on_and_nobody_knows_is_said(
+    runs: Runs, planner: Planner
+) -> None:
+    """It is named with what to run, and what else is missing is not given back by itself."""
+    assert isinstance(planner, ComposeSystem)
+    with insisted_on(planner, TOKEN):
+        without = lose(planner, KEY)
+        case, state = carry_out(runs, planner, restore_secrets)
+    assert state.name == "Advised", state.message
+    (row,) = [one for one in case.stages[0].stage.findings[0].rows if one[0] == TOKEN]
+    assert row == (TOKEN, "missing: nothing starts without it", "nobody")
+    (patch,) = [one.patch for one in case.stages[0].stage.findings if one.patch]
+    assert TOKEN in patch
+    assert planner.dotenv.read_bytes() == without
+    assert "hidden" not in "".join(str(one) for one in case.entries)

@@ -3,6 +3,10 @@
 import re
 from collections.abc import Iterator
 
+_INSISTS = (
+    re.compile(r"required variable (\w+) is missing a value"),
+    re.compile(r"[Mm]issing mandatory value for .*?\$\{?(\w+)"),
+)
 _KEY = r"(?:services|networks|volumes|secrets|configs)(?:\.[\w-]+)+"
 # Only names are taken over: what else stands in a message may be a part of a secret.
 _KNOWN = (
@@ -30,14 +34,7 @@ _KNOWN = (
     (re.compile(r'Version "?([\d.]+)"? in .* is (?:invalid|unsupported)'), r"version \1: invalid"),
     (re.compile(r"Version mismatch"), "the files are of different versions"),
     (re.compile(r'The "?([A-Za-z_]\w*)"? variable is not set'), r"variable \1 is not set"),
-    (
-        re.compile(r"required variable (\w+) is missing a value"),
-        r"variable \1 is required, and not set",
-    ),
-    (
-        re.compile(r"[Mm]issing mandatory value for .*?\$\{?(\w+)"),
-        r"variable \1 is required, and not set",
-    ),
+    *((one, r"variable \1 is required, and not set") for one in _INSISTS),
     (re.compile(rf"({_KEY})\b.* (?:must be|is invalid|contains an invalid)"), r"\1 is not valid"),
     (
         re.compile(r'service "([\w.-]+)" (?:depends on|refers to) undefined'),
@@ -56,6 +53,19 @@ def shown(said: str) -> tuple[str, ...]:
         A sentence for each known complaint, once; one that counts the others.
     """
     return tuple(dict.fromkeys(_sentences(said)))
+
+
+def insisted_on(said: str) -> str:
+    """Name the variable for which compose refuses the files, as it is not set.
+
+    Args:
+        said: What it wrote to its errors.
+
+    Returns:
+        The first one; '' for none.
+    """
+    found = (pattern.search(said.replace('\\"', '"')) for pattern in _INSISTS)
+    return next((one[1] for one in found if one), "")
 
 
 def _sentences(said: str) -> Iterator[str]:

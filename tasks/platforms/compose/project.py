@@ -10,7 +10,7 @@ import yaml
 
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.applications import Completed
-from tasks.platforms.compose.complaints import shown
+from tasks.platforms.compose.complaints import insisted_on, shown
 from tasks.platforms.compose.engine import OF_PROJECT, OF_SERVICE, Engine, Found
 from tasks.platforms.local_commands import run_here
 
@@ -145,12 +145,17 @@ class Project:
         """
         done = self.try_to(*arguments, variables=variables)
         if done.status:
+            todo = f"Run it by hand in {self.files.folder}, and read what it says."
+            if insisted_on(done.errors):
+                todo = (
+                    "restore-secrets finds who still knows it; or set it in the project's `.env`."
+                )
             raise PreconditionFailed(
                 expected=f"`{' '.join((*self.files.command, *arguments))}` to be carried out.",
                 # What it printed may hold a part of a setting, and the record is for ever.
                 found=f"it ended with status {done.status}: {'; '.join(shown(done.errors))}.",
                 state="What it did until then stands.",
-                todo=f"Run it by hand in {self.files.folder}, and read what it says.",
+                todo=todo,
             )
         return done.output
 

@@ -1,7 +1,7 @@
 """A compose project as a target: the capabilities behind its form."""
 
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from tasks.guardrails.errors import PreconditionFailed, Transient
 from tasks.platforms.compose.application import commands
@@ -18,10 +18,12 @@ from tasks.platforms.compose.definition import ComposeDefinition
 from tasks.platforms.compose.disk.disks import ComposeDisks
 from tasks.platforms.compose.disk.store import ComposeStore
 from tasks.platforms.compose.form import ComposeForm
+from tasks.platforms.compose.gaps import ProjectWithGaps
 from tasks.platforms.compose.images.images import ComposeImages
 from tasks.platforms.compose.images.trial import Serving
 from tasks.platforms.compose.memory import ComposeMemory
 from tasks.platforms.compose.network.network import ComposeNetwork, Names
+from tasks.platforms.compose.project import Project
 from tasks.platforms.compose.server.first_roles import FirstRoles, Login, login_in, superuser_of
 from tasks.platforms.compose.server.server import ComposeServer
 from tasks.platforms.local_host import LocalHost
@@ -56,10 +58,21 @@ class ComposeTarget(ComposeForm):
     @cached_property
     def application(self) -> ComposeApplication:
         """The web application."""
+        return self._application_of(self.project)
+
+    def with_gaps(self) -> Self:
+        """Give it with settings that are read though compose refuses for what is missing."""
+        seen = self.model_copy()
+        seen.__dict__["application"] = self._application_of(
+            ProjectWithGaps(self.project.files, self.engine)
+        )
+        return seen
+
+    def _application_of(self, project: Project) -> ComposeApplication:
         return ComposeApplication(
             url=self.url.rstrip("/"),
             target=self.name,
-            project=self.project,
+            project=project,
             service=self.application_service,
             proxy=self._proxy(),
             port=self.application_port,

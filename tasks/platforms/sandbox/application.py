@@ -64,6 +64,10 @@ class LocalApplication:
         """
         return {**self._environment, **(self._file.read() if self._file else {})}
 
+    def unset(self) -> tuple[str, ...]:
+        """Name what is insisted on and not set: here nothing is insisted on."""
+        return ()
+
     def configure(self, settings: Mapping[str, str]) -> None:
         """Change some settings in the file, whole or not at all; comments and order stay.
 

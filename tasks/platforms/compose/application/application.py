@@ -59,7 +59,7 @@ class ComposeApplication:
         self._several = Several(project, proxy, scaling)
         self._gate = ComposeGate(project, proxy, target, service, port) if proxy else None
         kept = ComposeSettings(project, service, settings_file)
-        self.settings, self.configure = kept.settings, kept.configure
+        self.settings, self.unset, self.configure = kept.settings, kept.unset, kept.configure
         self.configuration, self.put_back = kept.configuration, kept.put_back
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> Completed:
