@@ -11,16 +11,15 @@ from tasks.containers.file_edits import DefinitionIsRead
 from tasks.guardrails.errors import BadInput
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation
+from tasks.platforms.compose_programs import RELEASE, SHA256
 from tasks.platforms.targets import TargetName
 
 
 @remediation(guide="Docker Issues / Docker Compose Version Issues / Update Docker Compose")
 def update_docker_compose(
     target: TargetName,
-    source: Annotated[
-        str, Field(max_length=1000, pattern=r"^((https?:/)?/[A-Za-z0-9][A-Za-z0-9/._:+~%-]*)?$")
-    ] = "",
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = "",
+    source: Annotated[str, Field(max_length=1000, pattern=RELEASE)] = "",
+    sha256: Annotated[str, Field(pattern=SHA256)] = "",
 ) -> Plan:
     """Have the project managed by another compose program, known by its checksum.
 
@@ -33,7 +32,8 @@ def update_docker_compose(
 
     Args:
         target: Name of the target, as `remedy target list` shows it.
-        source: Path on the worker's machine, or URL, of another program; empty to report only.
+        source: Path on the worker's machine, or URL, of another program; empty for that which the
+            target names (`compose_release`), or to report only.
         sha256: Its SHA-256, as compose's release page has it; needed with `source`.
 
     Changes:

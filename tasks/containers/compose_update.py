@@ -130,7 +130,7 @@ def find_update(target: str, source: str, digest: str) -> Update:
 
     Args:
         target: Name of the target.
-        source: Path or URL of another one; '' to report only.
+        source: Path or URL of another one; '' for that which the target names, if it names one.
         digest: Its SHA-256.
 
     Returns:
@@ -146,6 +146,8 @@ def find_update(target: str, source: str, digest: str) -> Update:
     installed = programs.installed()
     now = _named(definition)
     findings = (_table(installed, now), *_packages(installed))
+    if not source:
+        source, digest = programs.wanted
     if not source:
         return Update(findings)
     if installed and installed[0].digest == digest:

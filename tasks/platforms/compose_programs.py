@@ -7,6 +7,9 @@ from typing import Protocol
 
 from tasks.platforms.definitions import Program, Reading
 
+RELEASE = r"^((https?:/)?/[A-Za-z0-9][A-Za-z0-9/._:+~%-]*)?$"  # a path or a URL, or neither
+SHA256 = r"^([0-9a-f]{64})?$"
+
 
 @dataclass(frozen=True)
 class Installed:
@@ -32,7 +35,13 @@ class Installed:
 
 
 class ComposePrograms(Protocol):
-    """The compose programs of the worker's machine."""
+    """The compose programs of the worker's machine.
+
+    Args:
+        wanted: Path or URL of the one that the target names, and its SHA-256; '' for none.
+    """
+
+    wanted: tuple[str, str]
 
     def installed(self) -> list[Installed]:
         """Find them in the order in which they are looked for: the first one is used."""

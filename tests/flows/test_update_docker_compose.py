@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from flows.docker.update_docker_compose import update_docker_compose
 from flows.help.undo_remediation import undo_remediation
@@ -145,8 +146,13 @@ def test_another_one_takes_its_place_and_goes_again(
     assert containers(fresh_compose) == there
 
 
-def test_one_from_a_url_where_a_link_was(
-    runs: Runs, fresh_compose: ComposeSystem, plugin: Path, older: Path, newer: Path
+def test_one_from_the_targets_url_where_a_link_was(
+    runs: Runs,
+    fresh_compose: ComposeSystem,
+    plugin: Path,
+    older: Path,
+    newer: Path,
+    tmp_path: Path,
 ) -> None:
     """What the link leads to is never written to; the undo makes the link again."""
     plugin.unlink()
@@ -157,9 +163,9 @@ def test_one_from_a_url_where_a_link_was(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_port}/{newer.name}"
-        case, state = carry_out(
-            runs, fresh_compose, update_docker_compose, source=url, sha256=digest(newer)
-        )
+        named = {"compose_release": url, "compose_release_sha256": digest(newer)}
+        targets.give(target(fresh_compose, tmp_path, **named))
+        case, state = carry_out(runs, fresh_compose, update_docker_compose)
         _, missing = carry_out(
             runs, fresh_compose, update_docker_compose, source=f"{url}-no", sha256="0" * 64
         )
@@ -197,6 +203,8 @@ def test_what_is_not_what_it_claims_to_be_is_refused(
         )
         assert state.name == "Refused", state.message
         assert said in (state.message or ""), state.message
+    with pytest.raises(ValidationError, match="are given together, or neither"):
+        target(fresh_compose, tmp_path, compose_release=str(newer))
     _, state = carry_out(runs, fresh_compose, update_docker_compose, source=str(newer))
     assert state.name == "Refused", state.message
     assert "`source` and `sha256`, or neither" in (state.message or "")

@@ -28,11 +28,12 @@ class ComposeDefinition:
 
     Args:
         project: The project.
+        wanted: Path or URL of the compose program that it shall have, and its SHA-256.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, wanted: tuple[str, str] = ("", "")) -> None:
         """Keep where they are; reads nothing."""
-        self._project = project
+        self._project, self._wanted = project, wanted
         self._folder = project.files.folder
 
     def texts(self) -> dict[str, str]:
@@ -76,7 +77,7 @@ class ComposeDefinition:
             other = ComposeDefinition(project)
             return other.program(), other.read()
 
-        return LocalComposePrograms(self._project, read)
+        return LocalComposePrograms(self._project, read, self._wanted)
 
     def read(self, texts: Mapping[str, str] | None = None) -> Reading:
         """Have compose read the files as they are, or other texts in their places.

@@ -2,11 +2,13 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.platforms.compose.engine import Engine
 from tasks.platforms.compose.project import ComposeFiles, Project
+from tasks.platforms.compose_programs import RELEASE, SHA256
 from tasks.platforms.target_form import TargetForm
 
 
@@ -36,6 +38,17 @@ class ComposeForm(TargetForm):
     compose_environment: dict[str, str] = Field(
         default_factory=dict,
         description="Variables that the compose program is called with, as DOCKER_CONFIG.",
+    )
+    compose_release: str = Field(
+        default="",
+        pattern=RELEASE,
+        description="Path or URL of the compose program that the project shall be managed by, for "
+        "update_docker_compose.",
+    )
+    compose_release_sha256: str = Field(
+        default="",
+        pattern=SHA256,
+        description="Its SHA-256, as compose's release page has it.",
     )
     engine_url: str = Field(
         default="unix:///var/run/docker.sock",
@@ -74,6 +87,15 @@ class ComposeForm(TargetForm):
         default=Path(".env"),
         description="The project's `.env`, in its folder: read anew each time, and edited.",
     )
+
+    @model_validator(mode="after")
+    def _release_has_a_checksum(self) -> Self:
+        if bool(self.compose_release) != bool(self.compose_release_sha256):
+            message = (
+                "`compose_release` and `compose_release_sha256` are given together, or neither"
+            )
+            raise ValueError(message)
+        return self
 
     @cached_property
     def engine(self) -> Engine:

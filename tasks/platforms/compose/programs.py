@@ -40,12 +40,17 @@ class LocalComposePrograms:
     Args:
         project: The project.
         read: Has the program of a project say its version, and read its files.
+        wanted: Path or URL of the one that the target names, and its SHA-256.
     """
 
     def __init__(
-        self, project: Project, read: Callable[[Project], tuple[Program, Reading]]
+        self,
+        project: Project,
+        read: Callable[[Project], tuple[Program, Reading]],
+        wanted: tuple[str, str],
     ) -> None:
         """Keep which project; looks at nothing."""
+        self.wanted = wanted
         self._project, self._files, self._read = project, project.files, read
 
     def installed(self) -> list[Installed]:

@@ -83,7 +83,8 @@ class ComposeTarget(ComposeForm):
     @cached_property
     def definition(self) -> ComposeDefinition:
         """The compose files."""
-        return ComposeDefinition(self.project)
+        wanted = (self.compose_release, self.compose_release_sha256)
+        return ComposeDefinition(self.project, wanted)
 
     @cached_property
     def images(self) -> ComposeImages:
