@@ -11,17 +11,22 @@ from infra.sandbox.planner import Planner
 _STEP_SECONDS = 0.005
 
 
-def wait_for_load(sandbox: Planner, pid: int) -> None:
-    """Return while a program of a run fills a side database; it goes on.
+@contextmanager
+def held_in_load(sandbox: Planner, pid: int) -> Iterator[list[psutil.Process]]:
+    """Hold the programs of a run that fill a side database while the block runs.
 
     Args:
-        sandbox: Where it does.
+        sandbox: Where they do.
         pid: Of the run's process.
+
+    Yields:
+        The programs, which go on afterwards.
     """
     process = psutil.Process(pid)
     while True:
-        with _held(process) as is_running:
-            if is_running and _loads(sandbox):
+        with _held(process) as loaders:
+            if loaders and _loads(sandbox):
+                yield loaders
                 return
         ended = not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
         assert not ended, "it ended before its load was seen"
@@ -29,17 +34,17 @@ def wait_for_load(sandbox: Planner, pid: int) -> None:
 
 
 @contextmanager
-def _held(process: psutil.Process) -> Iterator[bool]:
-    """Hold the programs that load while the server is asked; gives whether there are any."""
+def _held(process: psutil.Process) -> Iterator[list[psutil.Process]]:
+    """Hold the programs that load while the block runs; gives those that have not ended."""
     loaders = []
     with suppress(psutil.NoSuchProcess):
         for one in process.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                if one.name() == "pg_restore":
+                if one.name() == "pg_restore" and one.status() != psutil.STATUS_ZOMBIE:
                     one.suspend()
                     loaders.append(one)
     try:
-        yield bool(loaders)
+        yield loaders
     finally:
         for one in loaders:
             with suppress(psutil.NoSuchProcess):

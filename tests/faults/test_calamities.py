@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tests.faults.cutting import CuttingProxy, proxy_to
 from tests.faults.grounds import SandboxGround
-from tests.faults.loading import wait_for_load
+from tests.faults.loading import held_in_load
 from tests.faults.matrix import Reference, judged, reference
 from tests.faults.sampling import sample
 from tests.faults.scene import LEASE_SECONDS, Scene
@@ -55,12 +57,13 @@ def has_ended_well(scene: Scene, outcome: str) -> None:
     assert judged(scene, known(scene), outcome) == []
 
 
-def in_the_load(scene: Scene, run: FlowRun) -> BaseProcess:
-    """Execute a run until its backup is being loaded; it goes on."""
+@contextmanager
+def in_the_load(scene: Scene, run: FlowRun) -> Iterator[tuple[BaseProcess, list[psutil.Process]]]:
+    """Execute a run until its backup is being loaded; the programs that load wait meanwhile."""
     child = scene.start(run)
     assert child.pid
-    wait_for_load(scene.planner, child.pid)
-    return child
+    with held_in_load(scene.planner, child.pid) as programs:
+        yield child, programs
 
 
 def restart_database(scene: Scene) -> None:
@@ -73,8 +76,9 @@ def test_target_database_restarts_in_the_load(scene: Scene) -> None:
     """A server that was killed under the load is waited for, or the load is undone."""
     known(scene)
     with scene.broken() as run:
-        child = in_the_load(scene, run)
-        restart_database(scene)
+        with in_the_load(scene, run) as (child, _):
+            scene.planner.cluster.kill()
+        scene.planner.up()
         outcome = scene.go_on(child, run)
         has_ended_well(scene, outcome)
 
@@ -158,12 +162,10 @@ def test_programs_of_a_killed_run_do_not_go_on(scene: Scene) -> None:
     """Neither the programs nor the sessions of a run that is killed in its load stay."""
     known(scene)
     with scene.broken() as run:
-        child = in_the_load(scene, run)
-        programs = psutil.Process(child.pid).children(recursive=True)
-        assert programs
-        child.kill()
-        child.join()
-        give_up = time.monotonic() + 20
+        with in_the_load(scene, run) as (child, programs):
+            child.kill()
+            child.join()
+        give_up = time.monotonic() + 60
         while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in programs):
             assert time.monotonic() < give_up, programs
             time.sleep(0.1)

@@ -21,7 +21,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers
-from tests.faults.loading import wait_for_load
+from tests.faults.loading import held_in_load
 from tests.faults.sampling import sample
 from tests.prefect_fixtures import Runs
 from tests.snapshots import databases, snapshot
@@ -82,9 +82,9 @@ def test_killed_in_the_middle_of_the_load(runs: Runs, sandbox: Sandbox) -> None:
     damage(sandbox, Damage.ROWS_DELETED)
     run = runs.create(restore_from_backup, target=sandbox.settings.name)
     process = in_a_process(sandbox, run)
-    wait_for_load(sandbox, process.pid)
-    process.kill()
-    process.wait()
+    with held_in_load(sandbox, process.pid):
+        process.kill()
+        process.wait()
     case = Case.read(ledger, runs.id_of(run))
     assert case.of_kind("begun"), "it was killed in the middle of a change"
     assert recover_until_it_ends(runs, ledger, case.id) == "Remediated"
