@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.testbed.compose.system import ComposeSystem
+from tests.leftovers import built_for_ours
 
 DOCKERFILE = """\
 # The application
@@ -92,8 +93,7 @@ class BuildFolder:
     def images(self) -> set[str]:
         """Name the images without a name that a remediation has built for itself."""
         with closing(self.system.project.engine.client()) as client:
-            found = client.api.images(all=True, filters={"label": "remedy.built-for"})
-        return {one["Id"] for one in found}
+            return built_for_ours(client)
 
     def seen_by_docker(self) -> set[str] | None:
         """List what docker's own program sends of it; None where there is no such program.

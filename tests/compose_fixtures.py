@@ -93,9 +93,13 @@ def _remove_orphans(engine: Engine) -> None:
     # Two workers of xdist would remove the same.
     with locked(CACHE / "orphans.lock"), closing(engine.client()) as client:
         labelled: dict[str, str | list[str] | bool] = {"label": OF_PROJECT}
-        beside = client.containers.list(all=True, filters={"label": OF_TARGET})
+        # Another run's containers may go while the list is read.
+        beside, those = (
+            client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+            for label in (OF_TARGET, OF_PROJECT)
+        )
         found = [
-            *(one.labels[OF_PROJECT] for one in client.containers.list(all=True, filters=labelled)),
+            *(one.labels[OF_PROJECT] for one in those),
             *(one.labels[OF_TARGET].partition("/")[0] for one in beside),
             *(one.attrs["Labels"][OF_PROJECT] for one in client.networks.list(filters=labelled)),
             *(one.attrs["Labels"][OF_PROJECT] for one in client.volumes.list(filters=labelled)),

@@ -98,8 +98,8 @@ class Crashing:
         return self.image(name)
 
     def until(self, is_so: Callable[[Container], object], service: str = "app") -> Container:
-        """Wait until something is so of a container, a minute at the most."""
-        deadline = time.monotonic() + 60
+        """Wait until something is so of a container, two minutes at the most."""
+        deadline = time.monotonic() + 120
         while True:
             with suppress(LookupError, NotFound):
                 found = self.container(service)
@@ -132,7 +132,8 @@ def crashing(system: ComposeSystem) -> Iterator[Crashing]:
             if extra:
                 system.project.run("up", "-d", "--no-build", "--remove-orphans")
             system.up()
-            for image in client.images.list(all=False):
+            # Others' images may go while a list of all is read.
+            for image in client.images.list(filters={"reference": f"{made}*"}):
                 for tag in image.tags:
                     if tag.startswith(made):
                         client.images.remove(tag, force=True)

@@ -19,9 +19,11 @@ from docker.models.images import Image
 from docker.models.networks import Network
 from docker.models.volumes import Volume
 
+from tasks.guardrails.ledger import Ledger
 from tasks.platforms.compose.usage import measure_usage
 
 LABEL = "remedy.test.leftover"
+_BUILT_FOR = "remedy.built-for"
 _AROUND = 20_000  # bytes of a build's context besides its file
 
 
@@ -143,6 +145,18 @@ class Leftovers:
         for image in self.client.images.list(filters=mine):
             with suppress(NotFound, APIError):  # the engine takes its parents along
                 self.client.images.remove(str(image.id), force=True)
+
+
+def built_for_ours(client: docker.DockerClient, **filters: bool) -> set[str]:
+    """Name the images that the remediations of this test's ledger have built for themselves.
+
+    Args:
+        client: The engine, on which other tests' remediations build as well.
+        filters: What else is so of them, as the engine has it.
+    """
+    ours = {entry.remediation for entry in Ledger().entries()}
+    found = client.api.images(all=True, filters={"label": _BUILT_FOR, **filters})
+    return {one["Id"] for one in found if one["Labels"][_BUILT_FOR] in ours}
 
 
 def _packed(files: dict[str, bytes]) -> bytes:

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.testbed.compose.project import OF_TARGET
 from infra.testbed.compose.system import ComposeSystem
 from tests.crashing import PRODUCTION, Crashing, crashing
+from tests.leftovers import built_for_ours
 from tests.python_index import Index, pip_wheel
 
 DOCKERFILE = """\
@@ -14,7 +16,7 @@ FROM planner-app:production AS production
 ARG INDEX
 USER root
 COPY pip.whl requirements.txt /srv/
-RUN python /srv/pip.whl/pip install --no-cache-dir --target /opt/extra --retries 0 --timeout 5 \\
+RUN python /srv/pip.whl/pip install --no-cache-dir --target /opt/extra --retries 0 --timeout 60 \\
     --index-url $INDEX --trusted-host $(echo $INDEX | cut -d/ -f3) -r /srv/requirements.txt
 ENV PYTHONPATH=/opt/site:/opt/extra
 USER 65534:65534
@@ -76,11 +78,13 @@ class Rebuilding:
     def left(self) -> set[str]:
         """Name what a remediation has built or started for itself, and not removed."""
         client = self.project.client
-        images = client.api.images(
-            all=True, filters={"label": "remedy.built-for", "dangling": True}
+        tried = client.containers.list(
+            all=True, filters={"label": "remedy.tried"}, ignore_removed=True
         )
-        tried = client.containers.list(all=True, filters={"label": "remedy.tried"})
-        return {one["Id"] for one in images} | {str(one.name) for one in tried}
+        ours = f"{self.project.system.project.name}/"
+        return built_for_ours(client, dangling=True) | {
+            str(one.name) for one in tried if one.labels[OF_TARGET].startswith(ours)
+        }
 
 
 @contextmanager

@@ -83,7 +83,8 @@ class SandboxGround:
         """List its files and processes."""
         home = self.planner.home
         inside = (home / folder for folder in ("backups", "application", "secrets"))
-        status = httpx.get(f"{self.planner.control_url}/status", trust_env=False).json()
+        control = self.planner.control_url
+        status = httpx.get(f"{control}/status", trust_env=False, timeout=60).json()
         return {
             "files": [str(path.relative_to(home)) for at in inside for path in at.rglob("*")],
             "replicas": [
@@ -164,7 +165,8 @@ class ComposeGround:
         beside: dict[str, str | list[str] | bool] = {"label": OF_TARGET}
         with closing(self.planner.project.engine.client()) as client:
             containers = client.containers.list(all=True, filters=of_it)
-            others = client.containers.list(all=True, filters=beside)
+            # Another worker's may go while the list is read.
+            others = client.containers.list(all=True, filters=beside, ignore_removed=True)
             return {
                 "files": [
                     *(f"{path.relative_to(folder)} {_sum(path)}" for path in files),

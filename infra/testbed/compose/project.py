@@ -71,7 +71,9 @@ class ComposeProject:
             LookupError: There is none.
         """
         labels = [f"{OF_PROJECT}={self.name}", f"{OF_SERVICE}={service}"]
-        found = self._client.containers.list(all=True, filters={"label": labels})
+        found = self._client.containers.list(
+            all=True, filters={"label": labels}, ignore_removed=True
+        )
         if not found:
             message = f"project {self.name} has no container of service {service}"
             raise LookupError(message)
@@ -97,7 +99,9 @@ def remove_project(client: docker.DockerClient, name: str) -> None:
     of_it: dict[str, str | list[str] | bool] = {"label": f"{OF_PROJECT}={name}"}
     beside = [
         one
-        for one in client.containers.list(all=True, filters={"label": OF_TARGET})
+        for one in client.containers.list(
+            all=True, filters={"label": OF_TARGET}, ignore_removed=True
+        )
         if one.labels[OF_TARGET].startswith(f"{name}/")  # what remediations had stand in for it
     ]
     for container in [*client.containers.list(all=True, filters=of_it), *beside]:
