@@ -43,7 +43,8 @@ def small_sandbox() -> Iterator[Sandbox]:
         with sandbox_in(home, ROWS) as sandbox:
             yield sandbox
     finally:
-        subprocess.run(["umount", home], check=True)
+        # Lazily: what has ended just now may still have a file open.
+        subprocess.run(["umount", "--lazy", home], check=True)
         shutil.rmtree(home)
 
 
