@@ -93,7 +93,7 @@ def _reset_application(sandbox: Sandbox) -> None:
         if process and not service.environment.items() <= process.environ().items():
             sandbox.restart(name)
         asked = {"upstream": name}
-        httpx.post(f"{sandbox.control_url}/undrain", params=asked, trust_env=False)
+        httpx.post(f"{sandbox.control_url}/undrain", params=asked, trust_env=False, timeout=60)
 
 
 def _drop_roles(sandbox: Planner) -> None:

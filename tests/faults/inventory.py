@@ -2,10 +2,12 @@
 
 import contextlib
 import re
+import time
 from collections.abc import Iterable
 
 import psutil
 import psycopg
+from psycopg.rows import TupleRow
 
 from tests.faults.grounds import Ground
 
@@ -27,6 +29,7 @@ _QUERIES = {
     "prepared": "SELECT gid FROM pg_prepared_xacts",
     "slots": "SELECT slot_name FROM pg_replication_slots",
 }
+_SETTLES_WITHIN_SECONDS = 30.0
 Inventory = dict[str, tuple[str, ...]]
 
 
@@ -43,6 +46,7 @@ def inventory(ground: Ground) -> Inventory:
     planner = ground.planner
     found = {sort: list[str]() for sort in (*_QUERIES, "invalid indexes", "programs")}
     with contextlib.suppress(psycopg.OperationalError), planner.connect("postgres") as session:
+        _settle(session)
         for sort, query in _QUERIES.items():
             found[sort] = [str(row[0]) for row in session.execute(query).fetchall()]
         found["programs"] = list(_programs(session.info.host, str(session.info.port)))
@@ -51,6 +55,16 @@ def inventory(ground: Ground) -> Inventory:
         found["invalid indexes"] = [str(row[0]) for row in session.execute(invalid).fetchall()]
     found |= ground.around()
     return {sort: _plain(names) for sort, names in found.items()}
+
+
+def _settle(session: "psycopg.Connection[TupleRow]") -> None:
+    """Let sessions and programs end whose client has: that takes them a moment."""
+    server = session.info.host, str(session.info.port)
+    give_up = time.monotonic() + _SETTLES_WITHIN_SECONDS
+    while time.monotonic() < give_up:
+        if not session.execute(_QUERIES["sessions"]).fetchone() and not any(_programs(*server)):
+            return
+        time.sleep(0.1)
 
 
 def _programs(host: str, port: str) -> Iterable[str]:
