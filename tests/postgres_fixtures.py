@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from flows.database.restore_from_backup import Attached, Writes, cut_over, restore_from_backup
+from infra.sandbox.settings import choose_port
 from tasks.database.restore.cutover import SwapDatabases
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Answer, Plan, Stage, Standing, Work
@@ -93,7 +93,7 @@ class Cluster:
     def _pg_ctl(self, *arguments: str) -> None:
         as_user = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
         subprocess.run(
-            [self.programs / "pg_ctl", "-D", self.data, *arguments],
+            [self.programs / "pg_ctl", "-D", self.data, "-t", "180", *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=self.folder,
@@ -315,10 +315,8 @@ def new_cluster(programs: Path, **settings: str) -> Iterator[Cluster]:
     if os.geteuid() == 0:
         os.chown(folder, NOBODY, NOBODY)
         as_user = {"user": NOBODY, "group": NOBODY}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    cluster = Cluster(folder, programs, port)
+    # Nobody takes it while initdb is at work, nor while a test has stopped the server.
+    cluster = Cluster(folder, programs, port := choose_port())
     subprocess.run(
         [
             *(programs / "initdb", "-D", cluster.data, "-U", "postgres", "-A", "trust", "-k", "-N"),

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from infra.sandbox.settings import HOST, choose_ports, is_free
+from infra.sandbox.settings import HOST, choose_port, is_free
 
 PREFERRED_PORT = 4200
 POOL = "remedy"
@@ -85,4 +85,4 @@ def free_port(preferred: int = 0) -> int:
     """
     if preferred and is_free(preferred):
         return preferred
-    return choose_ports(set())["proxy"]
+    return choose_port()

@@ -5,6 +5,7 @@ import os
 import random
 import secrets
 import socket
+import sys
 from pathlib import Path
 from typing import Literal, Self
 
@@ -93,15 +94,37 @@ def choose_ports(taken: set[str]) -> dict[str, int]:
     Returns:
         A port for each other service.
     """
-    chosen: dict[str, int] = {}
+    return {name: choose_port() for name in SERVICES if name not in taken}
+
+
+def choose_port() -> int:
+    """Choose a port of the loopback that is free, and that nobody else chooses as we live."""
     candidates = random.sample(range(FIRST_PORT, LAST_PORT), 400)
-    for name in SERVICES:
-        if name in taken:
-            continue
-        while not is_free(port := candidates.pop()):
-            pass
-        chosen[name] = port
-    return chosen
+    while not (is_free(port := candidates.pop()) and _claim(port)):
+        pass
+    return port
+
+
+def _claim(port: int) -> bool:
+    """Claim a port that nobody listens on yet; says whether nobody else has.
+
+    Source: unix(7), abstract sockets: of a network namespace as ports are, and gone with us.
+    """
+    if port in _claims:
+        return False
+    claim = None
+    if sys.platform == "linux":
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0remedy-port-{port}")
+        except OSError:
+            claim.close()
+            return False
+    _claims[port] = claim
+    return True
+
+
+_claims: dict[int, socket.socket | None] = {}
 
 
 def is_free(port: int) -> bool:

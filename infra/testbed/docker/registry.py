@@ -4,7 +4,6 @@ Its package is unpacked, not installed: it would start a service.
 """
 
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from infra.sandbox.settings import choose_port
 from infra.testbed.docker.engine import locked
 from infra.testbed.running import output_of
 from tasks.guardrails.errors import PreconditionFailed
@@ -44,9 +44,7 @@ def registry(cache: Path) -> Iterator[str]:
         PreconditionFailed: It cannot be had here, or does not come up.
     """
     program = _provide(cache)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = choose_port()
     folder = Path(tempfile.mkdtemp(prefix="remedy-registry-"))
     (folder / "config.yml").write_text(_CONFIGURATION.format(folder=folder, port=port))
     started = subprocess.Popen(

@@ -14,13 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.sandbox.settings import HOST
+from infra.sandbox.settings import HOST, choose_port
 from infra.testbed.docker.debian import install
 from infra.testbed.running import output_of
 from tasks.guardrails.errors import PreconditionFailed
 
 _PROGRAM = "/usr/sbin/sshd"
-_UP_WITHIN_SECONDS = 20.0
+_UP_WITHIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,7 @@ def sshd(folder: Path) -> Iterator[Sshd]:
     for name in ("host", "client"):
         make_key(folder / name)
     shutil.copyfile(folder / "client.pub", folder / "authorized_keys")
-    with socket.create_server((HOST, 0)) as chosen:
-        port = chosen.getsockname()[1]
+    port = choose_port()
     file = folder / "sshd_config"
     file.write_text(
         f"ListenAddress {HOST}:{port}\nHostKey {folder}/host\nPidFile none\n"
