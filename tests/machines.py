@@ -148,7 +148,9 @@ def _remove(folder: Path) -> None:
 
 def _remove_orphans() -> None:
     """Remove what test runs left that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            _remove(folder)
+    temporary = Path(tempfile.gettempdir())
+    with locked(temporary / f"{PREFIX}orphans.lock"):  # another worker of xdist removes them too
+        for folder in temporary.glob(f"{PREFIX}*"):
+            owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+            if owner.isdigit() and not psutil.pid_exists(int(owner)):
+                _remove(folder)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from infra.sandbox.nginx import find_nginx
+from infra.testbed.docker.engine import locked
 
 ROOT = Path(__file__).parents[1]
 CACHE = Path(os.environ.get("REMEDY_TEST_CACHE") or ROOT / ".remedy" / "cache") / "nginx"
@@ -55,10 +56,11 @@ def debian_packages() -> list[Path]:
     downloads = [["apt-get", "download", package] for package in PACKAGES]
     # The lists of packages may never have been fetched, and only root may fetch them.
     lists = [["apt-get", "update"]] if os.geteuid() == 0 else []
-    for attempt in (downloads, [*lists, *downloads]):
-        if not any(CACHE.glob("*.deb")):
-            for command in attempt:
-                subprocess.run(command, cwd=CACHE, capture_output=True, check=False)
+    with locked(CACHE / "packages.lock"):  # another worker of xdist downloads them too
+        for attempt in (downloads, [*lists, *downloads]):
+            if not any(CACHE.glob("*.deb")):
+                for command in attempt:
+                    subprocess.run(command, cwd=CACHE, capture_output=True, check=False)
     return list(CACHE.glob("*.deb")) or missing("`apt-get download nginx` gave nothing.")
 
 

@@ -25,7 +25,7 @@ from infra.sandbox.target import target_settings
 
 APPLICATION = Path(__file__).with_name("application")
 ROOT = Path(__file__).parents[2]
-UP_WITHIN_SECONDS = 40.0
+UP_WITHIN_SECONDS = 120.0
 
 
 class Sandbox:

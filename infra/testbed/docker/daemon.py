@@ -20,8 +20,10 @@ from docker.errors import DockerException
 from infra.sandbox.processes import gone
 from tasks.guardrails.errors import PreconditionFailed
 
-UP_WITHIN_SECONDS = 60.0
+UP_WITHIN_SECONDS = 180.0
 DOWN_WITHIN_SECONDS = 60.0
+# Then it hangs, and is stopped with all that others run on it: a busy one is not.
+ANSWERS_WITHIN_SECONDS = 120
 _LOG_TAIL = 2000
 
 
@@ -132,7 +134,9 @@ class Daemon:
         if not (self.run / "docker.sock").exists():
             return False
         try:
-            with closing(docker.DockerClient(base_url=self.url, timeout=10)) as client:
+            with closing(
+                docker.DockerClient(base_url=self.url, timeout=ANSWERS_WITHIN_SECONDS)
+            ) as client:
                 return bool(client.ping())
-        except DockerException:
+        except (DockerException, OSError):  # requests' errors are OSErrors
             return False

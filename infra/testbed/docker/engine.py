@@ -86,9 +86,9 @@ def find() -> Engine | None:
     """Find the engine that DOCKER_HOST names, or the one of this machine; None where it is mute."""
     url = os.environ.get("DOCKER_HOST") or DEFAULT
     try:
-        with closing(docker.DockerClient(base_url=url, timeout=10)) as client:
+        with closing(docker.DockerClient(base_url=url, timeout=_SECONDS)) as client:
             client.ping()
-    except DockerException:
+    except (DockerException, OSError):  # requests' errors are OSErrors
         return None
     return Engine(url, is_ours=False)
 
