@@ -9,11 +9,13 @@ import sys
 import sysconfig
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import bcrypt
 import httpx
 import psutil
 import pytest
@@ -32,7 +34,7 @@ from tests.prefect_fixtures import Runs
 
 SVG = "{http://www.w3.org/2000/svg}"
 BUSY = """
-import math
+import math; print('at work', flush=True)
 def idle_words(): return 'the secret of this program'
 def hot_spot(secret):
     return sum(math.sqrt(n) for n in range(20000))
@@ -46,6 +48,10 @@ def logging_in(planner: Planner) -> Iterator[None]:
     """Have users log in again and again while the block runs: each hashes a password."""
     over = threading.Event()
     account = {"username": "admin", "password": planner.settings.accounts["admin"]}
+    # As in the field: the accounts of a test's system cost little.
+    hashed = bcrypt.hashpw(account["password"].encode(), bcrypt.gensalt(12)).decode()
+    with planner.connect() as session:
+        session.execute("UPDATE users SET password_hash = %s WHERE username = 'admin'", [hashed])
 
     def use() -> None:
         with httpx.Client(base_url=planner.url, trust_env=False, timeout=30) as client:
@@ -106,13 +112,23 @@ def process(running: "subprocess.Popen[bytes]") -> Process:
 @pytest.fixture
 def busy() -> Iterator[Process]:
     """A program that is busy in one function."""
-    running = subprocess.Popen([sys.executable, "-c", BUSY])
-    try:
-        yield process(running)
-    finally:
-        with suppress(ProcessLookupError):
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as running:
+        try:
+            assert running.stdout
+            assert running.stdout.readline(), "it did not start"
+            yield process(running)
+        finally:
             running.kill()
-        running.wait()
+
+
+def end_once_looked_at(short: "subprocess.Popen[bytes]") -> None:
+    """Let a program that waits for the end of its input go on as soon as a py-spy is at it."""
+    while short.poll() is None:
+        for one in psutil.Process().children():
+            with suppress(psutil.Error):
+                if one.name() == "py-spy" and str(short.pid) in one.cmdline():
+                    short.communicate()  # and waits for it: else it stays as a zombie
+        time.sleep(0.02)
 
 
 def test_it_is_not_stopped_and_none_of_its_values_is_read(busy: Process) -> None:
@@ -120,20 +136,24 @@ def test_it_is_not_stopped_and_none_of_its_values_is_read(busy: Process) -> None
     (seen,) = py_spy.record([busy], 1, 50)
     assert "hot_spot (<string>:5)" in seen.stacks
     assert "secret" not in seen.stacks
-    assert seen.cores > 0.1
+    assert seen.cores > 0
     one = psutil.Process(busy.pid)
-    assert one.status() in {psutil.STATUS_RUNNING, psutil.STATUS_SLEEPING}
+    assert one.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
     assert "TracerPid:\t0" in Path(f"/proc/{busy.pid}/status").read_text()
 
 
 def test_one_that_ends_meanwhile_and_one_that_is_no_python(busy: Process) -> None:
     """Each is said for what it is; the others are seen."""
     other = subprocess.Popen(["sleep", "60"])
-    short = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.3)"])
-    threading.Thread(target=short.wait).start()  # else it stays as a zombie
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    short = subprocess.Popen(waits, stdin=subprocess.PIPE)
+    ending = threading.Thread(target=end_once_looked_at, args=(short,))
+    ending.start()
     try:
-        sleeping, gone, seen = py_spy.record([process(other), process(short), busy], 2, 50)
+        sleeping, gone, seen = py_spy.record([process(other), process(short), busy], 4, 50)
     finally:
+        short.kill()
+        ending.join()
         other.kill()
         other.wait()
     assert "no Python" in sleeping.unread
@@ -170,13 +190,15 @@ def test_py_spy_ends_with_who_started_it_or_by_itself(busy: Process) -> None:
     code = f"""
 from tasks.platforms import py_spy
 from tasks.platforms.local_processes import look_at
-py_spy.record(look_at("test", [{busy.pid}]), 2, 50)
+py_spy.record(look_at("test", [{busy.pid}]), 5, 50)
 """
     looking = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
     spies: list[psutil.Process] = []
     while not spies:
         assert looking.poll() is None
-        spies = [one for one in psutil.Process(looking.pid).children() if one.name() == "py-spy"]
+        with suppress(psutil.NoSuchProcess):
+            below = psutil.Process(looking.pid).children()
+            spies = [one for one in below if one.name() == "py-spy"]
     looking.send_signal(signal.SIGKILL)
     looking.wait()
     _, alive = psutil.wait_procs(spies, timeout=60)

@@ -22,6 +22,7 @@ from tasks.platforms.local_processes import look_at
 from tasks.platforms.processes import Process, Profile
 
 ROOT = Path(__file__).parents[2]
+FEW_LOOKS = 40
 HERE = """
 import os, sys
 from tasks.guardrails.errors import PreconditionFailed
@@ -40,21 +41,21 @@ from tasks.platforms.local_processes import look_at
 (seen,) = py_spy.record(look_at("test", [int(sys.argv[1])]), float(sys.argv[2]), 50)
 print(seen.unread or seen.stacks)
 """
+# Each says when it is at work: before that there is nothing to be seen of it.
 WORKS = """
-import math
+import math; print('at work', flush=True)
 while True:
     sum(math.sqrt(n) for n in range(20000))
 """
-SHORT = """
-import time
+ENDED = """
+print('at work', flush=True)
 def some_words():
-    end = time.monotonic() + 2
-    while time.monotonic() < end:
+    while True:
         sum(range(20000))
 some_words()
 """
 WRITES_JSON = """
-import json
+import json; print('at work', flush=True)
 def big_answer():
     return json.dumps([{str(n): n} for n in range(200)], indent=1)
 def serve():
@@ -66,13 +67,29 @@ serve()
 
 @contextmanager
 def running(*command: str | Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Have a program run while the block does; one that ends is gone at once."""
-    started = subprocess.Popen(command)
-    try:
-        yield started
-    finally:
-        started.kill()
-        started.wait()
+    """Have a program run while the block does, from when it has said that it is at work."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as started:
+        try:
+            assert started.stdout
+            assert started.stdout.readline(), "it did not start"
+            yield started
+        finally:
+            started.kill()
+
+
+def end_once_seen(program: "subprocess.Popen[bytes]") -> None:
+    """End a program once a py-spy has looked at it some times, and so that it is gone.
+
+    A py-spy waits between its looks: the kernel counts how often it gave up its processor.
+    """
+    while program.poll() is None:
+        for one in psutil.Process().children():
+            with suppress(psutil.Error):
+                looks = one.num_ctx_switches().voluntary if one.name() == "py-spy" else 0
+                if looks > FEW_LOOKS and str(program.pid) in one.cmdline():
+                    program.kill()
+                    program.wait()  # else it stays as a zombie
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -80,12 +97,8 @@ def contained() -> Iterator[Process]:
     """Have a busy Python in a namespace of its own for processes, as in a container."""
     apart = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
     with running(*apart, sys.executable, "-c", WORKS) as outer:
-        inner: list[psutil.Process] = []
-        while not inner or "python" not in inner[0].name():
-            assert outer.poll() is None
-            time.sleep(0.05)
-            inner = psutil.Process(outer.pid).children()
-        (found,) = look_at("test", [inner[0].pid])
+        (inner,) = psutil.Process(outer.pid).children()
+        (found,) = look_at("test", [inner.pid])
         yield found
 
 
@@ -115,8 +128,8 @@ def test_no_one_is_left_at_a_container_when_it_is_cancelled() -> None:
         spies: list[psutil.Process] = []
         while not spies:
             assert looking.poll() is None
-            below = psutil.Process(looking.pid).children(recursive=True)
             with suppress(psutil.NoSuchProcess):
+                below = psutil.Process(looking.pid).children(recursive=True)
                 spies = [one for one in below if one.name() == "py-spy"]
         looking.terminate()
         looking.wait(60)
@@ -149,11 +162,13 @@ def test_numbers_of_another_machine_are_not_taken_for_processes_here(
 
 def test_what_was_seen_of_one_that_ended_counts() -> None:
     """It was busy until its end; how much it used is unknown, and is not said to be nothing."""
-    with running(sys.executable, "-c", SHORT) as short:
-        time.sleep(0.3)
-        (process,) = look_at("test", [short.pid])
-        threading.Thread(target=short.wait).start()  # else it stays as a zombie
-        (seen,) = py_spy.record([process], 5, 50)
+    with running(sys.executable, "-c", ENDED) as program:
+        (process,) = look_at("test", [program.pid])
+        ending = threading.Thread(target=end_once_seen, args=(program,))
+        ending.start()
+        (seen,) = py_spy.record([process], 60, 50)
+        program.kill()
+        ending.join()
     assert seen.ended
     assert not seen.unread
     assert "some_words (<string>:" in seen.stacks
@@ -164,7 +179,6 @@ def test_what_a_library_did_is_told_with_who_called(tmp_path: Path) -> None:
     file = tmp_path / "main.py"
     file.write_text(WRITES_JSON)
     with running(sys.executable, file) as program:
-        time.sleep(0.3)
         (seen,) = py_spy.record(look_at("test", [program.pid]), 2, 50)
     (found,) = library_use(read(seen.stacks, str(tmp_path)))
     assert re.search(
