@@ -88,16 +88,18 @@ def test_undo_removes_it(planner: Cluster, planner_system: PlannerSystem) -> Non
 
 def test_counts_are_those_of_the_snapshot(planner: Cluster, planner_system: PlannerSystem) -> None:
     """Rows written while it is dumped are neither in the dump nor counted."""
-    stop = threading.Event()
+    begun, stop = threading.Event(), threading.Event()
 
     def write() -> None:
         with planner.connect("planner", user="planner") as session:
             while not stop.is_set():
                 session.execute("INSERT INTO notes_without_key VALUES ('busy')")
+                begun.set()
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
+        assert begun.wait(60)
         carry_out(plan_backup(), WORK)
     finally:
         stop.set()
