@@ -312,7 +312,7 @@ def test_who_opens_the_ledger_meanwhile_waits(
 
     monkeypatch.setattr(faults, "point", open_meanwhile)
     rotated(ledger, ann)
-    opener.join(30)
+    opener.join(120)
     assert [one.keys.public for one in opened] == [ledger.keys.public]
     assert load_keys(ledger.config).public == ledger.keys.public
 
@@ -339,7 +339,7 @@ def test_of_two_rotations_at_once_one_is_done(ledger: Ledger) -> None:
 
     def attempt(mine: Ledger, who: Enrolment) -> None:
         mark = try_code(mine, who.name, pyotp.TOTP(who.secret).at(NOW))
-        start.wait(30)
+        start.wait(120)
         try:
             ended.append(rotate(mine, who.name, mark))
         except RemediationError as error:
@@ -349,7 +349,7 @@ def test_of_two_rotations_at_once_one_is_done(ledger: Ledger) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     done = [one for one in ended if isinstance(one, Rotation)]
     refused = [one for one in ended if isinstance(one, TargetBusy | LedgerBroken)]
     assert (len(done), len(refused)) == (1, 1)

@@ -80,11 +80,24 @@ def short(ledger: Ledger, seconds: float) -> Ledger:
     return Ledger(Settings.model_construct(**values))
 
 
-def forgotten(ledger: Ledger, seconds: float = 1) -> Lease:
+def forgotten(ledger: Ledger) -> Lease:
     """Take a lease that nobody renews."""
-    lease = take(short(ledger, seconds), RESOURCE, "first", "run-1")
+    lease = take(short(ledger, 600), RESOURCE, "first", "run-1")
     lease._stop.set()  # noqa: SLF001 - as a process that hangs
     return lease
+
+
+def expiry(ledger: Ledger) -> float:
+    """Say until when the lease holds."""
+    holder = holder_of(ledger, RESOURCE)
+    assert holder is not None
+    return holder.expires
+
+
+def run_out(ledger: Ledger) -> None:
+    """Have the lease be one whose time is over, however long that took."""
+    with ledger.writing() as chain:
+        chain.connection.execute(LEASES.update().values(expires=time.time() - 1))
 
 
 def test_fencing_token_grows_at_each_taking(ledger: Ledger) -> None:
@@ -94,7 +107,7 @@ def test_fencing_token_grows_at_each_taking(ledger: Ledger) -> None:
         with leases.held(ledger, RESOURCE, remediation, "run") as lease:
             tokens.append(lease.token)
     forgotten(ledger)
-    time.sleep(1.1)
+    run_out(ledger)
     last = take(ledger, RESOURCE, "c", "run")
     assert [*tokens, last.token] == [1, 2, 3, 5]
     last.release(stuck="half done")
@@ -143,9 +156,13 @@ def test_lease_is_released_however_its_block_ends(ledger: Ledger) -> None:
 
 
 def test_lease_is_renewed_while_it_is_held(ledger: Ledger) -> None:
-    """A lease outlives its seconds by far while its holder is at work."""
-    lease = take(short(ledger, 0.6), RESOURCE, "first", "run-1")
-    time.sleep(2)
+    """A lease gets its seconds again and again while its holder is at work."""
+    lease = take(short(ledger, 9), RESOURCE, "first", "run-1")
+    first = expiry(ledger)
+    give_up = time.monotonic() + 60
+    while expiry(ledger) < first + 2:
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
     lease.insist()
     with pytest.raises(TargetBusy):
         take(ledger, RESOURCE, "second", "run-2")
@@ -156,7 +173,7 @@ def test_expired_lease_is_lost_and_not_renewed(ledger: Ledger) -> None:
     """Who was not renewed in time changes nothing any more, even if nobody took over."""
     lease = forgotten(ledger)
     lease.insist()
-    time.sleep(1.1)
+    run_out(ledger)
     with pytest.raises(LeaseLost, match="it ran out"):
         lease.insist()
     assert not lease.renew()
@@ -165,7 +182,7 @@ def test_expired_lease_is_lost_and_not_renewed(ledger: Ledger) -> None:
 def test_lease_taken_over_is_lost(ledger: Ledger) -> None:
     """The one before learns who took over; its release gives nothing away."""
     lease = forgotten(ledger)
-    time.sleep(1.1)
+    run_out(ledger)
     successor = take(ledger, RESOURCE, "second", "run-2")
     assert successor.previous is not None
     assert successor.previous.token == lease.token
@@ -180,11 +197,12 @@ def test_lease_taken_over_is_lost(ledger: Ledger) -> None:
 
 def test_take_over_kills_a_stopped_predecessor(ledger: Ledger, start_holder: Start) -> None:
     """A holder that was stopped, and could go on any time, is gone when its successor begins."""
-    process, token, child = start_holder(1.5)
+    process, token, child = start_holder(600)
     process.send_signal(signal.SIGSTOP)
     with pytest.raises(TargetBusy):
         take(ledger, RESOURCE, "second", "run-2")
-    lease = take(ledger, RESOURCE, "second", "run-2", wait=10)
+    run_out(ledger)
+    lease = take(ledger, RESOURCE, "second", "run-2", wait=60)
     assert not is_at_work(process)
     assert not is_at_work(child)
     assert lease.token == token + 1
@@ -196,9 +214,9 @@ def test_release_by_hand_ends_what_a_lease_left_running(
     ledger: Ledger, start_holder: Start
 ) -> None:
     """A stopped holder is gone once its lease was released by hand: the next finds no trace."""
-    process, _, child = start_holder(1)
+    process, _, child = start_holder(600)
     process.send_signal(signal.SIGSTOP)
-    time.sleep(1.2)
+    run_out(ledger)
     holders.force_release(ledger, RESOURCE, "abandoned", "ann")
     assert not is_at_work(process)
     assert not is_at_work(child)
@@ -208,19 +226,18 @@ def test_dead_holder_is_not_waited_for(ledger: Ledger, start_holder: Start) -> N
     """A holder of this host that is gone, or a zombie that nobody reaped, holds nothing."""
     process, token, _ = start_holder(600)
     process.kill()
-    lease = take(ledger, RESOURCE, "second", "run-2", wait=5)
+    lease = take(ledger, RESOURCE, "second", "run-2", wait=60)
     assert lease.token == token + 1
 
 
 def test_holder_of_another_host_is_waited_for(ledger: Ledger) -> None:
     """What runs elsewhere cannot be looked at: only its expiry counts, and no process is ended."""
-    forgotten(ledger, 600)
+    forgotten(ledger)
     with ledger.writing() as chain:
         chain.connection.execute(LEASES.update().values(host="elsewhere", pid=1, started="another"))
     with pytest.raises(TargetBusy, match="process 1 on elsewhere"):
         take(ledger, RESOURCE, "second", "run-2")
-    with ledger.writing() as chain:
-        chain.connection.execute(LEASES.update().values(expires=time.time() - 1))
+    run_out(ledger)
     assert take(ledger, RESOURCE, "second", "run-2").token == 2
 
 
@@ -253,13 +270,15 @@ def test_release_by_hand_needs_a_reason_and_a_holder_that_is_gone(ledger: Ledger
     assert take(ledger, RESOURCE, "second", "run-2").token == 2
 
 
-def test_fence_holds_without_the_ledger_until_the_lease_may_be_another_s(ledger: Ledger) -> None:
+def test_fence_holds_without_the_ledger_until_the_lease_may_be_another_s(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is opened under a lease asks no ledger: it only has to be sure that it was in time."""
-    lease = forgotten(ledger, 2)
+    lease = forgotten(ledger)
     lease.insist_fresh()
     assert lease.renew()
     lease.insist_fresh()
-    time.sleep(2.1)
+    monkeypatch.setattr(leases, "_now", lambda: lease.fresh_until)
     with pytest.raises(LeaseLost, match="it ran out"):
         lease.insist_fresh()
 
@@ -269,7 +288,7 @@ def test_who_lost_a_remediation_records_nothing_more(ledger: Ledger) -> None:
     stale = forgotten(ledger)
     work = Recorder(ledger, "first", "run-1", stale)
     work.append("failed", {"found": "while it holds the lease"})
-    time.sleep(1.1)
+    run_out(ledger)
     work.append("failed", {"found": "ran out, but nobody else has it"})
     take(ledger, RESOURCE, "first", "run-2")
     head = ledger.head()
@@ -287,7 +306,7 @@ def test_child_that_outlived_its_holder_is_ended(ledger: Ledger) -> None:
         with ledger.writing() as chain:  # a number that another process has by now
             body = {"host": socket.gethostname(), "pid": other.pid, "started": "another boot:1"}
             chain.append("child_started", {**body, "program": "psql"}, remediation="first")
-        time.sleep(1.1)
+        run_out(ledger)
         successor = take(ledger, RESOURCE, "second", "run-2")
         assert successor.previous is not None
         ended = holders.end_children(ledger, successor.previous)

@@ -148,7 +148,7 @@ def test_processes_that_make_the_key_at_once_use_the_same(home: Path) -> None:
         assert process.stdin
         process.stdin.write("go\n")
         process.stdin.flush()
-    loaded = {process.communicate(timeout=60)[0] for process in processes}
+    loaded = {process.communicate(timeout=240)[0] for process in processes}
     kept = [load_keys(Settings(home=Path(one))).fingerprint("x") for one in homes]
     assert loaded == {"".join(f"{one}\n" for one in kept)}
 

@@ -13,7 +13,7 @@ from deployments.worker.place import Place
 @pytest.fixture
 def leader() -> Iterator[subprocess.Popen[bytes]]:
     """Give a process that leads a group of its own."""
-    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     yield process
     process.kill()
     process.wait()
@@ -27,12 +27,12 @@ def test_a_strangers_group_is_left_alone(leader: subprocess.Popen[bytes]) -> Non
         with pytest.raises(subprocess.TimeoutExpired):
             leader.wait(0.2)
     ours.kill_group()
-    assert leader.wait(10) == -9
+    assert leader.wait(60) == -9
 
 
 def test_what_outlives_its_leader_is_ended() -> None:
     """The group goes also when the process that led it is gone."""
-    script = "sleep 60 & echo $!; read go"
+    script = "sleep 600 & echo $!; read go"
     with subprocess.Popen(
         ["/bin/sh", "-c", script],
         start_new_session=True,
@@ -47,7 +47,7 @@ def test_what_outlives_its_leader_is_ended() -> None:
         process.wait()
         assert child.process() is not None
         place.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while child.process() is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
