@@ -23,8 +23,8 @@ class Setting:
     def __init__(self, gate: Gate, url: str, control: str) -> None:
         """Keep the clients."""
         self.gate = gate
-        self.client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=10)
-        self.control = httpx.AsyncClient(base_url=control, trust_env=False, timeout=10)
+        self.client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=60)
+        self.control = httpx.AsyncClient(base_url=control, trust_env=False, timeout=60)
 
 
 @contextlib.asynccontextmanager
@@ -54,9 +54,13 @@ async def proxied(*answerers: Answerer | None) -> AsyncIterator[Setting]:
 
 
 def answering(
-    text: str, *, delay: float = 0.0, chunked: bool = False, seen: list[bytes] | None = None
+    text: str,
+    *,
+    let_go: asyncio.Event | None = None,
+    chunked: bool = False,
+    seen: list[bytes] | None = None,
 ) -> Answerer:
-    """Make an upstream that answers every request with a text."""
+    """Make an upstream that answers every request with a text, once it is let go."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -66,7 +70,8 @@ def answering(
         body = await reader.readexactly(length)
         if seen is not None:
             seen.append(head + body)
-        await asyncio.sleep(delay)
+        if let_go is not None:
+            await let_go.wait()
         if chunked:
             pieces = "".join(f"1\r\n{letter}\r\n" for letter in text)
             framing, content = "Transfer-Encoding: chunked", f"{pieces}0\r\n\r\n"
@@ -86,12 +91,18 @@ async def dying(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def run(scene: Callable[[], Awaitable[None]]) -> None:
-    """Run a scene within 30 seconds."""
+    """Run a scene within two minutes."""
 
     async def bounded() -> None:
-        await asyncio.wait_for(scene(), 30)
+        await asyncio.wait_for(scene(), 120)
 
     asyncio.run(bounded())
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    while not is_so():  # noqa: ASYNC110 - what it waits for tells nobody
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -169,18 +180,26 @@ def test_a_pause_holds_requests_until_resumed() -> None:
     """The pause waits for what is in flight; held requests succeed after it."""
 
     async def scene() -> None:
-        async with proxied(answering("ok", delay=0.3)) as setting:
+        let_go = asyncio.Event()
+        async with proxied(answering("ok", let_go=let_go)) as setting:
             early = asyncio.create_task(setting.client.get("/early"))
-            await asyncio.sleep(0.1)
-            paused = (await setting.control.post("/pause?seconds=5")).json()
+            await until(lambda: setting.gate.in_flight)
+            asked = asyncio.create_task(setting.control.post("/pause?seconds=50&patience=40"))
+            await until(lambda: setting.gate.status()["paused"])
+            await asyncio.sleep(0.2)
+            assert not asked.done()
+            let_go.set()
+            paused = (await asked).json()
             assert paused["ok"]
-            assert early.done()
+            assert setting.gate.in_flight == 0
+            assert (await early).status_code == 200
             late = asyncio.create_task(setting.client.get("/late"))
+            await until(lambda: setting.gate.waiting)
             await asyncio.sleep(0.5)
             assert not late.done()
             status = (await setting.control.get("/status")).json()
             assert (status["paused"], status["waiting"], status["in_flight"]) == (True, 1, 0)
-            again = (await setting.control.post("/pause?seconds=5")).json()
+            again = (await setting.control.post("/pause?seconds=50")).json()
             assert not again["ok"]
             await setting.control.post(f"/resume?pause={paused['pause']}")
             assert (await late).status_code == 200
@@ -192,12 +211,14 @@ def test_a_pause_that_cannot_be_had_opens_again() -> None:
     """A request that does not end within the patience: ok is false, and nobody is held."""
 
     async def scene() -> None:
-        async with proxied(answering("ok", delay=1.0)) as setting:
+        let_go = asyncio.Event()
+        async with proxied(answering("ok", let_go=let_go)) as setting:
             long = asyncio.create_task(setting.client.get("/long"))
-            await asyncio.sleep(0.1)
-            paused = (await setting.control.post("/pause?seconds=5&patience=0.2")).json()
+            await until(lambda: setting.gate.in_flight)
+            paused = (await setting.control.post("/pause?seconds=50&patience=0.2")).json()
             assert (paused["ok"], paused["reason"]) == (False, "requests in flight did not end")
             assert not setting.gate.status()["paused"]
+            let_go.set()
             await long
 
     run(scene)
@@ -210,7 +231,7 @@ def test_a_forgotten_pause_ends_by_itself() -> None:
         async with proxied(answering("ok")) as setting:
             first = (await setting.control.post("/pause?seconds=0.3")).json()
             assert (await setting.client.get("/held")).status_code == 200
-            second = (await setting.control.post("/pause?seconds=5")).json()
+            second = (await setting.control.post("/pause?seconds=50")).json()
             stale = (await setting.control.post(f"/resume?pause={first['pause']}")).json()
             assert not stale["ok"]
             assert setting.gate.status()["paused"]
@@ -223,12 +244,17 @@ def test_a_drained_upstream_gets_nothing_new() -> None:
     """Drain waits for what it has, and undrain gives it requests again."""
 
     async def scene() -> None:
-        async with proxied(answering("one", delay=0.2), answering("two")) as setting:
+        let_go = asyncio.Event()
+        async with proxied(answering("one", let_go=let_go), answering("two")) as setting:
+            upstream = setting.gate.upstreams["up-0"]
             first = asyncio.create_task(setting.client.get("/x"))
-            await asyncio.sleep(0.05)
-            drained: dict[str, Any] = (
-                await setting.control.post("/drain?upstream=up-0&patience=2")
-            ).json()
+            await until(lambda: upstream.in_flight)
+            draining = asyncio.create_task(setting.control.post("/drain?upstream=up-0&patience=40"))
+            await until(lambda: upstream.drained)
+            await asyncio.sleep(0.2)
+            assert not draining.done()
+            let_go.set()
+            drained: dict[str, Any] = (await draining).json()
             assert drained == {"ok": True, "in_flight": 0}
             assert (await first).text == "one"
             assert {(await setting.client.get("/x")).text for _ in range(4)} == {"two"}
