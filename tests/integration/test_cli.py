@@ -39,10 +39,14 @@ class Command:
         return json.loads(out)
 
     def code(self, secret: str) -> str:
-        """Give a code of a secret that was not used yet."""
-        step = int(time.time()) // 30 + self._used.get(secret, -1)
-        self._used[secret] = self._used.get(secret, -1) + 1
-        return pyotp.TOTP(secret).at(step * 30)
+        """Give a code of a secret that was not used yet, and that is good for half a minute."""
+        while True:
+            # The one before is good for now as well, but only until the next step begins.
+            step = max(int(time.time()) // 30, self._used.get(secret, 0) + 1)
+            if step <= int(time.time()) // 30 + 1:
+                self._used[secret] = step
+                return pyotp.TOTP(secret).at(step * 30)
+            time.sleep(0.5)
 
 
 @pytest.fixture
@@ -104,13 +108,12 @@ def test_a_traceback_only_on_demand(home: Path) -> None:
     assert "Traceback" in loud.stderr
 
 
-def test_help_is_fast_and_loads_no_prefect(home: Path) -> None:
+def test_help_loads_no_prefect(home: Path) -> None:
     """The command starts without Prefect, which costs seconds."""
-    began = time.monotonic()
     done = remedy(home, "--help", PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0
+    assert "import time:" in done.stderr
     assert "| prefect" not in done.stderr
-    assert time.monotonic() - began < 10
     listed = remedy(home, "runs", PYTHONPROFILEIMPORTTIME="1")
     assert listed.returncode == 0
     assert "No remediation yet" in listed.stdout
