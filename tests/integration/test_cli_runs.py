@@ -113,8 +113,10 @@ def test_the_day_to_day_way_on_a_ledger_on_postgresql(
     def proof(who: str) -> tuple[str, ...]:
         return ("--as", who, "--code", command.code(secrets[who]))
 
-    secrets["bob"] = command.data("approver", "add", "bob", *proof("ada"))["secret"]
-    assert command.data("policy", "set", "toy", "harmless=1", *proof("ada"))["harmless"] == 1
+    # Of each person two codes are good at a time.
+    roles = ("--role", "approve", "--role", "policy")
+    secrets["bob"] = command.data("approver", "add", "bob", *roles, *proof("ada"))["secret"]
+    assert command.data("policy", "set", "toy", "harmless=1", *proof("bob"))["harmless"] == 1
     asked = ("--target", "toy", "--reason", "a is missing", *proof("ada"))
     started = command.data("run", "toy-one-stage", *asked)
     assert worker.work(toy.toy_one_stage, started["run"]) is None
