@@ -26,7 +26,7 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def remedy(
-    home: Path, *words: str, timeout: float = 240, **more: str
+    home: Path, *words: str, timeout: float = 400, **more: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command as a person would."""
     return subprocess.run(
@@ -40,7 +40,7 @@ def remedy(
     )
 
 
-def data(home: Path, *words: str, expected: int = 0, timeout: float = 240) -> Any:  # noqa: ANN401 - JSON
+def data(home: Path, *words: str, expected: int = 0, timeout: float = 400) -> Any:  # noqa: ANN401 - JSON
     """Run the command with --json, and give what it printed."""
     done = remedy(home, *words, "--json", timeout=timeout)
     assert done.returncode == expected, done.stdout + done.stderr
