@@ -67,7 +67,7 @@ def namespace(beside: Namespace | None = None) -> Iterator[Namespace]:
     if os.geteuid() or not shutil.which("ip"):
         pytest.skip("needs root and `ip`, to make network namespaces")
     number = next(_numbers)
-    name, net = f"remedy-{os.getpid()}-{number}", f"{NET}.{os.getpid() % 200}.{number * 4}"
+    name, net = f"remedy-{os.getpid()}-{number}", f"{NET}.{os.getpid() % 200}.{number % 63 * 4}"
     base, _, last = net.rpartition(".")
     inner, outer = f"{base}.{int(last) + 2}", f"{base}.{int(last) + 1}"
     device = f"rm{os.getpid() % 10**7}x{number}"
