@@ -101,6 +101,8 @@ def test_the_demo_runs_after_it_was_killed(home: Path, line: str) -> None:
         if line in shown:
             break
         assert time.monotonic() < deadline
+    else:
+        pytest.fail(f"it ended without saying {line!r}")
     child.kill()
     child.wait()
     insist_on_the_end(home, demo(home))

@@ -45,7 +45,7 @@ def read_projects(planner: Planner, rows: list[str]) -> set[int]:
     """Read projects as a user does, from the cache where they are in it; gives the statuses."""
     token = log_in(planner).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=planner.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=planner.url, headers=headers, trust_env=False, timeout=30) as client:
         return {client.get(f"/api/v1/projects/{row}").status_code for row in rows}
 
 

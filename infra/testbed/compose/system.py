@@ -173,10 +173,9 @@ class ComposeSystem:
         deadline = time.monotonic() + WELL_AGAIN_WITHIN_SECONDS
         for service in ("db", "redis"):
             with suppress(LookupError):
-                while (
-                    self.project.container(service).health == "unhealthy"
-                    and time.monotonic() < deadline
-                ):
+                while (one := self.project.container(service)).health == "unhealthy":
+                    if one.status != "running" or time.monotonic() > deadline:
+                        break
                     time.sleep(0.1)
 
     def _await_database(self) -> None:
