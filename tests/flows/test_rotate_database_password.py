@@ -62,7 +62,8 @@ def users_of_application(sandbox: Planner) -> set[object]:
     found = query(
         sandbox,
         "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = current_database() "
-        "AND application_name NOT LIKE 'remedy:%' AND pid <> pg_backend_pid()",
+        # Neither autovacuum nor a session of ours that has just been closed.
+        "AND application_name NOT LIKE 'remedy:%' AND usename <> current_user",
     )
     return {name for (name,) in found}
 
