@@ -229,6 +229,7 @@ def test_what_somebodys_pg_repack_has_left_is_found_and_cleared(
 def test_somebodys_pg_repack_at_work_is_left_alone(runs: Runs, repacked: Sandbox) -> None:
     """Neither what it needs is dropped, nor a second one begun."""
     make_slow(repacked)
+    be_slow(repacked, 0.2)  # it is at work until the end
     with anothers(repacked):
         needed = left_by_repack(repacked)
         case, state = carry_out(runs, repacked, rewrite_tables, tables=[SLOW])
@@ -274,13 +275,13 @@ def test_who_holds_the_table_at_the_end_holds_nobody_up(runs: Runs, repacked: Sa
         holder.execute("BEGIN")
         holder.execute(f"SELECT count(*) FROM {SLOW}")
         try:
-            first.wait(60)  # the next one may be there at once
+            first.wait(180)  # the next one may be there at once
         finally:
             holder.rollback()
 
     def read() -> None:
         with repacked.connect() as session:
-            session.execute("SET lock_timeout = '5s'")
+            session.execute("SET lock_timeout = '20s'")
             while not ended.wait(0.1):
                 try:
                     session.execute(f"SELECT count(*) FROM {SLOW}")
