@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -13,6 +14,7 @@ from infra.testbed.compose.system import ComposeSystem
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import carry_out
+from tests.loose_tables import until
 from tests.prefect_fixtures import Runs
 from tests.users import log_in, under_load
 
@@ -43,10 +45,13 @@ def kept(planner: ComposeSystem) -> int:
 
 
 def write_log(planner: ComposeSystem) -> None:
-    """Write to the output of the application's main process, as that does."""
-    write = "out = open('/proc/1/fd/1', 'w'); print(*['x' * 99] * 400, sep='\\n', file=out)"
-    done = planner.project.container("app").exec_run(["python", "-c", write])
+    """Write to the output of the application's main process, as that does; until it is kept."""
+    end, container = uuid4().hex, planner.project.container("app")
+    lines = f"*['x' * 99] * 400, '{end}'"
+    write = f"out = open('/proc/1/fd/1', 'w'); print({lines}, sep='\\n', file=out)"
+    done = container.exec_run(["python", "-c", write])
     assert done.exit_code == 0, done.output
+    until(lambda: end.encode() in container.logs(tail=20))  # the engine reads it from a pipe
 
 
 def test_a_log_that_grew_for_ever_is_rotated(runs: Runs, planner: ComposeSystem) -> None:
