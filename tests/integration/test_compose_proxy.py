@@ -54,7 +54,7 @@ def test_names_come_and_go_byte_for_byte(
         scaling.lead([name])
         assert f"server {name}:8000" in text_of(fresh_compose)
         assert scaling.is_choosy()
-        assert httpx.get(f"{fresh_compose.url}/health", trust_env=False).is_success
+        assert httpx.get(f"{fresh_compose.url}/health", trust_env=False, timeout=30).is_success
         scaling.lead()
         assert text_of(fresh_compose) == text
         assert not scaling.is_choosy()
@@ -122,7 +122,7 @@ def test_a_stand_in_is_ended_once_nginx_leads_past_it(
         text.replace(f"{name}-stand-in:8000", "app:8000")
     )
     assert len(compose_target.end_older(9)) == 1
-    assert httpx.get(f"{fresh_compose.url}/health", trust_env=False).is_success
+    assert httpx.get(f"{fresh_compose.url}/health", trust_env=False, timeout=30).is_success
 
 
 def test_a_container_is_drained_though_the_file_says_so_already(
@@ -137,11 +137,11 @@ def test_a_container_is_drained_though_the_file_says_so_already(
     with configured(fresh_compose, PLAIN.replace("app:", f"{name}-stand-in:")):
         application.drain(name)
         container.stop(timeout=5)
-        assert httpx.get(f"{fresh_compose.url}/health", trust_env=False).is_success
+        assert httpx.get(f"{fresh_compose.url}/health", trust_env=False, timeout=30).is_success
         application.restart(name)
         application.admit(name)
         assert PLAIN in file.read_text()
-        assert httpx.get(f"{fresh_compose.url}/health", trust_env=False).is_success
+        assert httpx.get(f"{fresh_compose.url}/health", trust_env=False, timeout=30).is_success
 
 
 def test_names_taken_out_and_not_told_are_not_done(

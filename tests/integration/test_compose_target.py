@@ -31,8 +31,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
-    """Wait until something is so, a minute at the most."""
-    deadline = time.monotonic() + 60
+    """Wait until something is so, two minutes at the most."""
+    deadline = time.monotonic() + 120
     while not is_so():
         assert time.monotonic() < deadline, "it never was so"
         time.sleep(0.1)

@@ -206,6 +206,7 @@ def test_where_nobody_waits_the_rest_are_refused(runs: Runs, folder: Path, ledge
         assert (case.outcome, case.has_acted) == ("refused", False)
 
 
+@pytest.mark.timeout(1200)
 def test_fifty_targets_at_once(
     runs: Runs, home: Path, ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

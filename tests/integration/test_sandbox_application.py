@@ -101,7 +101,7 @@ def test_reports_are_numbered_and_queued(client: httpx.Client, fresh_sandbox: Sa
 def test_health_proves_nothing(fresh_sandbox: Sandbox) -> None:
     """Without a database, /health answers 200 and everything that needs it 503."""
     fresh_sandbox.kill("postgresql")
-    health = httpx.get(f"{fresh_sandbox.url}/health", trust_env=False)
+    health = httpx.get(f"{fresh_sandbox.url}/health", trust_env=False, timeout=30)
     assert health.json() == {"status": "healthy"}
     login = httpx.post(
         f"{fresh_sandbox.url}/api/v1/auth/login",

@@ -91,7 +91,7 @@ def test_all_listen_on_the_loopback_only(sandbox_system: Sandbox) -> None:
 def test_a_stranger_with_our_pid_is_let_alone(home: Path) -> None:
     """A record whose pid was given to another process since names no process of ours."""
     sandbox = Sandbox(home, durable=False)
-    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         sandbox.run.mkdir()
         (sandbox.run / "valkey.pid").write_text(f"{stranger.pid} an-earlier-boot:4711\n")
@@ -122,9 +122,11 @@ def test_an_up_killed_anywhere_is_made_good(home: Path) -> None:
         starter.wait()
     sandbox = Sandbox(home)
     sandbox.up()
-    assert httpx.get(f"{sandbox.url}/health", trust_env=False).json() == {"status": "healthy"}
+    assert httpx.get(f"{sandbox.url}/health", trust_env=False, timeout=30).json() == {
+        "status": "healthy"
+    }
     sandbox.down()
-    deadline = time.monotonic() + 20  # a killed starter's initdb may still come to its end
+    deadline = time.monotonic() + 60  # a killed starter's initdb may still come to its end
     while (left := processes_of(home)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left == []

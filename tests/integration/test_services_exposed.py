@@ -32,6 +32,7 @@ from tests.integration.test_services_fixtures import (
 from tests.integration.test_worker_refusals import outward
 from tests.nginx_fixtures import make_certificate, manual, nginx_with
 
+WAITS = 60.0  # seconds for an answer, on a machine that is busy
 # Each changes something, or reads what is secret.
 QUESTIONS = (
     ("GET", "/admin/version"),
@@ -80,7 +81,7 @@ def insist_on_a_run(home: Path, **more: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=400,
     )
     assert started.returncode == 0, started.stdout + started.stderr
     assert "Completed" in started.stdout
@@ -92,11 +93,11 @@ def test_nothing_is_answered_without_the_password(home: Path) -> None:
     for url in urls(home):
         for method, path in QUESTIONS:
             for auth in (None, wrong):
-                answer = httpx.request(method, url + path, json={}, auth=auth)
+                answer = httpx.request(method, url + path, json={}, auth=auth, timeout=WAITS)
                 # What would change something lacks a token as well, and is refused by that first.
                 refusal = 401 if method == "GET" else 403
                 assert answer.status_code == refusal, (url, path, answer.text)
-        assert httpx.get(f"{url}/admin/version", auth=basic(home)).status_code == 200
+        assert httpx.get(f"{url}/admin/version", auth=basic(home), timeout=WAITS).status_code == 200
         assert not answers_anybody(url)
 
 
@@ -104,9 +105,11 @@ def test_a_foreign_page_changes_nothing(home: Path) -> None:
     """Who has the password in a browser needs a token too, and a foreign page is given none."""
     foreign = {"Origin": "https://elsewhere.example"}
     for url in urls(home):
-        answer = httpx.post(f"{url}/flows/count", json={}, auth=basic(home))
+        answer = httpx.post(f"{url}/flows/count", json={}, auth=basic(home), timeout=WAITS)
         assert (answer.status_code, answer.json()) == (403, {"detail": "Missing CSRF token."})
-        asked = httpx.get(f"{url}/csrf-token?client=x", headers=foreign, auth=basic(home))
+        asked = httpx.get(
+            f"{url}/csrf-token?client=x", headers=foreign, auth=basic(home), timeout=WAITS
+        )
         assert asked.status_code == 200
         assert "access-control-allow-origin" not in asked.headers
 
@@ -137,7 +140,7 @@ def test_the_password_is_in_no_command_line(home: Path) -> None:
 def test_the_ui_asks_for_the_password(home: Path) -> None:
     """A browser gets a form, and with the line of the file behind it the runs."""
     ui = urls(home)[1].removesuffix("/api")
-    asked = httpx.get(f"{ui}/ui-settings").json()
+    asked = httpx.get(f"{ui}/ui-settings", timeout=WAITS).json()
     assert (asked["auth"], asked["csrf_enabled"], asked["api_url"]) == ("BASIC", True, "/api")
     with person.browser_page() as page:
         page.goto(f"{ui}/deployments")
@@ -159,15 +162,17 @@ def test_tls_in_front_as_the_manual_has_it(home: Path, nginx_folder: Path, tmp_p
     }
     with nginx_with(manual(lines), nginx_folder, tmp_path):
         trust = ssl.create_default_context(cafile=certificate)
-        with httpx.Client(verify=trust, trust_env=False) as client:
+        with httpx.Client(verify=trust, trust_env=False, timeout=WAITS) as client:
             assert client.get(f"{api}/admin/version").status_code == 401
             assert client.get(f"{api}/admin/version", auth=basic(home)).status_code == 200
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-            httpx.get(f"{api}/admin/version", trust_env=False)
+            httpx.get(f"{api}/admin/version", trust_env=False, timeout=WAITS)
         events = api.replace("https", "wss") + "/events/out"
-        with connect(events, ssl=trust, subprotocols=[Subprotocol("prefect")]) as socket:
+        with connect(
+            events, ssl=trust, subprotocols=[Subprotocol("prefect")], open_timeout=WAITS
+        ) as socket:
             socket.send(json.dumps({"type": "auth", "token": password.read(home)}))
-            assert json.loads(socket.recv(timeout=30)) == {"type": "auth_success"}
+            assert json.loads(socket.recv(timeout=WAITS)) == {"type": "auth_success"}
         insist_on_a_run(home, PREFECT_API_URL=api, PREFECT_API_SSL_CERT_FILE=str(certificate))
 
 
@@ -181,7 +186,7 @@ def test_the_host_is_kept_until_another_is_chosen(home: Path) -> None:
     assert done["password_file"] is None
     assert answers_anybody(done["api"])
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{beyond}/health")
+        httpx.get(f"{beyond}/health", timeout=WAITS)
     back = data(home, "up", "--no-sandbox", "--host", outward())
     assert not answers_anybody(back["api"])
 
@@ -194,8 +199,11 @@ def test_a_lost_password_is_made_anew(home: Path) -> None:
     assert refused.returncode == 6
     assert "401" in refused.stderr
     done = data(home, "up", "--no-sandbox")
-    assert httpx.get(f"{done['api']}/admin/version", auth=old).status_code == 401
-    assert httpx.get(f"{done['api']}/admin/version", auth=basic(home)).status_code == 200
+    assert httpx.get(f"{done['api']}/admin/version", auth=old, timeout=WAITS).status_code == 401
+    assert (
+        httpx.get(f"{done['api']}/admin/version", auth=basic(home), timeout=WAITS).status_code
+        == 200
+    )
     assert data(home, "target", "list") == []
 
 
