@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -47,9 +48,15 @@ def main(run_id: str, flow_path: str, target: str) -> None:
         targets.give(SandboxTarget(**{**fields, "port": int(port or fields["port"])}))
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(run_id))
-    signal.signal(signal.SIGUSR1, lambda *_: draining.ask())  # as a worker that drains asks it
+    signal.signal(signal.SIGUSR1, _hand_over)
     with contextlib.suppress(Pause):
         run_flow(flow, flow_run=run, parameters=run.parameters, return_type="state")
+
+
+def _hand_over(*_: object) -> None:
+    """Do as a child of a worker that drains, and say so."""
+    draining.ask()
+    os.write(1, b"asked to hand over\n")
 
 
 if __name__ == "__main__":

@@ -103,8 +103,8 @@ class WriteFile(Change):
             message = "the disk is on fire"
             raise OSError(message)
         (folder(work) / self.name).write_text(self.after)
-        if (folder(work) / f"slow-{self.name}").exists():
-            time.sleep(1)
+        while (folder(work) / f"hold-{self.name}").exists():
+            time.sleep(0.05)
         return None
 
     def revert(self, work: Work) -> str | None:
@@ -189,7 +189,15 @@ class NothingIsDown(Watch):
         """Give a look for the file; without a folder named 'probe' it cannot be asked."""
         if not (folder(work) / "probe").exists():
             raise PreconditionFailed(expected="a probe.", found="there is none", todo="Make it.")
-        yield lambda: "it is down" if (folder(work) / "down").exists() else ""
+
+        def look() -> str:
+            if not (folder(work) / "down").exists():
+                return ""
+            with (folder(work) / "seen-down").open("a") as seen:
+                seen.write("x")
+            return "it is down"
+
+        yield look
 
 
 class FileReads(Check):

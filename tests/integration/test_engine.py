@@ -1,5 +1,6 @@
 """The engine's ten steps on a target of files, through a real Prefect server."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.report import report
 from tasks.guardrails.requests import ticket
 from tests import toy
+from tests.loose_tables import until
 from tests.prefect_fixtures import Runs
 
 
@@ -300,10 +302,21 @@ def test_outage_is_measured(
     runs: Runs, folder: Path, ledger: Ledger, *, probe: bool, seen: str
 ) -> None:
     """What users meet while the changes are carried out is asked from outside, and reported."""
-    (folder / "slow-b").touch()
+    seen_down = folder / "seen-down"
     if probe:
         (folder / "probe").mkdir()
-    run, state = runs.start(toy.toy_one_stage, target="toy", names=["down", "b"])
+        (folder / "hold-b").touch()
+
+    def let_go() -> None:
+        try:
+            until(lambda: seen_down.exists() and seen_down.stat().st_size > 1)
+        finally:
+            (folder / "hold-b").unlink()
+
+    with ThreadPoolExecutor(1) as beside:
+        told = beside.submit(let_go) if probe else None
+        run, state = runs.start(toy.toy_one_stage, target="toy", names=["down", "b"])
+    assert told is None or told.result() is None
     assert state is not None
     assert state.name == "Remediated", state.message
     case = Case.read(ledger, runs.id_of(run))

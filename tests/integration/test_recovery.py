@@ -7,6 +7,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyotp
 import pytest
@@ -55,7 +56,7 @@ def run_and_die(run_id: str, flow: str, folder: Path, fault: str) -> int:
 
 def test_drained_run_ends_between_two_changes(runs: Runs, folder: Path, ledger: Ledger) -> None:
     """Asked to hand over, a run finishes the change it is at; a recovery goes on with the next."""
-    (folder / "slow-a").touch()
+    (folder / "hold-a").touch()
     run = runs.create(toy.toy_one_stage, target="toy", names=["a", "b"])
     process = subprocess.Popen(
         [
@@ -63,13 +64,18 @@ def test_drained_run_ends_between_two_changes(runs: Runs, folder: Path, ledger: 
             *(str(run.id), "tests.toy:toy_one_stage", f"toy={folder}"),
         ],
         env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""},
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    while not (folder / "a").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGUSR1)
-    process.wait(60)
+    with process:
+        while not (folder / "a").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout is not None
+        assert b"asked to hand over\n" in process.stdout
+        (folder / "hold-a").unlink()
+        process.wait(120)
     case = Case.read(ledger, runs.id_of(run))
     assert [e.facts["title"] for e in case.of_kind("done")] == ["write a"]
     assert not case.of_kind("failed", "ended")
@@ -193,7 +199,10 @@ def test_expired_gate_is_reverted(runs: Runs, folder: Path, ledger: Ledger) -> N
     assert gate is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recovery, "_GRACE", timedelta(0))
-        assert recovery.abandoned(ledger) == []
+        with pytest.MonkeyPatch.context() as clock:  # however long it took to get here
+            shown = SimpleNamespace(now=lambda _zone: gate.when + timedelta(seconds=9))
+            clock.setattr(recovery, "datetime", shown)
+            assert recovery.abandoned(ledger) == []
         while datetime.now(UTC) < gate.when + timedelta(seconds=10.5):
             time.sleep(0.5)
         assert [found.id for found in recovery.abandoned(ledger)] == [case.id]
