@@ -4,16 +4,19 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from infra.sandbox import pristine
-from infra.sandbox.load import Load
+from infra.sandbox.load import RATE, Load
 from infra.sandbox.load_report import Outcome, summarize
 from infra.sandbox.services import Sandbox
 from tasks.platforms.sandbox.target import SandboxTarget
+from tests.loose_tables import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,24 +28,44 @@ def load_on(sandbox: Sandbox) -> Load:
     return load
 
 
+@contextmanager
+def paused(target: SandboxTarget) -> Iterator[None]:
+    """Hold requests back while the block runs."""
+    with ExitStack() as held:
+        # On a busy machine a request may take longer than is waited for.
+        until(lambda: held.enter_context(target.application.pause(25)))
+        yield
+
+
+def written(sandbox: Sandbox) -> int:
+    """Count what the load has written."""
+    with sandbox.connect() as session:
+        row = session.execute("SELECT count(*) FROM programs WHERE name LIKE 'Load %'").fetchone()
+    return int(row[0]) if row else 0
+
+
 def test_a_calm_system_shows_no_outage(fresh_sandbox: Sandbox) -> None:
     """All requests are answered, two in five are writes, and all of them are kept."""
-    load = load_on(fresh_sandbox)
-    time.sleep(3)
-    report = load.stop()
+    load = Load(fresh_sandbox.url, fresh_sandbox.settings.accounts["load"], seconds=3)
+    load.start()
+    report = load.wait()
     assert (report.failed, report.missing, report.unchecked) == (0, [], 0)
-    assert 50 <= report.requests <= 70
+    # On a busy machine the load ends as late as it was itself.
+    assert RATE * (3 - report.own_delay_seconds) - 1 <= report.requests <= RATE * 3 + 1
     assert report.acknowledged == pytest.approx(report.requests * 0.4, abs=3)
 
 
-def test_a_pause_is_a_stall_and_no_outage(sandbox_target: SandboxTarget) -> None:
+def test_a_pause_is_a_stall_and_no_outage(
+    sandbox_target: SandboxTarget, fresh_sandbox: Sandbox
+) -> None:
     """Requests held for half a second are late, none fails; the server is swapped out under it."""
     load = Load(sandbox_target.url, _password(sandbox_target))
     load.start()
     time.sleep(1)
-    with sandbox_target.application.pause(5) as paused:
-        assert paused
-        time.sleep(0.5)
+    with paused(sandbox_target):
+        status = f"{fresh_sandbox.control_url}/status"
+        until(lambda: httpx.get(status, trust_env=False, timeout=30).json()["waiting"])
+        time.sleep(1)
     time.sleep(1)
     report = load.stop()
     assert report.failed == 0
@@ -57,8 +80,7 @@ def test_a_cut_over_under_pause_is_met_by_nobody(sandbox_target: SandboxTarget) 
     time.sleep(1)
     with sandbox_target.database.connect("postgres") as session:
         session.execute("CREATE DATABASE side OWNER planner TEMPLATE template0")
-        with sandbox_target.application.pause(5) as paused:
-            assert paused
+        with paused(sandbox_target):
             session.execute("ALTER DATABASE planner ALLOW_CONNECTIONS false")
             # Not pg_terminate_backend(pid, 5000): it waits 100 ms for each session in turn.
             ending = (
@@ -82,8 +104,9 @@ def test_draining_one_process_to_restart_it_is_met_by_nobody(fresh_sandbox: Sand
     load = load_on(fresh_sandbox)
     for name in fresh_sandbox.upstreams:
         before = fresh_sandbox.status()[name]["pid"]
-        with httpx.Client(base_url=fresh_sandbox.control_url, trust_env=False) as control:
-            drained = control.post("/drain", params={"upstream": name, "patience": 4}).json()
+        url = fresh_sandbox.control_url
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as control:
+            drained = control.post("/drain", params={"upstream": name, "patience": 30}).json()
             assert drained["ok"]
             fresh_sandbox.restart(name)
             control.post("/undrain", params={"upstream": name})
@@ -96,13 +119,14 @@ def test_draining_one_process_to_restart_it_is_met_by_nobody(fresh_sandbox: Sand
 def test_lost_writes_and_an_outage_are_told(fresh_sandbox: Sandbox) -> None:
     """A database put back under load: what was acknowledged before is missing, and it shows."""
     load = load_on(fresh_sandbox)
-    time.sleep(1.5)
+    until(lambda: written(fresh_sandbox) > 12)
     fresh_sandbox.services()["postgresql"].stop()
     time.sleep(1)
     pristine.reset(fresh_sandbox)
     time.sleep(1)
     report = load.stop()
-    assert report.outage_seconds >= 1.0
+    # What it was late itself, it could not see.
+    assert report.outage_seconds + report.own_delay_seconds >= 1.0
     assert len(report.missing) >= 8
     assert report.failed == sum(n for what, n in report.answers.items() if what.endswith("503"))
 
@@ -147,9 +171,9 @@ def test_as_a_program_it_writes_its_report(fresh_sandbox: Sandbox, tmp_path: Pat
         ],
         cwd=ROOT,
     )
-    time.sleep(4)
+    until(lambda: written(fresh_sandbox) > 6 or program.poll() is not None)
     program.terminate()
-    assert program.wait(30) == 0
+    assert program.wait(150) == 0
     report = json.loads(out.read_text())
     assert report["failed"] == 0
     assert report["requests"] > 10
