@@ -20,7 +20,7 @@ from tasks.platforms.compose.project import Project, owner
 # How long requests on the way may take to end; those that come meanwhile wait at the gate.
 _PATIENCE_SECONDS = 2.0
 _ENGINE_BACK_WITHIN_SECONDS = 45.0
-_UP_WITHIN_SECONDS = 10.0
+_UP_WITHIN_SECONDS = 30.0
 _LISTENS = "listens"
 # For any Python since 3.8: its own is the application's.
 _PROGRAM = f"""
