@@ -69,7 +69,7 @@ def test_a_killed_child_is_marked_and_recovered_at_once(workers: Workers) -> Non
     ("settings", "parameters", "reason"),
     [
         ({"memory_mb": 600}, {"megabytes": 700}, "MB of memory; the limit is 600"),
-        ({"run_hours": 0.005}, {}, "hours; the limit is 0.005"),
+        ({"run_hours": 0.01}, {}, "hours; the limit is 0.01"),
     ],
     ids=["memory", "time"],
 )
@@ -124,7 +124,8 @@ def test_a_worker_that_was_killed_leaves_nothing_running(workers: Workers) -> No
         (workers.folder / f"hold-{name}").touch()
     lost = workers.create("held-change", target="toy")
     workers.reached("a")
-    kept = workers.create("stay", name="kept", seconds=20)
+    (workers.folder / "hold-kept").touch()
+    kept = workers.create("stay", name="kept")
     lost_pid, kept_pid = workers.pid(lost), workers.pid(kept)
     worker.kill()
     worker.wait()
@@ -139,4 +140,6 @@ def test_a_worker_that_was_killed_leaves_nothing_running(workers: Workers) -> No
         "Its process ended while no worker was there to see it.",
     )
     assert workers.outcome(lost) == "remediated"
+    assert Path(f"/proc/{kept_pid}").exists()
+    (workers.folder / "hold-kept").unlink()
     assert workers.end(kept).is_completed()

@@ -89,13 +89,15 @@ def look_around(word: str) -> None:
 
 @flow(name="stay", persist_result=False)
 def stay(name: str, seconds: float = 0, megabytes: int = 0) -> None:
-    """Be here for a while, with some memory."""
+    """Be here for a while, with some memory, and as long as a file holds it."""
     held = bytearray(megabytes * 1024**2)
     mine = FOLDER / f"here-{name}"
     mine.touch()
     with (FOLDER / "crowd").open("a") as file:
         file.write(f"{name} {len(list(FOLDER.glob('here-*')))}\n")
     time.sleep(seconds)
+    while (FOLDER / f"hold-{name}").exists():
+        time.sleep(0.05)
     mine.unlink()
     assert len(held) == megabytes * 1024**2
 
