@@ -19,6 +19,7 @@ _ASK = (
     "    where = (sys.argv[1], int(sys.argv[2]))\n"
     "    me = (sys.argv[3], 0) if len(sys.argv) > 3 else None\n"
     "    with socket.create_connection(where, 2, me) as one:\n"
+    "        one.settimeout(60)\n"  # a server answers later than the kernel lets in
     "        one.sendall(b'GET /health HTTP/1.0\\r\\n\\r\\n')\n"
     "        print(one.recv(64).decode().splitlines()[0])\n"
     "except (OSError, IndexError) as error:\n"
