@@ -31,6 +31,7 @@ from tests.faults.scene import Scene
 from tests.prefect_fixtures import Runs
 
 AWAY_SECONDS = 3
+pytestmark = pytest.mark.timeout(1800)  # an engine with its images, a project and its rows first
 POINTS = [
     (restore_from_backup, "after-entry:begun"),
     (restore_from_backup, "before-apply:database.swap_databases"),
@@ -76,7 +77,8 @@ def test_it_ends_done_or_undone(
         coming_back = threading.Timer(AWAY_SECONDS, daemon.start)
         coming_back.start()
         try:
-            outcome = scene.go_on(child, run)
+            # Where the run gave up without the engine, its recovery finds it there again.
+            outcome = scene.go_on(child, run, coming_back.join)
         finally:
             coming_back.join()
         system.up()
