@@ -254,7 +254,8 @@ def test_a_lock_in_the_way_is_waited_for_and_the_undo_can_be_repeated(shipped: S
 
         patch.setattr(LocalApplication, "run", counted_run)
         note = change.apply(work)
-    assert note.startswith("at attempt 3; ")
+    assert len(tries) >= 3  # an autovacuum may be in the way of one more
+    assert note.startswith(f"at attempt {len(tries)}; ")
     assert change.observe(work).standing is Standing.AFTER
     assert "colour" not in shipped.columns("projects")
     loss = change.undo_loss(work)
