@@ -1,8 +1,7 @@
 """find_slow_queries on a system under load, with queries that are slow for real."""
 
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,18 +17,22 @@ from infra.sandbox.load import USER, Load
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
-from tasks.database.queries import slow_findings
+from tasks.database.queries import slow_findings, slow_statistics
 from tasks.database.queries.log_place import LogPlace
 from tasks.database.queries.log_setting import find_unreadable
+from tasks.database.queries.measured import Counted
 from tasks.database.queries.query_log import LogSlowStatements, StopLogging
+from tasks.database.queries.statements import Statistics, count_statements
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import WorldMoved
 from tasks.guardrails.plan import Finding, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.postgresql import PostgreSQL
+from tasks.platforms.protocols import Connection
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
+from tests.loose_tables import until
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 from tests.users import log_of
@@ -193,10 +196,31 @@ def test_slow_queries_are_ranked_and_explained(runs: Runs, planner: Planner) -> 
     assert snapshot(planner, without_load=True) == before
 
 
-def test_a_window_has_what_came_in_it(runs: Runs, sandbox: Sandbox) -> None:
+def calls_of_programs(counted: Counted) -> float:
+    """Say how often anything was asked of programs."""
+    return sum(
+        calls for key, (_, calls, *_) in counted.counts.items() if "programs" in counted.texts[key]
+    )
+
+
+def test_a_window_has_what_came_in_it(
+    runs: Runs, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was slow before is not told, only what comes while it is watched."""
     fill(sandbox)
     work_slowly(sandbox)
+    looks: list[float] = []
+
+    def count(session: Connection, statistics: Statistics) -> Counted:
+        def calls() -> float:
+            return calls_of_programs(count_statements(session, statistics))
+
+        if looks:  # the window ends no sooner than users came
+            until(lambda: calls() >= looks[0] + 10)
+        looks.append(calls())
+        return count_statements(session, statistics)
+
+    monkeypatch.setattr(slow_statistics, "count_statements", count)
     case, state = run(runs, sandbox, watch_seconds=2)
     assert state.name in {"Unchanged", "Advised"}, state.message
     found = findings(case)
@@ -345,33 +369,43 @@ def set_before(sandbox: Planner, value: str) -> None:
     with sandbox.connect() as session:
         session.execute(f"ALTER SYSTEM SET log_min_duration_statement = '{value}'")
         session.execute("SELECT pg_reload_conf()")
-    give_up = time.monotonic() + 30
-    while in_force(sandbox) != value and time.monotonic() < give_up:
-        time.sleep(0.1)  # the server reads its files a moment later
-    assert in_force(sandbox) == value
+    until(lambda: in_force(sandbox) == value)  # the server reads its files a moment later
 
 
-def slow_while(sandbox: Planner, stop: threading.Event) -> None:
+def slow_while(sandbox: Planner, asks: threading.Event, stop: threading.Event) -> None:
     """Ask slowly until told to stop, in a session that is open all the time."""
     with application(sandbox) as session:
         while not stop.is_set():
             session.execute(
                 f"SELECT id FROM \"work items\" WHERE note = '{CANARY}' OR id = %s", (5,)
             )
+            asks.set()
             stop.wait(0.1)
 
 
 @contextmanager
 def asking(sandbox: Planner) -> Iterator[None]:
     """Have an application ask slowly while the block runs."""
-    stop = threading.Event()
-    thread = threading.Thread(target=slow_while, args=(sandbox, stop))
+    asks, stop = threading.Event(), threading.Event()
+    thread = threading.Thread(target=slow_while, args=(sandbox, asks, stop))
     thread.start()
     try:
+        assert asks.wait(120)
         yield
     finally:
         stop.set()
         thread.join()
+
+
+def until_logged(monkeypatch: pytest.MonkeyPatch, log: Callable[[], str]) -> None:
+    """Have the logging end no sooner than the log has some of what is asked slowly."""
+    stop = StopLogging.apply
+
+    def wait_and_stop(change: StopLogging, work: Work) -> str:
+        until(lambda: log().count(CANARY) >= 5)
+        return stop(change, work)
+
+    monkeypatch.setattr(StopLogging, "apply", wait_and_stop)
 
 
 @pytest.mark.usefixtures("any_machine")
@@ -381,7 +415,7 @@ def asking(sandbox: Planner) -> Iterator[None]:
     indirect=["planner"],
 )
 def test_slow_statements_are_logged_for_a_while(
-    runs: Runs, logged_there: Planner, before: str
+    runs: Runs, logged_there: Planner, before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are found in the log, of sessions that were open as well; the setting is as before."""
     logged = logged_there
@@ -394,6 +428,8 @@ def test_slow_statements_are_logged_for_a_while(
         snapshot(logged, without_load=True),
     )
     assert ("log_min_duration_statement" in written) is bool(before)
+    earlier = len(log_of(logged))
+    until_logged(monkeypatch, lambda: log_of(logged)[earlier:])
     with asking(logged):
         case, state = run(runs, logged, watch_seconds=3, slower_than_ms=1)
     assert state.name == "Remediated", state.message
@@ -496,13 +532,16 @@ def test_killed_in_the_window_it_is_put_back(
     logged = logged_there
     written = auto_conf(logged)
 
+    seen: set[str] = set()
+
     def fail(_self: StopLogging, _work: Work) -> str:
-        assert in_force(logged) == "5ms"
+        seen.add(in_force(logged))
         raise RuntimeError("the power went")
 
     monkeypatch.setattr(StopLogging, "apply", fail)
     _, state = run(runs, logged, watch_seconds=60, slower_than_ms=5, source="log")
     assert state.name == "Undone", state.message
+    assert seen == {"5ms"}
     assert (auto_conf(logged), in_force(logged)) == (written, "-1")
 
 
@@ -527,6 +566,7 @@ def test_a_log_needs_a_window(runs: Runs, sandbox: Sandbox) -> None:
     assert case.of_kind("begun") == []
 
 
+@pytest.mark.usefixtures("any_machine")
 def test_what_is_logged_already_is_only_read(runs: Runs, sandbox: Sandbox) -> None:
     """Where the server logs them anyway, its setting is not touched."""
     fill(sandbox)
@@ -602,11 +642,17 @@ def collecting(sandbox: Sandbox, destination: str) -> Iterator[None]:
 @pytest.mark.usefixtures("any_machine")
 @pytest.mark.parametrize("destination", ["csvlog", "stderr"])
 def test_a_log_that_the_server_collects_is_read_by_it(
-    runs: Runs, logged: Sandbox, destination: str
+    runs: Runs, logged: Sandbox, destination: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the maintenance user may not read it, it is said which grant is missing."""
     fill_without_statistics(logged)
     given = {"source": "log", "watch_seconds": 6, "slower_than_ms": 1}
+
+    def newest() -> str:
+        files = (logged.cluster.data / "log").glob("*.csv" if destination == "csvlog" else "*.log")
+        return max(files, key=lambda one: one.stat().st_mtime).read_text(errors="replace")
+
+    until_logged(monkeypatch, newest)
     with collecting(logged, destination):
         case, state = carry_out(runs, logged, find_slow_queries, **given)
         assert state.name == "Advised", state.message
