@@ -97,7 +97,7 @@ def remove_project(client: docker.DockerClient, name: str) -> None:
         name: Name of the project.
     """
     of_it: dict[str, str | list[str] | bool] = {"label": f"{OF_PROJECT}={name}"}
-    beside = [
+    beside = [  # others' may go meanwhile
         one
         for one in client.containers.list(
             all=True, filters={"label": OF_TARGET}, ignore_removed=True
