@@ -22,6 +22,13 @@ from tests.prefect_fixtures import Runs
 MB = 1_000_000
 
 
+@pytest.fixture(autouse=True)
+def all_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no row left out: machine and engine are others' too, and theirs may be larger."""
+    for module in ("full", "logs", "stored"):
+        monkeypatch.setattr(f"tasks.disk.{module}._SHOWN", 10_000)
+
+
 def findings(case: Case) -> tuple[Finding, ...]:
     """Give what was found."""
     return case.stages[0].stage.findings
@@ -48,6 +55,7 @@ def test_what_takes_room_is_found(runs: Runs, planner: Planner) -> None:
         os.fsync(file.fileno())
         gone.unlink()
         with planner.connect() as session:
+            session.execute("ALTER TABLE actuals SET (autovacuum_enabled = false)")
             for _ in range(5):
                 session.execute("UPDATE actuals SET hours = hours + 1")
             session.execute("ANALYZE actuals")
