@@ -18,6 +18,7 @@ from docker.models.containers import Container
 from docker.models.images import Image
 from docker.models.networks import Network
 from docker.models.volumes import Volume
+from docker.types import IPAMConfig
 
 from tasks.guardrails.ledger import Ledger
 from tasks.platforms.compose.usage import measure_usage
@@ -112,10 +113,10 @@ class Leftovers:
         """Make a volume, without a name by default."""
         return self.client.volumes.create(name or None, labels={**self._labels, **labels})
 
-    def network(self, **labels: str) -> Network:
-        """Make a network."""
+    def network(self, ipam: IPAMConfig | None = None, **labels: str) -> Network:
+        """Make a network, with addresses that the engine gives by default."""
         name = f"leftover-{self.mark}-{next(self._numbers)}"
-        return self.client.networks.create(name, labels={**self._labels, **labels})
+        return self.client.networks.create(name, ipam=ipam, labels={**self._labels, **labels})
 
     def container(self, image: Image, **given: Any) -> Container:  # noqa: ANN401 - as docker takes
         """Make a container that was never started."""
