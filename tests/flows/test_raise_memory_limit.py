@@ -1,15 +1,17 @@
 """raise_memory_limit on a container that is killed for want of memory, and on one that serves."""
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from docker.errors import APIError
 from docker.models.containers import Container
 
 from flows.help.undo_remediation import undo_remediation
@@ -117,8 +119,8 @@ def hungry(project: Project) -> Iterator[Project]:
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
-    """Wait until something is so, a minute at the most."""
-    deadline = time.monotonic() + 60
+    """Wait until something is so: the engine waits up to a minute between two starts."""
+    deadline = time.monotonic() + 180
     while not is_so():
         assert time.monotonic() < deadline, "it never was so"
         time.sleep(0.1)
@@ -133,7 +135,8 @@ def test_one_that_was_killed_lives_under_the_raised_limit(runs: Runs, hungry: Pr
     assert state.name == "Remediated", state.message
     seen = case.stages[0].stage.findings[0].what
     assert "too little memory in hungry" in seen
-    assert "knows of 0 events" not in seen
+    # The engine forgets its events soon, as others are at work on it.
+    assert re.search("knows of [1-9]|ended by one last|were killed", seen), seen
     assert (hungry.system.folder / HUNGRY).read_text() == TEXT.replace("48M  ", "256M ")
     assert {name for name, data in hungry.texts().items() if data != before[name]} == {HUNGRY}
     wait_until(lambda: holds_what_it_wants(hungry))
@@ -156,7 +159,7 @@ def holds_what_it_wants(project: Project) -> bool:
     """Say whether the hungry one does, by the kernel's count."""
     for name in ("memory.current", "memory/memory.usage_in_bytes"):
         container = project.container("hungry")
-        if container.status == "running":
+        with suppress(APIError):  # it does not run, or not any more
             status, said = container.exec_run(["cat", f"/sys/fs/cgroup/{name}"])
             if status == 0 and isinstance(said, bytes):
                 return int(said) > 95 * MIB
