@@ -13,7 +13,7 @@ import pytest
 
 from flows.help.undo_remediation import undo_remediation
 from flows.network.publish_port import publish_port
-from infra.sandbox.settings import choose_ports
+from infra.sandbox.settings import choose_port
 from infra.testbed.compose.project import FILES
 from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails.case import Case
@@ -71,7 +71,7 @@ def project(fresh_compose: ComposeSystem, home: Path) -> Iterator[Project]:
     settings: dict[str, Any] = fresh_compose.target_settings()
     targets.give(ComposeTarget(**{**settings, "host_command_prefix": ["env"]}))
     before = {one: (fresh_compose.folder / one).read_bytes() for one in FILES}
-    port = choose_ports(set())["proxy"]  # none that goes to who connects elsewhere meanwhile
+    port = choose_port()  # none that goes to who connects elsewhere meanwhile
     with namespace() as outside:
         found = Project(fresh_compose, outside, port)
         yield found
