@@ -52,6 +52,7 @@ def workers(api_url: str, home: Path) -> Iterator[Workers]:
         made.stop()
 
 
+@pytest.mark.timeout(1200)
 def test_fifty_runs_at_once_are_queued(workers: Workers) -> None:
     """No more than the worker's limit are at work; in the end all have run, each once."""
     runs = [workers.create("stay", name=f"{number}", seconds=0.2) for number in range(50)]
@@ -76,7 +77,16 @@ def test_several_workers_share_a_pool(workers: Workers) -> None:
     """Each run is carried out once, by one of them; all of them work."""
     for _ in range(2):
         workers.start(limit=1)
-    runs = [workers.create("stay", name=f"{number}", seconds=1) for number in range(6)]
+    # Each is held at its first run until the other has one: who is slow is waited for.
+    holds = [workers.folder / f"hold-{number}" for number in range(2)]
+    for hold in holds:
+        hold.touch()
+    runs = [workers.create("stay", name=f"{number}") for number in range(2)]
+    for number in range(2):
+        until((workers.folder / f"here-{number}").exists)
+    for hold in holds:
+        hold.unlink()
+    runs += [workers.create("stay", name=f"{number}", seconds=1) for number in range(2, 6)]
     assert all(workers.end(run).is_completed() for run in runs)
     crowd = (workers.folder / "crowd").read_text().splitlines()
     assert sorted(line.split()[0] for line in crowd) == list("012345")
