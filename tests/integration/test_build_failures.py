@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -15,6 +16,8 @@ from tasks.platforms import targets
 from tests.files_target import know_files
 from tests.python_index import Index, pip_wheel
 
+# One for each process: what one has built would be removed by another's `forget`.
+BUILD = f"k{uuid4().hex[:9]}"
 INSTALL = "--no-index --find-links /srv/app --find-links /srv/lower --find-links /srv/newer"
 DOCKERFILE = """\
 FROM planner-app:production
@@ -43,7 +46,7 @@ def versions_for(
     images = targets.load("files").images
     recipe = recipe_of(images, "app")
     texts = {"requirements.txt": (index.folder / "requirements.txt").read_text()}
-    found = propose(images, recipe, "k3f9q2zzzz", failure, texts, running)
+    found = propose(images, recipe, BUILD, failure, texts, running)
     return (tuple(one.new for one in found.pins), found.proved) if found else ((), False)
 
 
@@ -51,8 +54,8 @@ def failure_of(index: Index, requirements: str) -> Failure:
     """Build with requirements, which has to fail; nothing of it stays."""
     (index.folder / "requirements.txt").write_text(requirements)
     images = targets.load("files").images
-    built = images.build(recipe_of(images, "app"), "k3f9q2zzzz", ignore=None, cached=False)
-    images.forget("k3f9q2zzzz", [built])
+    built = images.build(recipe_of(images, "app"), BUILD, ignore=None, cached=False)
+    images.forget(BUILD, [built])
     assert not built.image
     return classify(built)
 

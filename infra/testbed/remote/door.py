@@ -56,7 +56,11 @@ def _serve(listener: socket.socket, engine: Path, context: ssl.SSLContext | None
 def _lead(there: socket.socket, engine: Path, context: ssl.SSLContext | None) -> None:
     outside = there
     if context:
-        outside = context.wrap_socket(there, server_side=True, do_handshake_on_connect=False)
+        try:
+            outside = context.wrap_socket(there, server_side=True, do_handshake_on_connect=False)
+        except OSError:  # it has gone away already
+            there.close()
+            return
     with suppress(OSError), socket.socket(socket.AF_UNIX) as inside, outside:
         if isinstance(outside, ssl.SSLSocket) and not _lets_in(outside):
             return
