@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.guardrails import approvers
+from tasks.guardrails import approvers, notify
 from tasks.guardrails.approval import count, waiting_gate
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import ApprovalRefused
@@ -131,6 +131,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     server = HTTPServer(("127.0.0.1", 0), Keeper)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("REMEDY_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(notify, "_TIMEOUT_SECONDS", 60)  # what is late would be told again
     yield told
     server.shutdown()
 

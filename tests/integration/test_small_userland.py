@@ -20,6 +20,7 @@ from tasks.platforms.servers import Folder
 from tests.compose_fixtures import or_missing
 from tests.crashing import crashing
 from tests.fences import Held
+from tests.loose_tables import until
 
 BASE, BUSYBOX = "postgres:15-alpine", Path("/bin/busybox")
 DOCKERFILE = """\
@@ -115,9 +116,9 @@ def test_a_command_that_takes_too_long_is_ended(small: ComposeTarget) -> None:
     tried = small.trials.inside(container.id, ["sh", "-c", "sleep 977 & sleep 977"], 0.2)
     assert not tried.ended
     with small.engine.client() as client:
-        for _ in range(100):
+
+        def left() -> list[str]:
             shown = client.api.top(container.id, ps_args="-eo pid,args")
-            left = [row[-1] for row in shown["Processes"] if "sleep 977" in row[-1]]
-            if not left:
-                break
-    assert left == []
+            return [row[-1] for row in shown["Processes"] if "sleep 977" in row[-1]]
+
+        until(lambda: left() == [])

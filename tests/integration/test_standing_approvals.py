@@ -118,7 +118,7 @@ def outside(scheduled: Scheduled, case: str) -> FlowRun:
         "target": {"target": "other"},
         "parameters": {"parameters": {**own_parameters(toy.toy_one_stage, ASKED), "check": "ok"}},
         "configured anew": {"fingerprint": "another"},
-        "ended": {"until": now + timedelta(seconds=0.2)},
+        "ended": {"until": now + timedelta(seconds=5)},  # for whatever giving it takes
     }
     name = scheduled.give(**bounds.get(case, {}))
     if case == "own":
@@ -136,7 +136,8 @@ def outside(scheduled: Scheduled, case: str) -> FlowRun:
     elif case == "stricter":
         scheduled.policy(disruptive=2)
     elif case == "ended":
-        time.sleep(0.3)
+        while datetime.now(UTC) <= now + timedelta(seconds=5):
+            time.sleep(0.1)
     elif case == "unknown":
         return scheduled.runs.create(toy.toy_one_stage, **ASKED)
     return scheduled.create()
@@ -273,7 +274,8 @@ def test_by_command(
 ) -> None:
     """Given, listed and revoked; a mistyped name costs no code."""
     monkeypatch.setattr(systems, "_loaders", [lambda name: toy.FileSystem(name, tmp_path)])
-    bounds = ("--target", "shop", "--until", "2027-06-30", "--at-most", "3", "--reason", "nightly")
+    until = f"{datetime.now(UTC) + timedelta(days=90):%Y-%m-%d}"
+    bounds = ("--target", "shop", "--until", until, "--at-most", "3", "--reason", "nightly")
     proof = ("--as", "pat", "--code", code())
     assert call(["standing", "add", "back-up", *bounds, *proof]) == 2
     assert "back-up-database" in capsys.readouterr().err
