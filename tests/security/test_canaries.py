@@ -6,11 +6,13 @@ import re
 import sqlite3
 import stat
 import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -63,13 +65,23 @@ def leaks(secrets: Secrets, sources: Sources) -> list[str]:
 
 
 class CommandLines(threading.Thread):
-    """Reads, all the time, what `ps` shows to every user of the machine."""
+    """Reads, all the time, what `ps` shows to every user of the machine.
+
+    What starts and ends between two looks is seen where this process starts it.
+    """
 
     def __init__(self) -> None:
         """Have seen nothing."""
         super().__init__(daemon=True)
         self._ended = threading.Event()
         self.seen: set[bytes] = set()
+        sys.addaudithook(self._note)
+
+    def _note(self, event: str, given: tuple[Any, ...]) -> None:
+        if event == "subprocess.Popen" and not self._ended.is_set():
+            words = given[1]
+            listed = [words] if isinstance(words, str | bytes) else words
+            self.seen.add(b"\0".join(map(os.fsencode, listed)))
 
     def run(self) -> None:
         """Look until it is ended."""
@@ -248,7 +260,7 @@ def logs() -> bytes:
                 return b"\n".join(found)
 
 
-@pytest.mark.timeout(580)
+@pytest.mark.timeout(1800)
 def test_no_secret_is_written_anywhere(
     command: Command, runs: Runs, fresh_sandbox: Sandbox, home: Path
 ) -> None:
@@ -296,6 +308,14 @@ def test_each_form_is_found(form: object) -> None:
     content = b"x" + (written.encode() if isinstance(written, str) else written) + b"y"
     assert leaks({"it": secret}, {"there": content}) == ["it in there"]
     assert leaks({"it": os.urandom(32)}, {"there": content}) == []
+
+
+def test_a_program_of_a_moment_is_seen() -> None:
+    """A command line is noted though its program ends before anybody can look."""
+    lines = CommandLines()
+    with lines.watching():
+        subprocess.run(["true", "canary-of-a-moment"], check=True)
+    assert b"true\0canary-of-a-moment" in lines.seen
 
 
 def test_a_targets_secrets_are_encrypted(prefect_server: None) -> None:
