@@ -4,7 +4,7 @@ import base64
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,16 +58,29 @@ def brief(planner: Planner, looks: int = LOOKS, least: float = 0) -> dict[str, f
     return {"watch_minutes": watched / 60, "interval_seconds": interval}
 
 
+def leaks(container: Container) -> list[int]:
+    """Give the numbers, on the engine's machine, of the processes that forget nothing."""
+    shown = container.top(ps_args="-ww -eo pid,args")["Processes"]  # else cut off at 80 characters
+    return [int(pid) for pid, command in shown if "held.append" in command]
+
+
+def end_leaks(container: Container) -> None:
+    """End what forgets nothing; the image has no pkill."""
+    for pid in leaks(container):
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
+
+
 @contextmanager
 def leaking(planner: ComposeSystem) -> Iterator[None]:
     """Have a process in the application's container that forgets nothing, while the block runs."""
     container = planner.project.container("app")
     container.exec_run(["python", "-c", LEAK], detach=True)
     try:
-        until(lambda: "held.append" in str(container.top()["Processes"]))
+        until(lambda: leaks(container))
         yield
     finally:
-        container.exec_run(["pkill", "-f", "held.append"])
+        end_leaks(container)
 
 
 def findings(case: Case) -> tuple[Finding, ...]:
@@ -153,7 +166,7 @@ def test_each_start_is_followed_by_itself(
     try:
         case, state = carry_out(runs, fresh_compose, find_memory_growth, **given)
     finally:
-        container.exec_run(["pkill", "-f", "held.append"])
+        end_leaks(container)
     assert state.name == "Advised", findings(case)
     courses = {row[0]: row for row in findings(case)[0].rows}
     assert courses[f"{container.name}, start 1 of 2"][3] == "too short", courses
@@ -192,7 +205,8 @@ def test_a_number_that_another_process_has_now_is_not_the_same_process() -> None
 
 def workers_of(nginx: Container) -> set[str]:
     """Give the numbers of nginx's workers, of those too that are about to end."""
-    return {row[1] for row in nginx.top()["Processes"] if "worker process" in row[-1]}
+    shown = nginx.top(ps_args="-ww -eo pid,args")["Processes"]
+    return {pid for pid, command in shown if "worker process" in command}
 
 
 @pytest.fixture
