@@ -54,7 +54,7 @@ class ComposeSettings:
         old = {name: now[name] for name in settings if name in now}
         self._file.change(settings)
         try:
-            self._project.run("config", "-q")
+            self._project.run("config")
             now = self.settings()
         except RemediationError:  # with it the compose files are none any more
             self._file.put_back(before, settings, old)
