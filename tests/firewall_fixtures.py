@@ -5,8 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.compose_fixtures import or_missing
 from tests.namespaces import Namespace, namespace
+from tests.waiting import until
 
 PORT = 8000
 SERVES = (
@@ -137,7 +137,7 @@ def walled(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Machine
         held.callback(serves.wait)
         held.callback(serves.kill)
         found = Machine(inside, friend, stranger, sandbox, kind)
-        wait_until(lambda: found.asks(friend).startswith("HTTP"))
+        until(lambda: found.asks(friend).startswith("HTTP"))
         closed_by(kind, inside)
         targets.give(SandboxTarget(**found.settings))
         marks = set(MARKS.glob("guard-*"))  # another run's
@@ -151,14 +151,6 @@ def _provide() -> None:
     if missing := [one for one in PROGRAMS if not shutil.which(one)]:
         with locked(Path(tempfile.gettempdir()) / "remedy-test-firewall.lock"):
             install([PROGRAMS[one] for one in missing], purpose="firewalls to test with")
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    """Wait until something is so, two minutes at the most."""
-    deadline = time.monotonic() + 120
-    while not is_so():
-        assert time.monotonic() < deadline, "it never was so"
-        time.sleep(0.1)
 
 
 def every(*kinds: str) -> pytest.MarkDecorator:

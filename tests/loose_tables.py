@@ -1,8 +1,5 @@
 """Tables of a sandbox whose files are larger than their rows, and what is to be seen of them."""
 
-import time
-from collections.abc import Callable
-
 from psycopg import sql
 
 from infra.sandbox.planner import Planner
@@ -77,11 +74,3 @@ def left_by_repack(sandbox: Planner) -> list[str]:
             "WHERE typnamespace = to_regnamespace('repack') AND typname LIKE 'pk%' ORDER BY 1"
         ).fetchall()
     return [str(row[0]) for row in rows]
-
-
-def until(what: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    give_up = time.monotonic() + 120
-    while not what():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)

@@ -28,9 +28,8 @@ def restore_secrets(
     missing is found: SECRET_KEY, the database's password, the cache's where it asks for one,
     whatever was set when the application was last recorded as sound, what the compose files insist
     on (`${NAME:?}`; compose does nothing at all without it), and what the log of a container that
-    does not come up complains of. A value comes from a replica
-    that was started with it, or from that record; a password is tried on its server before. No
-    value is shown.
+    does not come up complains of. A value comes from a replica that was started with it, or from
+    that record; a password is tried on its server before. No value is shown.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.

@@ -24,9 +24,9 @@ from tasks.platforms.postgresql import find_programs
 from tests import toy
 from tests.faults import in_child
 from tests.faults.sampling import ALL, sample
-from tests.firewall_fixtures import wait_until
 from tests.integration.test_services_fixtures import new_home
 from tests.prefect_fixtures import Runs
+from tests.waiting import until
 
 AWAY_SECONDS = 30 if ALL else 10
 POINTS = ("before-apply:toy.write_file#2", "before-entry:begun#2", "before-entry:ended#1")
@@ -81,7 +81,7 @@ def test_ledger_is_away_in_the_middle(
     if point.startswith("before-entry:begun"):
         assert not (folder / "b").exists()
     else:
-        wait_until((folder / "b").exists)
+        until((folder / "b").exists)
     server.start()
     child.join()
     case = Case.read(ledger, runs.id_of(run))

@@ -26,10 +26,10 @@ from tasks.guardrails.errors import Transient, WorldMoved
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tests.approving import carry_out
-from tests.loose_tables import until
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 from tests.users import under_load
+from tests.waiting import until
 
 SECRET = "Erika-Mustermann-1964"
 ODD_TABLE, ODD_COLUMN = "Odd \"Table's", 'The "Column %s'

@@ -97,7 +97,7 @@ def test_what_nobody_uses_goes_and_comes_back(
     # Whatever the engine gives by itself another test may be given before the undo.
     first = os.getpid() % 32 * 8
     pool = IPAMPool(f"203.0.113.{first}/29", gateway=f"203.0.113.{first + 1}")
-    image, empty = left.pushed(images, 64 * MB), left.volume()
+    image, empty = left.pushed(images, 160 * MB), left.volume()
     network = left.network(IPAMConfig(pool_configs=[pool]))
     tag, subnet = image.tags[0], network.attrs["IPAM"]["Config"]
     full, named = left.volume(), left.volume(f"leftover-{left.mark}")
@@ -118,7 +118,8 @@ def test_what_nobody_uses_goes_and_comes_back(
     assert "stopped_containers=True" in stays(case, str(stopped.name))
     assert f"container {stopped.name}" in stays(case, str(attached.name))
     (report,) = case.stages[-1].stage.findings
-    assert float(report.what.split()[0]) > 0, report.what  # others write to that disk, too
+    # Others write to that disk, too, but hardly so much.
+    assert float(report.what.split()[0]) > 32, report.what
     _, undone = carry_out(runs, planner, undo_remediation, remediation=case.id)
     assert undone.name == "Remediated", undone.message
     assert left.there() == before

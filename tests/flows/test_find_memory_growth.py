@@ -28,9 +28,9 @@ from tasks.platforms.processes import Process, Start
 from tasks.platforms.sandbox.processes import LocalProcesses
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
-from tests.loose_tables import until
 from tests.prefect_fixtures import Runs
 from tests.users import log_in
+from tests.waiting import until
 
 # Seconds, and between two looks; an engine measures a container once in a second.
 BRIEF = {"sandbox": (15, 0.2), "compose": (30, 0.5)}
@@ -56,6 +56,11 @@ def brief(planner: Planner, looks: int = LOOKS, least: float = 0) -> dict[str, f
     needed = looks * max(interval, time.monotonic() - began)
     watched = round(min(max(needed, seconds, least), 200))
     return {"watch_minutes": watched / 60, "interval_seconds": interval}
+
+
+def lasting(given: dict[str, float]) -> str:
+    """Say for how long is watched, as the report does."""
+    return f"{given['watch_minutes'] * 60:.0f} s"
 
 
 def leaks(container: Container) -> list[int]:
@@ -174,7 +179,9 @@ def test_each_start_is_followed_by_itself(
     grown = [one.what for one in findings(case) if " and goes on: " in one.what]
     assert [one for one in grown if one.startswith(f"{container.name}: python")], grown
     (told,) = [one.what for one in findings(case) if "restarted" in one.what]
-    assert told.startswith(f"{container.name}: it was restarted 1 time within these ")
+    assert told.startswith(
+        f"{container.name}: it was restarted 1 time within these {lasting(given)}"
+    )
     (moved,) = [one for one in findings(case) if "came and went" in one.what]
     assert any(int(row[1]) for row in moved.rows), moved.rows  # those of the first start ended
     assert any(int(row[2]) for row in moved.rows), moved.rows
@@ -190,7 +197,7 @@ def test_processes_that_are_made_anew_are_told(runs: Runs, sandbox: Sandbox) -> 
     case, state = carry_out(runs, sandbox, find_memory_growth, **given)
     assert state.name == "Unchanged", state.message
     (told,) = [one.what for one in findings(case) if "restarted" in one.what]
-    assert told.startswith(f"{one}: it was restarted 1 time within these ")
+    assert told.startswith(f"{one}: it was restarted 1 time within these {lasting(given)}")
     assert {f"{one}, start 1 of 2", other} <= {row[0] for row in findings(case)[0].rows}
 
 

@@ -32,10 +32,10 @@ from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.protocols import Connection
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
-from tests.loose_tables import until
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 from tests.users import log_of
+from tests.waiting import until
 
 CANARY = "canary-5d81c2"
 ROWS, LISTED = 200_000, 400

@@ -18,10 +18,11 @@ from tasks.network.firewall.opening import LetPortIn
 from tasks.network.firewall.rules import Rule
 from tasks.platforms import targets
 from tests.approving import carry_out
-from tests.firewall_fixtures import KINDS, PORT, Machine, every, wait_until
+from tests.firewall_fixtures import KINDS, PORT, Machine, every
 from tests.killing import killed, recovered
 from tests.namespaces import output
 from tests.prefect_fixtures import Runs
+from tests.waiting import until
 
 
 @every(*KINDS)
@@ -82,13 +83,13 @@ def test_killed_the_guard_takes_the_rule_back(walled: Machine) -> None:
     told = Work(target="sandbox", remediation="killed")
     child = applied_apart(change, told)
     machine = targets.load("sandbox").machine
-    wait_until(lambda: any(one.line(machine) for one in rule.live(machine)))
+    until(lambda: any(one.line(machine) for one in rule.live(machine)))
     os.kill(child, signal.SIGKILL)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert any(one.line(machine) for one in rule.live(machine)), "somebody else has taken it back"
     let_time_pass(rule)
-    wait_until(lambda: walled.rules() == before)
-    wait_until(lambda: change.observe(told).standing is Standing.BEFORE)
+    until(lambda: walled.rules() == before)
+    until(lambda: change.observe(told).standing is Standing.BEFORE)
     assert not walled.asks(walled.friend).startswith("HTTP")
 
 
@@ -122,7 +123,7 @@ def test_a_start_of_the_machine_ends_what_nobody_confirmed(walled: Machine) -> N
     change = LetPortIn(rule=rule, confirm_seconds=600)
     told = Work(target="sandbox", remediation="started", begun_at=datetime.now(UTC))
     child = applied_apart(change, told)
-    wait_until(lambda: any(one.line(machine) for one in rule.live(machine)))
+    until(lambda: any(one.line(machine) for one in rule.live(machine)))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert change.observe(told).standing is Standing.HALF

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
+from tests.waiting import until
 
 MIB = 2**20
 HUNGRY = "docker-compose.hungry.yml"
@@ -112,18 +113,10 @@ def hungry(project: Project) -> Iterator[Project]:
     project.system.project.run("up", "-d", "--no-build", "--no-deps", "hungry", files=files)
     project.give(HUNGRY)
     try:
-        wait_until(lambda: project.container("hungry").attrs["RestartCount"] > 0)
+        until(lambda: project.container("hungry").attrs["RestartCount"] > 0)
         yield project
     finally:
         project.container("hungry").remove(force=True)
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    """Wait until something is so: the engine waits up to a minute between two starts."""
-    deadline = time.monotonic() + 180
-    while not is_so():
-        assert time.monotonic() < deadline, "it never was so"
-        time.sleep(0.1)
 
 
 def test_one_that_was_killed_lives_under_the_raised_limit(runs: Runs, hungry: Project) -> None:
@@ -139,7 +132,7 @@ def test_one_that_was_killed_lives_under_the_raised_limit(runs: Runs, hungry: Pr
     assert re.search("knows of [1-9]|ended by one last|were killed", seen), seen
     assert (hungry.system.folder / HUNGRY).read_text() == TEXT.replace("48M  ", "256M ")
     assert {name for name, data in hungry.texts().items() if data != before[name]} == {HUNGRY}
-    wait_until(lambda: holds_what_it_wants(hungry))
+    until(lambda: holds_what_it_wants(hungry))
     restarts = hungry.container("hungry").attrs["RestartCount"]
     assert hungry.memory("hungry") == 256 * MIB
     time.sleep(3)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -18,6 +18,7 @@ from tasks.guardrails.ledger import Ledger
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 from tests.users import under_load
+from tests.waiting import until
 
 
 def rebuild(runs: Runs, sandbox: Planner, **parameters: str) -> tuple[Case, State[object]]:
@@ -170,14 +171,6 @@ def test_a_damaged_table_is_not_mended_by_its_indexes(runs: Runs, sandbox: Sandb
     assert told
     assert "restore_from_backup" in told[0].patch
     assert indexes(sandbox) == before
-
-
-def until(what: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    give_up = time.monotonic() + 120
-    while not what():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
 
 
 def test_it_gives_way_to_who_queues_behind_it(runs: Runs, sandbox: Sandbox) -> None:

@@ -18,9 +18,9 @@ from tasks.platforms import targets
 from tasks.secrets.missing import find_missing
 from tasks.secrets.restoring import NEW
 from tests.approving import carry_out
-from tests.loose_tables import until
 from tests.prefect_fixtures import Runs
 from tests.users import log_in, under_load
+from tests.waiting import until
 
 KEY, PASSWORD, TOKEN = "SECRET_KEY", "POSTGRES_PASSWORD", "MAIL_TOKEN"
 

@@ -36,13 +36,13 @@ from tests.loose_tables import (
     left_by_repack,
     make_loose,
     make_slow,
-    until,
 )
 from tests.prefect_fixtures import Runs
 from tests.server_with_extension import compose_with, sandbox_with
 from tests.snapshots import snapshot
 from tests.table_identity import RICH, identity_of, make_rich, order_of, remove_rich_role
 from tests.users import under_load
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -29,12 +29,12 @@ from tests.loose_tables import (
     file_of,
     make_loose,
     make_slow,
-    until,
 )
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 from tests.table_identity import RICH, identity_of, make_rich, order_of, remove_rich_role
 from tests.users import under_load
+from tests.waiting import until
 
 FULL = {"way": "vacuum_full"}
 

@@ -14,9 +14,9 @@ from infra.testbed.compose.system import ComposeSystem
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import carry_out
-from tests.loose_tables import until
 from tests.prefect_fixtures import Runs
 from tests.users import log_in, under_load
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import carry_out
-from tests.loose_tables import until
 from tests.prefect_fixtures import Runs
 from tests.users import under_load
+from tests.waiting import until
 
 PORTS = '    ports:\n      - "${APP_PORT:-8000}:8000"\n'
 

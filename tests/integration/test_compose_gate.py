@@ -11,8 +11,8 @@ import httpx
 
 from infra.testbed.compose.system import ComposeSystem
 from tasks.platforms.compose.target import ComposeTarget
-from tests.loose_tables import until
 from tests.users import log_in, under_load
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PAUSE = """
@@ -29,24 +29,15 @@ with ExitStack() as paused:
 """
 
 
-def sessions_of_users(system: ComposeSystem) -> int:
-    """Count the transactions that the application has open."""
+def sessions_of_users(system: ComposeSystem, *, waiting: bool = False) -> int:
+    """Count the transactions that the application has open, or those that wait for a lock."""
     with system.connect("postgres") as session:
         row = session.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND xact_start IS NOT NULL",
-            (system.settings.application_user,),
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND xact_start IS NOT NULL"
+            " AND (wait_event_type = 'Lock' OR NOT %s)",
+            (system.settings.application_user, waiting),
         ).fetchone()
     return int(row[0]) if row else -1
-
-
-def waits_for_lock(system: ComposeSystem) -> bool:
-    """Say whether a request of a user waits for a lock."""
-    with system.connect("postgres") as session:
-        row = session.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND wait_event_type = 'Lock'",
-            (system.settings.application_user,),
-        ).fetchone()
-    return bool(row and row[0])
 
 
 def gates(target: ComposeTarget) -> list[str]:
@@ -131,7 +122,7 @@ def test_a_request_that_does_not_end_is_not_waited_for(
 
         user = threading.Thread(target=ask)
         user.start()
-        until(lambda: waits_for_lock(fresh_compose))
+        until(lambda: sessions_of_users(fresh_compose, waiting=True) > 0)
         releases = threading.Thread(target=release)
         releases.start()
         with compose_target.application.pause(30) as held:

@@ -4,8 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,16 +24,9 @@ from tasks.platforms.protocols import System
 from tasks.platforms.servers import Folder
 from tests.fences import Held
 from tests.users import log_in, under_load
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    """Wait until something is so, two minutes at the most."""
-    deadline = time.monotonic() + 120
-    while not is_so():
-        assert time.monotonic() < deadline, "it never was so"
-        time.sleep(0.1)
 
 
 def ours(target: ComposeTarget) -> list[str]:
@@ -109,7 +100,7 @@ def test_a_command_of_one_that_was_killed_is_ended_by_its_successor(
     caller.stdin.write(json.dumps(fresh_compose.target_settings()).encode())
     caller.stdin.close()
     labels = {"remedy.target": f"{fresh_compose.project.name}/compose"}
-    wait_until(lambda: [one for one in compose_target.engine.containers(labels) if one.runs])
+    until(lambda: [one for one in compose_target.engine.containers(labels) if one.runs])
     caller.kill()
     caller.wait()
     (left,) = compose_target.engine.containers(labels)

@@ -20,8 +20,8 @@ from infra.testbed.docker.images import provide_images
 from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN
 from tasks.platforms.compose.target import ComposeTarget
 from tests.compose_fixtures import CACHE, PREFIX, project_on
-from tests.loose_tables import until
 from tests.users import log_in
+from tests.waiting import until
 
 
 def write_and_read(system: ComposeSystem) -> None:

@@ -21,8 +21,8 @@ from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.guardrails.verify import verify
 from tests import toy
 from tests.integration.test_worker_crowd import api_url  # noqa: F401 - a fixture
-from tests.integration.test_worker_fixtures import until
 from tests.prefect_fixtures import Runs
+from tests.waiting import until
 
 
 class _Room(Change):

@@ -18,8 +18,8 @@ from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.report import report
 from tasks.guardrails.requests import ticket
 from tests import toy
-from tests.loose_tables import until
 from tests.prefect_fixtures import Runs
+from tests.waiting import until
 
 
 def enrol(ledger: Ledger, *names: str) -> dict[str, str]:

@@ -22,7 +22,6 @@ from tasks.database.restore import cutover, swapping
 from tasks.database.restore.loading import LoadBackup
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Plan, Standing
-from tests.loose_tables import until
 from tests.postgres_fixtures import (
     ID,
     WORK,
@@ -35,6 +34,7 @@ from tests.postgres_fixtures import (
     take,
     undo,
 )
+from tests.waiting import until
 
 NAME = "backup-20261124-100000"
 

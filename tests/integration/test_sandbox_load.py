@@ -16,7 +16,7 @@ from infra.sandbox.load import RATE, Load
 from infra.sandbox.load_report import Outcome, summarize
 from infra.sandbox.services import Sandbox
 from tasks.platforms.sandbox.target import SandboxTarget
-from tests.loose_tables import until
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,7 +20,7 @@ from tasks.platforms.servers import Folder
 from tests.compose_fixtures import or_missing
 from tests.crashing import crashing
 from tests.fences import Held
-from tests.loose_tables import until
+from tests.waiting import until
 
 BASE, BUSYBOX = "postgres:15-alpine", Path("/bin/busybox")
 DOCKERFILE = """\

@@ -12,7 +12,8 @@ from tasks.guardrails.case import Case, id_of_run
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.ledger import Ledger
 from tests.approving import Approvers
-from tests.integration.test_worker_fixtures import Workers, until, workers
+from tests.integration.test_worker_fixtures import Workers, workers
+from tests.waiting import until
 
 __all__ = ["workers"]
 

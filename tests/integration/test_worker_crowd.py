@@ -17,7 +17,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments.services.database import PrefectDatabase, usable_programs
 from deployments.services.server import PrefectServer
 from deployments.services.settings import PlatformSettings, free_port
-from tests.integration.test_worker_fixtures import Workers, until
+from tests.integration.test_worker_fixtures import Workers
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

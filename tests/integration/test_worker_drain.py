@@ -5,7 +5,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.integration.test_worker_fixtures import ROOT, Workers, until, workers
+from tests.integration.test_worker_fixtures import ROOT, Workers, workers
+from tests.waiting import until
 
 __all__ = ["workers"]
 

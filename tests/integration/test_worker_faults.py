@@ -16,7 +16,8 @@ from deployments.worker.place import Place
 from deployments.worker.settling import Settler
 from tasks.guardrails.case import Case, id_of_run
 from tasks.guardrails.ledger import Ledger
-from tests.integration.test_worker_fixtures import Workers, until, workers
+from tests.integration.test_worker_fixtures import Workers, workers
+from tests.waiting import until
 
 __all__ = ["workers"]
 

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,18 +21,10 @@ from deployments.worker.installed import entrypoint_of
 from tasks.guardrails.case import Case, id_of_run
 from tasks.guardrails.ledger import Ledger
 from tests.integration import test_worker_flows
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 _PATIENCE_SECONDS = 180
-
-
-def until(what: Callable[[], Any], seconds: float = _PATIENCE_SECONDS) -> Any:  # noqa: ANN401 - whatever it gives
-    """Wait until something is so, and give it."""
-    give_up = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < give_up, f"waited {seconds} s in vain"
-        time.sleep(0.1)
-    return found
 
 
 class Workers:

@@ -23,7 +23,8 @@ from tasks.guardrails.errors import BadInput, PreconditionFailed
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.settings import Settings
 from tests.integration import test_worker_flows
-from tests.integration.test_worker_fixtures import ROOT, Workers, until, workers
+from tests.integration.test_worker_fixtures import ROOT, Workers, workers
+from tests.waiting import until
 
 __all__ = ["workers"]
 

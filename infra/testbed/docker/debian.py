@@ -32,9 +32,8 @@ def install(packages: Sequence[str], purpose: str = "an engine that answers") ->
             todo=todo,
         )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # Somebody else may install just now.
-    asked = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
-    asked[1:1] = ["-o", "DPkg::Lock::Timeout=300"]
+    patient = ["apt-get", "-o", "DPkg::Lock::Timeout=300"]  # somebody else may install just now
+    asked = [*patient, "install", "--yes", "--no-install-recommends", *packages]
     # The lists of packages may be of last year; fetching them is not always needed.
     for command in (asked, ["apt-get", "update"], asked):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -75,8 +75,25 @@ class Project:
             )
         return found[0]
 
-    def described(self) -> dict[str, Any]:
+    def unset(self) -> tuple[str, ...]:
+        """Name the variables that the files insist on (`${NAME:?}`), and that are not set.
+
+        Returns:
+            As far as compose says; none where it refuses the files for another reason first.
+        """
+        given: dict[str, str] = {}
+        while (done := self.try_to("config", "-q", variables=given)).status:
+            name = insisted_on(done.errors)
+            if not name or name in given:
+                break
+            given[name] = "given"
+        return tuple(given)
+
+    def described(self, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Read what the compose files say, with the values of `.env` in them.
+
+        Args:
+            variables: Values that go before those of `.env`.
 
         Returns:
             All of it, as the compose format describes it.
@@ -84,7 +101,7 @@ class Project:
         Raises:
             PreconditionFailed: The files cannot be read.
         """
-        said: dict[str, Any] = yaml.safe_load(self.run("config"))
+        said: dict[str, Any] = yaml.safe_load(self.run("config", variables=variables))
         return said
 
     def configuration(

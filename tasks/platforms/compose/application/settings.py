@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.systems import insist_on_fence
-from tasks.platforms.compose.gaps import ProjectWithGaps
 from tasks.platforms.compose.project import Project
 from tasks.platforms.settings_file import SettingsFile
 
@@ -36,7 +35,7 @@ class ComposeSettings:
 
     def unset(self) -> tuple[str, ...]:
         """Name what the compose files insist on (`${NAME:?}`), and what is not set."""
-        return ProjectWithGaps(self._project.files, self._project.engine).unset()
+        return self._project.unset()
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Change some settings in `.env`, whole or not at all; comments and order stay.
@@ -54,8 +53,7 @@ class ComposeSettings:
         old = {name: now[name] for name in settings if name in now}
         self._file.change(settings)
         try:
-            self._project.run("config")
-            now = self.settings()
+            now = self._project.settings(self._service, self._project.described())
         except RemediationError:  # with it the compose files are none any more
             self._file.put_back(before, settings, old)
             raise
