@@ -13,6 +13,8 @@ from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection, Database
 
 _FUNCTION = "pgstattuple_approx"
+# An older one refuses the tables of long values, which count as full of rows then.
+_LONG_VALUES_SINCE = 140000
 # Holds up nobody who needs the table, and is no look any more beyond that.
 _TIMEOUTS = {**NO_TIMEOUTS, "lock_timeout": "1s", "statement_timeout": "120s"}
 
@@ -58,7 +60,8 @@ def _measured(
     try:
         with session.transaction(force_rollback=True), Watcher(beside, session):
             content = _content(session, schema, table.oid)
-            long = _content(session, schema, table.toast_oid) if table.toast_oid else 0
+            looked_at = table.toast_oid and session.info.server_version >= _LONG_VALUES_SINCE
+            long = _content(session, schema, table.toast_oid) if looked_at else table.long_content
     except RemediationError as error:
         if isinstance(error, Transient) and not sqlstate(error):
             raise  # the server went away
