@@ -116,6 +116,7 @@ def rows_of(report: LoadReport) -> list[tuple[str, str]]:
         ("slower than 1 s", str(report.slow)),
         ("outage", f"{report.outage_seconds:g} s in all"),
         ("longest stall", f"{report.longest_stall_seconds:g} s"),
+        ("longest stall of writes", f"{report.longest_write_stall_seconds:g} s"),
         ("slowest, median", f"{report.slowest_seconds:g} s, {report.median_seconds * 1000:.0f} ms"),
         ("acknowledged writes", str(report.acknowledged)),
         ("missing of those", f"{len(report.missing)}, not asked {report.unchecked}"),

@@ -42,6 +42,9 @@ class LoadReport(BaseModel):
     longest_stall_seconds: float = Field(
         description="Longest time in which no request was answered with success."
     )
+    longest_write_stall_seconds: float = Field(
+        description="Longest time in which no write was answered with success."
+    )
     slowest_seconds: float = Field(description="The slowest request.")
     median_seconds: float = Field(description="The median request.")
     answers: dict[str, int] = Field(description="Number of requests by method and answer.")
@@ -75,9 +78,7 @@ def summarize(
     """
     bad = [each for each in outcomes if not each.fine or each.took > SLOW_SECONDS]
     took = sorted(each.took for each in outcomes)
-    first = min((each.begun for each in outcomes), default=0.0)
-    last = max((each.begun + each.took for each in outcomes), default=0.0)
-    fine = sorted(each.begun + each.took for each in outcomes if each.fine)
+    writes = [each for each in outcomes if not each.answer.startswith("GET ")]
     return LoadReport(
         seconds=round(seconds, 3),
         requests=len(outcomes),
@@ -86,9 +87,8 @@ def summarize(
         outage_seconds=round(
             len({int(each.begun / BUCKET_SECONDS) for each in bad}) * BUCKET_SECONDS, 1
         ),
-        longest_stall_seconds=round(
-            max((b - a for a, b in pairwise([first, *fine, last])), default=0.0), 3
-        ),
+        longest_stall_seconds=_longest_stall(outcomes),
+        longest_write_stall_seconds=_longest_stall(writes),
         slowest_seconds=round(took[-1] if took else 0.0, 3),
         median_seconds=round(took[len(took) // 2] if took else 0.0, 4),
         answers=dict(sorted(Counter(each.answer for each in outcomes).items())),
@@ -97,3 +97,11 @@ def summarize(
         unchecked=unchecked,
         own_delay_seconds=round(own_delay, 3),
     )
+
+
+def _longest_stall(outcomes: Sequence[Outcome]) -> float:
+    """Give the longest time, in seconds, in which none of them was answered with success."""
+    first = min((each.begun for each in outcomes), default=0.0)
+    last = max((each.begun + each.took for each in outcomes), default=0.0)
+    fine = sorted(each.begun + each.took for each in outcomes if each.fine)
+    return round(max((b - a for a, b in pairwise([first, *fine, last])), default=0.0), 3)

@@ -1,9 +1,8 @@
 """A compose project: the guide's own commands beside ours, under load."""
 
-import argparse
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +26,16 @@ from tasks.platforms import targets
 from tasks.platforms.applications import Replica
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import carry_out
+from tests.bench.comparing import (
+    Compared,
+    Measured,
+    arguments,
+    compare,
+    figures,
+    judge,
+    measured_under_load,
+)
 from tests.bench.section import new_home, write
-from tests.bench.upkeep import Measured, figures, measured_under_load
 from tests.compose_fixtures import CACHE, project_on
 from tests.prefect_fixtures import Runs
 
@@ -157,25 +164,25 @@ def project_up(home: Path, rows: int) -> Iterator[ComposeSystem]:
             yield system
 
 
-def measure(home: Path, rows: int) -> list[tuple[str, Measured, Measured]]:
+def measure(home: Path, rows: int, rounds: int) -> list[Compared]:
     """Measure the guide's way and ours for each task, on one compose project.
 
     Args:
         home: An empty folder.
         rows: Rows to seed.
+        rounds: How often.
 
     Returns:
-        What is done, the guide's way, ours.
+        Both ways of each task.
     """
     with prefect_test_harness(server_startup_timeout=150), project_up(home, rows) as system:
         remediation(back_up_database)(system)
         _in_database(system, "pg_dump", "-f", _DUMP)
-        return [(task.title, *_both(system, task)) for task in TASKS]
 
+        def way(step: Callable[[ComposeSystem], None]) -> Callable[[], Measured]:
+            return partial(measured_under_load, system, partial(_done, step, system))
 
-def _both(system: ComposeSystem, task: Task) -> tuple[Measured, Measured]:
-    ours = measured_under_load(system, partial(_done, task.ours, system))
-    return measured_under_load(system, partial(_done, task.guide, system)), ours
+        return [compare(one.title, way(one.guide), way(one.ours), rounds) for one in TASKS]
 
 
 def _done(way: Callable[[ComposeSystem], None], system: ComposeSystem) -> bool:
@@ -183,7 +190,7 @@ def _done(way: Callable[[ComposeSystem], None], system: ComposeSystem) -> bool:
     return True
 
 
-def table(found: list[tuple[str, Measured, Measured]], rows: int) -> list[str]:
+def table(found: Sequence[Compared], rows: int) -> list[str]:
     """Write both ways side by side.
 
     Args:
@@ -209,11 +216,11 @@ def table(found: list[tuple[str, Measured, Measured]], rows: int) -> list[str]:
 
 def main() -> None:
     """Measure, and write the section."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=300_000, help="rows of the project")
-    rows = parser.parse_args().rows
+    given = arguments(__doc__, 300_000)
     with new_home() as home:
-        write(table(measure(home, rows), rows))
+        found = measure(home, given.rows, given.rounds)
+    write(table(found, given.rows))
+    judge(found)
 
 
 if __name__ == "__main__":

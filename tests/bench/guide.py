@@ -101,6 +101,14 @@ def lost_index(sandbox: Sandbox) -> None:
         session.execute("ANALYZE actuals")
 
 
+def queries_not_logged(sandbox: Sandbox) -> None:
+    """Have slow queries logged by nobody, as in the beginning."""
+    with sandbox.connect() as session:
+        session.autocommit = True
+        session.execute("ALTER SYSTEM RESET log_min_duration_statement")
+        session.execute("SELECT pg_reload_conf()")
+
+
 def pending_revision(sandbox: Sandbox) -> None:
     """Ship one more revision of the application, which adds a column."""
     folder = Path(tempfile.mkdtemp(prefix="application-", dir=sandbox.home))
@@ -224,6 +232,7 @@ TASKS: tuple[Task, ...] = (
         log_queries,
         find_slow_queries,
         {"source": "log", "watch_seconds": _WATCHED_SECONDS, "slower_than_ms": 1000},
+        broken=queries_not_logged,
         more=f", logged for {_WATCHED_SECONDS} s",
     ),
     Task(

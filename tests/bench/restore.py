@@ -185,6 +185,7 @@ def table(rounds: list[Round], rows: int) -> list[str]:
         ("failed requests", ".0f", lambda one: one.load.failed),
         ("slower than 1 s", ".0f", lambda one: one.load.slow),
         ("longest stall", ".2f s", lambda one: one.load.longest_stall_seconds),
+        ("longest write stall", ".2f s", lambda one: one.load.longest_write_stall_seconds),
         ("acknowledged writes missing afterwards", ".0f", lambda one: len(one.load.missing)),
     ]
     changes: dict[str, list[float]] = {}

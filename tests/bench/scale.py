@@ -15,9 +15,9 @@ from flows.performance.scale_application import scale_application
 from infra.testbed.compose.project import FILES, OF_PROJECT, OF_SERVICE
 from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails.errors import PreconditionFailed
+from tests.bench.comparing import HEADING, Measured, figure, measured_under_load
 from tests.bench.compose import project_up, remediation
 from tests.bench.section import new_home, write
-from tests.bench.upkeep import HEADING, Measured, figure, measured_under_load
 
 _REPLICAS = 3
 _GUIDE = f"`docker compose up -d --scale app={_REPLICAS}`"
@@ -156,7 +156,7 @@ def table(found: list[Way], rows: int) -> list[str]:
         f"| {one.whose} | {one.what} | {one.there} | {one.asked} | {one.said or 'done'} |"
         for one in found
     ]
-    return [*lines, "", *HEADING, *(figure(one.whose, one.load) for one in found)]
+    return [*lines, "", *HEADING, *(figure(one.whose, [one.load]) for one in found)]
 
 
 def main() -> None:

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+# What a section ends with where it was measured, and ours was not as good as it has to be.
+MISSED = 3
+
 
 @contextmanager
 def new_home() -> Iterator[Path]:
@@ -26,10 +29,10 @@ def write(lines: Sequence[str]) -> None:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """Write a figure's median, least and most."""
+    """Write a figure's median, least and most; one that was measured once, as it is."""
     number, _, unit = form.partition(" ")
     low, middle, high = (format(of(values), number) for of in (min, statistics.median, max))
-    return f"{middle}{unit and ' ' + unit} ({low}-{high})"
+    return f"{middle}{unit and ' ' + unit}" + (f" ({low}-{high})" if len(values) > 1 else "")
 
 
 def quantiles(seconds: Sequence[float]) -> str:

@@ -1,63 +1,42 @@
 """Upkeep: the guide's own commands beside ours, under load."""
 
-import argparse
 import os
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.database.back_up_database import back_up_database
-from infra.sandbox.load_report import LoadReport
-from infra.sandbox.planner import Planner
 from infra.sandbox.seed import seed
 from infra.sandbox.services import Sandbox
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
+from tests.bench.comparing import (
+    Compared,
+    Measured,
+    arguments,
+    compare,
+    figures,
+    judge,
+    measured_under_load,
+)
 from tests.bench.guide import GIVEN_UP_SECONDS, TASKS, Task
-from tests.bench.restore import under_load
 from tests.bench.section import new_home, write
 from tests.prefect_fixtures import Runs
 
-_AFTERWARDS_SECONDS = 3
-HEADING = (
-    "Outage: tenths of a second in which a request began that failed or took over a second.",
-    "Stall: time in which no request at all was answered.",
-    "",
-    "| | wall time | outage | failed requests | slowest request | longest stall |",
-    "| --- | --- | --- | --- | --- | --- |",
-)
 
-
-@dataclass(frozen=True)
-class Measured:
-    """One way, measured.
-
-    Args:
-        seconds: Wall time; as long as was waited where it did not end.
-        ended: Whether it ended by itself.
-        load: What the load saw from outside meanwhile.
-    """
-
-    seconds: float
-    ended: bool
-    load: LoadReport
-
-
-def measure(home: Path, rows: int) -> list[tuple[str, Measured, Measured]]:
+def measure(home: Path, rows: int, rounds: int) -> list[Compared]:
     """Measure the guide's way and ours for each task, on one sandbox.
 
     Args:
         home: An empty folder.
         rows: Rows to seed.
+        rounds: How often.
 
     Returns:
-        What is done, the guide's way, ours.
+        Both ways of each task.
     """
     os.environ["REMEDY_HOME"] = str(home / "remedy")
     sandbox = Sandbox(home / "sandbox")
@@ -68,37 +47,25 @@ def measure(home: Path, rows: int) -> list[tuple[str, Measured, Measured]]:
             targets.give(SandboxTarget(**sandbox.target_settings()))
             runs = Runs()
             carry_out(runs, sandbox, back_up_database)  # to rehearse a migration on
-            return [(task.title, *_both(runs, sandbox, task)) for task in TASKS]
+
+            def way(task: Task, step: Callable[[], bool]) -> Callable[[], Measured]:
+                def under_load() -> Measured:
+                    task.broken(sandbox)
+                    return measured_under_load(sandbox, step, task.meanwhile(sandbox))
+
+                return under_load
+
+            return [
+                compare(
+                    task.title,
+                    way(task, partial(task.guide, sandbox)),
+                    way(task, partial(_ours, runs, sandbox, task)),
+                    rounds,
+                )
+                for task in TASKS
+            ]
     finally:
         sandbox.down()
-
-
-def _both(runs: Runs, sandbox: Sandbox, task: Task) -> tuple[Measured, Measured]:
-    task.broken(sandbox)
-    ours = partial(_ours, runs, sandbox, task)
-    measured = measured_under_load(sandbox, ours, task.meanwhile(sandbox))
-    task.broken(sandbox)
-    guides = partial(task.guide, sandbox)
-    return measured_under_load(sandbox, guides, task.meanwhile(sandbox)), measured
-
-
-def measured_under_load(
-    system: Planner, step: Callable[[], bool], meanwhile: AbstractContextManager[None] | None = None
-) -> Measured:
-    """Measure one way under load, and some seconds beyond its end.
-
-    Args:
-        system: The system under load.
-        step: What is measured; says whether it ended by itself.
-        meanwhile: What others do in the meantime.
-    """
-    load = under_load(system)
-    with meanwhile or nullcontext():
-        began = time.monotonic()
-        ended = step()
-        took = time.monotonic() - began
-    time.sleep(_AFTERWARDS_SECONDS)
-    return Measured(took, ended, load.stop())
 
 
 def _ours(runs: Runs, sandbox: Sandbox, task: Task) -> bool:
@@ -108,7 +75,7 @@ def _ours(runs: Runs, sandbox: Sandbox, task: Task) -> bool:
     return True
 
 
-def table(found: list[tuple[str, Measured, Measured]], rows: int) -> list[str]:
+def table(found: Sequence[Compared], rows: int) -> list[str]:
     """Write both ways side by side.
 
     Args:
@@ -122,7 +89,8 @@ def table(found: list[tuple[str, Measured, Measured]], rows: int) -> list[str]:
         f"## Upkeep of {rows:,} rows under load",
         "",
         f"Guide: its own commands, each statement given up after {GIVEN_UP_SECONDS} s. Ours looks,",
-        "plans, proves and reports as well; the approvals are given at once.",
+        "plans, proves and reports as well; the approvals are given at once. `VACUUM FULL` gives",
+        "the room back to the disk, which `rewrite-tables` does where that is needed.",
         "",
         "| | guide | ours |",
         "| --- | --- | --- |",
@@ -132,31 +100,13 @@ def table(found: list[tuple[str, Measured, Measured]], rows: int) -> list[str]:
     ]
 
 
-def figures(found: list[tuple[str, Measured, Measured]]) -> list[str]:
-    """Write what was measured of each way as a table of markdown, with what the words mean."""
-    lines = list(HEADING)
-    for title, guides, ours in found:
-        lines += [figure(f"{title}, guide", guides), figure(f"{title}, ours", ours)]
-    return lines
-
-
-def figure(title: str, one: Measured) -> str:
-    """Write what was measured of one way as a row of that table."""
-    time_taken = f"{one.seconds:.1f} s" if one.ended else "never ended"
-    return (
-        f"| {title} | {time_taken} | {one.load.outage_seconds:.1f} s "
-        f"| {one.load.failed} | {one.load.slowest_seconds:.2f} s "
-        f"| {one.load.longest_stall_seconds:.2f} s |"
-    )
-
-
 def main() -> None:
     """Measure, and write the section."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the sandbox")
-    rows = parser.parse_args().rows
+    given = arguments(__doc__, 1_000_000)
     with new_home() as home:
-        write(table(measure(home, rows), rows))
+        found = measure(home, given.rows, given.rounds)
+    write(table(found, given.rows))
+    judge(found)
 
 
 if __name__ == "__main__":

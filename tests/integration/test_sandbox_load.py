@@ -153,6 +153,19 @@ def test_buckets_and_stalls_are_counted() -> None:
     assert report.slowest_seconds == 1.5
 
 
+def test_reads_do_not_hide_a_stall_of_writes() -> None:
+    """A table that nobody can write to while everybody reads it is seen."""
+    outcomes = [
+        Outcome(10.0, 0.1, fine=True, answer="POST 201"),
+        *(Outcome(10.0 + n / 10, 0.01, fine=True, answer="GET 200") for n in range(50)),
+        Outcome(11.0, 3.0, fine=True, answer="POST 201"),
+        Outcome(14.1, 0.1, fine=True, answer="POST 201"),
+    ]
+    report = summarize(outcomes, seconds=5, own_delay=0, acknowledged=3, missing=[], unchecked=0)
+    assert report.longest_write_stall_seconds == pytest.approx(3.9)
+    assert report.longest_stall_seconds == pytest.approx(0.1)
+
+
 def test_a_load_that_is_ended_before_it_began_ends(fresh_sandbox: Sandbox) -> None:
     """SIGTERM while it logs in: nobody waits for a first request that is never sent."""
     load = Load(fresh_sandbox.url, fresh_sandbox.settings.accounts["load"])
