@@ -27,6 +27,7 @@ def clean_up_backups(
     ago. Here the newest sound ones stay however old they are, nothing goes before the newest sound
     one is proved by a restore, only a proved one stands for its week or month, and what goes is
     listed by name. The trash is emptied only while there are so many sound ones in the store.
+    Those are looked at again before others go, and read to their end before a box is destroyed.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.
@@ -52,6 +53,8 @@ def clean_up_backups(
         risk=Risk.DESTRUCTIVE if found.destroyed else Risk.DISRUPTIVE,
         findings=found.findings,
         changes=found.changes,
+        checks=found.checks,
+        limits=found.limits,
         effects=Effects(
             lost=f"{found.destroyed / 1e6:.1f} MB of backups whose time in the trash is over"
             if found.destroyed

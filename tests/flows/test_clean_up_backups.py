@@ -1,14 +1,22 @@
 """clean_up_backups on a store with backups of many ages, sound and not."""
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from flows.database.back_up_database import back_up_database
 from flows.database.clean_up_backups import clean_up_backups
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
-from tests.approving import carry_out
+from tasks.database.backup.retention import DiscardBackup
+from tasks.guardrails.case import Case
+from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import Work
+from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
 
 ONLY_SOUND = {"keep_weekly": 0, "keep_monthly": 0}
@@ -116,3 +124,60 @@ def test_what_has_lain_in_the_trash_is_destroyed(runs: Runs, sandbox: Sandbox) -
     assert not over.exists()
     assert (not_over / "old.dump").exists()
     assert backup.exists()
+
+
+def remove(backup: Path) -> None:
+    """Remove a backup with its manifest, as a `find -delete` does."""
+    for part in backup.parent.glob(f"{backup.name}*"):
+        part.unlink()
+
+
+def rot(backup: Path) -> None:
+    """Change a byte of a backup; its size and its time stay."""
+    times, whole = backup.stat(), bytearray(backup.read_bytes())
+    whole[len(whole) // 2] ^= 0xFF
+    backup.write_bytes(whole)
+    os.utime(backup, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("break_it", [remove, rot])
+def test_what_shall_stay_is_looked_at_again_before_others_go(
+    runs: Runs, sandbox: Sandbox, break_it: Callable[[Path], None]
+) -> None:
+    """The proved one goes or rots while the plan waits: nothing is moved, nothing destroyed."""
+    backup = proved(runs, sandbox)
+    of_long_ago(backup, "01", "02")
+    box = sandbox.backups / ".trash" / "20240101-000000-abc"
+    box.mkdir(parents=True)
+    shutil.copy2(backup, box / "old.dump")
+    run, state = runs.start(
+        clean_up_backups, target=sandbox.settings.name, keep_sound=1, **ONLY_SOUND
+    )
+    assert state is None
+    break_it(backup)
+    before = store(sandbox)
+    state = Approvers(Ledger()).approve_until_it_ends(runs, run)
+    assert state.name == "Refused", state.message
+    assert store(sandbox) == before
+    assert [path.name for path in box.parent.iterdir()] == [box.name]
+    assert not Case.read(Ledger(), runs.id_of(run)).of_kind("begun")
+
+
+def test_what_shall_stay_is_asked_for_afterwards(
+    runs: Runs, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that rots while others are moved: they are moved back."""
+    backup = proved(runs, sandbox)
+    of_long_ago(backup, "01", "02")
+    names = set(store(sandbox))
+    discard = DiscardBackup.apply
+
+    def discard_and_rot(change: DiscardBackup, work: Work) -> None:
+        discard(change, work)
+        rot(backup)
+
+    monkeypatch.setattr(DiscardBackup, "apply", discard_and_rot)
+    _, state = carry_out(runs, sandbox, clean_up_backups, keep_sound=2, **ONLY_SOUND)
+    assert state.name == "Undone", state.message
+    assert backup.name in (state.message or "")
+    assert set(store(sandbox)) == names

@@ -14,8 +14,9 @@ from tasks.database.backup.retention import (
     find_sound,
     is_over,
 )
+from tasks.database.backup.staying import keep_sound
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.guardrails.plan import Change, Finding
+from tasks.guardrails.plan import Change, Check, Finding, Limit
 from tasks.guardrails.probe import probe
 from tasks.guardrails.words import counted
 from tasks.platforms import targets
@@ -31,12 +32,16 @@ class Found:
     Args:
         findings: What was found, for the plan.
         changes: What is moved into the trash, then what is destroyed there.
+        limits: The sound ones that stay, before others go.
+        checks: The same, afterwards.
         discarded: How many are moved.
         destroyed: Bytes that are destroyed.
     """
 
     findings: tuple[Finding, ...]
     changes: tuple[Change, ...]
+    limits: tuple[Limit, ...]
+    checks: tuple[Check, ...]
     discarded: int
     destroyed: int
 
@@ -78,6 +83,7 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
     goes = [entry for entry in goes if entry.name not in spared]
     until = now + timedelta(days=trash_days)
     box = box_name(until, remediation)
+    limits, check = keep_sound(sound)
     verdicts = {
         **{entry.name: "into the trash" for entry in goes},
         **spared,
@@ -99,6 +105,8 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
                 for name, names in over.items()
             ),
         ),
+        limits=limits if goes or over else (),
+        checks=(check,) if goes or over else (),
         discarded=len(goes),
         destroyed=sum(sum(names.values()) for names in over.values()),
     )
