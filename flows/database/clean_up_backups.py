@@ -26,8 +26,9 @@ def clean_up_backups(
     The guide's `find -mtime +30 -delete` removes the last good backup when backups stopped a month
     ago. Here the newest sound ones stay however old they are, nothing goes before the newest sound
     one is proved by a restore, only a proved one stands for its week or month, and what goes is
-    listed by name. The trash is emptied only while there are so many sound ones in the store.
-    Those are looked at again before others go, and read to their end before a box is destroyed.
+    listed by name. Backups of other databases in the same store stay. The trash is emptied only
+    while there are so many sound ones in the store. Those are looked at again before others go, and
+    read to their end before a box is destroyed.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.

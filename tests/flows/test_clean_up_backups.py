@@ -1,5 +1,6 @@
 """clean_up_backups on a store with backups of many ages, sound and not."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from flows.database.clean_up_backups import clean_up_backups
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
+from tasks.database.backup.manifest import SUFFIX
 from tasks.database.backup.retention import DiscardBackup
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
@@ -181,3 +183,39 @@ def test_what_shall_stay_is_asked_for_afterwards(
     assert state.name == "Undone", state.message
     assert backup.name in (state.message or "")
     assert set(store(sandbox)) == names
+
+
+def test_backups_of_other_databases_stay(runs: Runs, sandbox: Sandbox) -> None:
+    """By their heads or manifests; ours of the same age go, and are no less counted."""
+    backup = proved(runs, sandbox)
+    of_long_ago(backup, "01", "02")
+    head = sandbox.backups / "other-20230101-020000.dump"
+    head.write_bytes(backup.read_bytes().replace(b"planner", b"billing"))
+    told = sandbox.backups / "told-20230201-020000.sql"
+    told.write_text("-- PostgreSQL database dump\n")
+    manifest = json.loads(Path(f"{backup}{SUFFIX}").read_text())
+    Path(f"{told}{SUFFIX}").write_text(json.dumps({**manifest, "database": "billing"}))
+    before = set(store(sandbox))
+    case, state = carry_out(runs, sandbox, clean_up_backups, keep_sound=1, **ONLY_SOUND)
+    assert state.name == "Remediated", state.message
+    gone = before - set(store(sandbox))
+    assert gone == {"backup-20240101-020000.dump", "backup-20240201-020000.dump"}
+    rows = {row[0]: row[3] for row in case.stages[0].stage.findings[0].rows}
+    assert rows[head.name] == rows[told.name] == "of another database (billing): stays"
+
+
+def test_plain_dumps_of_an_unknown_database_are_not_counted(runs: Runs, sandbox: Sandbox) -> None:
+    """They stay while sound ones are missing, and take no place of one that is ours."""
+    backup = proved(runs, sandbox)
+    of_long_ago(backup, "01")
+    for day in ("01", "02", "03"):
+        plain = sandbox.backups / f"plain-202405{day}-020000.sql"
+        plain.write_text(
+            "-- PostgreSQL database dump\n\nCREATE TABLE public.t (id integer);\n\n"
+            "-- PostgreSQL database dump complete\n"
+        )
+    before = set(store(sandbox))
+    _, state = carry_out(runs, sandbox, clean_up_backups, keep_sound=3, **ONLY_SOUND)
+    assert state.name == "Remediated", state.message
+    gone = before - set(store(sandbox))
+    assert gone == {"plain-20240501-020000.sql", "plain-20240502-020000.sql"}

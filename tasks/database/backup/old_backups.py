@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from tasks.database.backup.archive import read_stamp
 from tasks.database.backup.backups import Backup, detect_format, find_backups, time_of
-from tasks.database.backup.manifest import SUFFIX
+from tasks.database.backup.manifest import SUFFIX, read_manifest
 from tasks.database.backup.retention import (
     DestroyDiscarded,
     DiscardBackup,
@@ -23,6 +24,7 @@ from tasks.platforms import targets
 from tasks.platforms.protocols import Backups, StoredBackup
 
 _SHOWN = 50
+_UNNAMED = "it does not say of which database it is"
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,27 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
     now = datetime.now(UTC)
     files = system.backups.list()
     proved = {one.name.removesuffix(SUFFIX) for one in files if one.name.endswith(SUFFIX)}
-    entries = [one for one in find_backups(system.backups) if _is_backup(system.backups, one.name)]
+    listed = [one for one in find_backups(system.backups) if _is_backup(system.backups, one.name)]
+    foreign = _find_foreign(system.backups, listed, proved, system.database.name)
+    entries = [one for one in listed if one.name not in foreign]
     away = system.backups.discarded()
     over = {box: names for box, names in away.items() if is_over(box, now)}
     table = system.migrations.version_table if system.migrations else "alembic_version"
     kept = choose_kept(entries, proved, rule, now)
     goes = [entry for entry in entries if entry.name not in kept]
     sound: list[Backup] = []
-    unsound: list[Backup] = []
+    others: list[Backup] = []
     if goes or over:
-        sound, unsound = find_sound(system.database, system.backups, entries, rule.sound, table)
-        _insist_on_proof(sound, unsound)
+        sound, others = find_sound(system.database, system.backups, entries, rule.sound, table)
+        _insist_on_proof(sound, others)
     if len(sound) < rule.sound:
         over = {}  # what lies in the trash may be needed yet
-    spared = {one.name: f"one of the {rule.sound} newest sound ones" for one in sound}
+    unsound = [one for one in others if one.problem]
+    unnamed = [one for one in others if not one.problem][: rule.sound - len(sound)]
+    spared = {
+        **{one.name: f"one of the {rule.sound} newest sound ones" for one in sound},
+        **{one.name: f"{_UNNAMED}: stays while there are fewer sound ones" for one in unnamed},
+    }
     goes = [entry for entry in goes if entry.name not in spared]
     until = now + timedelta(days=trash_days)
     box = box_name(until, remediation)
@@ -88,11 +97,12 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
         **{entry.name: "into the trash" for entry in goes},
         **spared,
         **kept,
+        **foreign,
         **{one.name: f"{kept.get(one.name, 'goes')}; not sound: {one.problem}" for one in unsound},
     }
     return Found(
         findings=(
-            _overview(entries, verdicts, len(goes)),
+            _overview(listed, verdicts, len(goes)),
             *([_trash(away, over, rule, len(sound))] if away else []),
         ),
         changes=(
@@ -112,11 +122,11 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
     )
 
 
-def _insist_on_proof(sound: list[Backup], unsound: list[Backup]) -> None:
+def _insist_on_proof(sound: list[Backup], others: list[Backup]) -> None:
     """Make sure that the newest sound backup was restored once: its manifest says so."""
     if sound and sound[0].manifest:
         return
-    found = "; ".join(f"{one.name}: {one.problem}" for one in unsound[:5])
+    found = "; ".join(f"{one.name}: {one.problem or _UNNAMED}" for one in others[:5])
     if sound:
         found = f"{sound[0].name}, which nobody has restored yet"
     raise PreconditionFailed(
@@ -148,6 +158,23 @@ def _is_backup(store: Backups, name: str) -> bool:
     """Say whether an entry reads like a backup: no link, no notes that somebody has left."""
     with store.local(name) as path:
         return not path.is_symlink() and detect_format(path)[0] != "unknown"
+
+
+def _find_foreign(
+    store: Backups, entries: list[StoredBackup], proved: set[str], ours: str
+) -> dict[str, str]:
+    """Say of which database those are whose manifest or archive names another one."""
+    foreign: dict[str, str] = {}
+    for name in (entry.name for entry in entries):
+        with store.local(name) as path:
+            is_archive = detect_format(path)[0] in {"custom", "directory"}
+            named = {read_stamp(path).get("database", "")} if is_archive else set[str]()
+        if name in proved:
+            with store.local(name + SUFFIX) as path:
+                named |= {manifest.database} if (manifest := read_manifest(path)) else set()
+        if others := sorted(named - {"", ours}):
+            foreign[name] = f"of another database ({', '.join(others)}): stays"
+    return foreign
 
 
 def _trash(

@@ -81,7 +81,8 @@ def find_sound(
         table: Name of the table with the schema's revision.
 
     Returns:
-        The sound ones, and those that are not.
+        The sound ones of the database, and the others: those that are not sound, and those that
+        do not say of which database they are.
     """
     sound: list[Backup] = []
     others: list[Backup] = []
@@ -89,7 +90,7 @@ def find_sound(
         if len(sound) == many:
             break
         read = read_backup(database, store, entry, table)
-        is_ours = read.database in ("", database.name)
+        is_ours = read.database == database.name
         (sound if is_ours and not read.problem else others).append(read)
     return sound, others
 
