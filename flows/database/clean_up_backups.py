@@ -39,8 +39,8 @@ def clean_up_backups(
         trash_days: Days for which what goes stays in the trash.
 
     Changes:
-        Backups with their manifests are moved into a box of the store's trash. Boxes whose time is
-        over are destroyed.
+        Backups with their manifests are moved into a box of the store's trash, which frees nothing
+        yet. Boxes whose time is over are destroyed, which does.
 
     Undo:
         What is in the trash is moved back; a box that was destroyed is gone.
@@ -61,4 +61,5 @@ def clean_up_backups(
             if found.destroyed
             else "nothing",
         ),
+        notes=found.notes,
     )

@@ -51,6 +51,9 @@ def test_old_ones_go_and_come_back(runs: Runs, planner: Planner) -> None:
     case, state = carry_out(runs, planner, clean_up_backups, keep_sound=2, **ONLY_SOUND)
     assert state.name == "Remediated", state.message
     assert len(case.of_kind("decided")) == 2
+    (note,) = case.stages[0].stage.notes
+    size = 2 * backup.stat().st_size / 1e6
+    assert note.startswith(f"0.0 MB come free now; {size:.1f} MB go into the trash"), note
     gone = set(before) - set(store(planner))
     assert gone == {"backup-20240101-020000.dump", "backup-20240201-020000.dump"}
     _, undone = carry_out(runs, planner, undo_remediation, remediation=case.id)
@@ -122,6 +125,8 @@ def test_what_has_lain_in_the_trash_is_destroyed(runs: Runs, sandbox: Sandbox) -
     assert over.exists()
     case, state = carry_out(runs, sandbox, clean_up_backups, keep_sound=2)
     assert state.name == "Remediated", state.message
+    size = backup.stat().st_size / 1e6
+    assert case.stages[0].stage.notes == (f"{size:.1f} MB come free now",)
     assert len(case.of_kind("decided")) == 3
     assert not over.exists()
     assert (not_over / "old.dump").exists()

@@ -38,6 +38,7 @@ class Found:
         checks: The same, afterwards.
         discarded: How many are moved.
         destroyed: Bytes that are destroyed.
+        notes: What comes free now, and what on which date.
     """
 
     findings: tuple[Finding, ...]
@@ -46,6 +47,7 @@ class Found:
     checks: tuple[Check, ...]
     discarded: int
     destroyed: int
+    notes: tuple[str, ...]
 
 
 @probe
@@ -100,6 +102,7 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
         **foreign,
         **{one.name: f"{kept.get(one.name, 'goes')}; not sound: {one.problem}" for one in unsound},
     }
+    destroyed = sum(sum(names.values()) for names in over.values())
     return Found(
         findings=(
             _overview(listed, verdicts, len(goes)),
@@ -118,7 +121,8 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
         limits=limits if goes or over else (),
         checks=(check,) if goes or over else (),
         discarded=len(goes),
-        destroyed=sum(sum(names.values()) for names in over.values()),
+        destroyed=destroyed,
+        notes=(_tell_freed(destroyed, sum(entry.size for entry in goes), until),),
     )
 
 
@@ -158,6 +162,16 @@ def _is_backup(store: Backups, name: str) -> bool:
     """Say whether an entry reads like a backup: no link, no notes that somebody has left."""
     with store.local(name) as path:
         return not path.is_symlink() and detect_format(path)[0] != "unknown"
+
+
+def _tell_freed(now: int, later: int, until: datetime) -> str:
+    freed = f"{now / 1e6:.1f} MB come free now"
+    if not later:
+        return freed
+    return (
+        f"{freed}; {later / 1e6:.1f} MB go into the trash, which lies in the same store: a run of "
+        f"clean_up_backups after {until:%Y-%m-%d %H:%M} UTC frees them"
+    )
 
 
 def _find_foreign(

@@ -60,7 +60,9 @@ def measure_dead_rows(target: str, *, every_table: bool) -> Found:
             expected=f"{DISK_RESERVE / 1e6:.0f} MB free on the server's disk: a vacuum writes to "
             "its log, and a server without room for that ends.",
             found=f"{free / 1e6:.0f} MB.",
-            todo="Free some first: drop_kept_databases, clean_up_backups; then run again.",
+            todo="Free some first: drop_kept_databases frees at once; clean_up_backups only what "
+            "has lain in its trash long enough, where backups are on the same disk; then run "
+            "again.",
         )
     with database.connect() as session:
         tables = list_tables(session)

@@ -30,8 +30,9 @@ def insist_on_room(planned: list[tuple[Rewritable, Cost]], needed: int, free: in
         expected=f"{needed / 1e6:,.0f} MB free on the server's disk: for the copy of "
         f"{largest.full_name} beside it, for its log, and a reserve.",
         found=f"{free / 1e6:,.0f} MB.",
-        todo="Free some first: drop_kept_databases, clean_up_backups; or name smaller tables "
-        "first, whose room comes free.",
+        todo="Free some first: drop_kept_databases frees at once; clean_up_backups only what has "
+        "lain in its trash long enough, where backups are on the same disk; or name "
+        "smaller tables first, whose room comes free.",
     )
 
 
