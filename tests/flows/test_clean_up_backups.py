@@ -224,3 +224,19 @@ def test_plain_dumps_of_an_unknown_database_are_not_counted(runs: Runs, sandbox:
     assert state.name == "Remediated", state.message
     gone = before - set(store(sandbox))
     assert gone == {"plain-20240501-020000.sql", "plain-20240502-020000.sql"}
+
+
+def test_a_rotten_one_does_not_stand_for_its_month(runs: Runs, sandbox: Sandbox) -> None:
+    """Its manifest vouches for other bytes: its good neighbours stay, up to the next proved."""
+    backup = proved(runs, sandbox)
+    for day in ("31", "20", "10"):
+        for part in sandbox.backups.glob(f"{backup.name}*"):
+            shutil.copy2(
+                part, part.with_name(part.name.replace(backup.stem, f"b-202405{day}-020000"))
+            )
+    rot(sandbox.backups / "b-20240531-020000.dump")
+    before = set(store(sandbox))
+    _, state = carry_out(runs, sandbox, clean_up_backups, keep_weekly=0, keep_sound=1)
+    assert state.name == "Remediated", state.message
+    gone = {name for name in before - set(store(sandbox)) if name.endswith(".dump")}
+    assert gone == {"b-20240510-020000.dump"}

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 
 from tasks.database.backup.archive import read_stamp
 from tasks.database.backup.backups import Backup, detect_format, find_backups, time_of
-from tasks.database.backup.manifest import SUFFIX, read_manifest
+from tasks.database.backup.manifest import SUFFIX, checksum, read_manifest
 from tasks.database.backup.retention import (
     DestroyDiscarded,
     DiscardBackup,
@@ -76,7 +77,8 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
     away = system.backups.discarded()
     over = {box: names for box, names in away.items() if is_over(box, now)}
     table = system.migrations.version_table if system.migrations else "alembic_version"
-    kept = choose_kept(entries, proved, rule, now)
+    stands = cache(partial(_is_as_proved, system.backups, proved))
+    kept = choose_kept(entries, stands, rule, now)
     goes = [entry for entry in entries if entry.name not in kept]
     sound: list[Backup] = []
     others: list[Backup] = []
@@ -162,6 +164,16 @@ def _is_backup(store: Backups, name: str) -> bool:
     """Say whether an entry reads like a backup: no link, no notes that somebody has left."""
     with store.local(name) as path:
         return not path.is_symlink() and detect_format(path)[0] != "unknown"
+
+
+def _is_as_proved(store: Backups, proved: set[str], name: str) -> bool:
+    """Say whether a backup is still what its manifest vouches for."""
+    if name not in proved:
+        return False
+    with store.local(name + SUFFIX) as path:
+        manifest = read_manifest(path)
+    with store.local(name) as path:
+        return manifest is not None and manifest.sha256 == checksum(path)
 
 
 def _tell_freed(now: int, later: int, until: datetime) -> str:

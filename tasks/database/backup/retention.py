@@ -3,8 +3,7 @@
 Source of the usual way: grandfather-father-son rotation.
 """
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -36,14 +35,17 @@ class Retention:
 
 
 def choose_kept(
-    entries: Sequence[StoredBackup], proved: AbstractSet[str], rule: Retention, now: datetime
+    entries: Sequence[StoredBackup],
+    stands: Callable[[str], bool],
+    rule: Retention,
+    now: datetime,
 ) -> dict[str, str]:
     """Choose what is kept by its age.
 
     Args:
         entries: The backups, newest first.
-        proved: Names of those with a manifest: only such a one stands for its week or month.
-            Until there is one, all of it are kept.
+        stands: Whether one is proved and as it was then: only such a one stands for its week or
+            month, and until there is one, all of it are kept. Asked only where another would go.
         rule: What is kept.
         now: The present time, UTC.
 
@@ -59,13 +61,20 @@ def choose_kept(
     for form, most, what in (("%G-%V", rule.weekly, "week"), ("%Y-%m", rule.monthly, "month")):
         spans: dict[str, list[str]] = {}
         for name, at in times.items():
-            span = spans.setdefault(f"{at:{form}}", [])
-            if not (span and span[-1] in proved):
-                span.append(name)
+            spans.setdefault(f"{at:{form}}", []).append(name)
         for which in sorted(spans, reverse=True)[:most]:
-            for name in spans[which]:
+            for name in _up_to_one_that_stands(spans[which], stands, kept):
                 kept.setdefault(name, f"of {what} {which}, up to the newest that is proved")
     return kept
+
+
+def _up_to_one_that_stands(
+    span: Sequence[str], stands: Callable[[str], bool], kept: Container[str]
+) -> Iterator[str]:
+    for at, name in enumerate(span):
+        yield name
+        if all(older in kept for older in span[at + 1 :]) or stands(name):
+            return
 
 
 def find_sound(
