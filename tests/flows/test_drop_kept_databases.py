@@ -1,5 +1,8 @@
 """drop_kept_databases where restores have kept databases."""
 
+import pytest
+from psycopg import sql
+
 from flows.database.back_up_database import back_up_database
 from flows.database.drop_kept_databases import drop_kept_databases
 from flows.database.restore_from_backup import restore_from_backup
@@ -7,7 +10,11 @@ from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
+from tasks.guardrails.case import Case
+from tasks.guardrails.errors import WorldMoved
 from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import Work
+from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import databases, snapshot
@@ -60,4 +67,35 @@ def test_what_was_put_to_use_stays(runs: Runs, sandbox: Sandbox) -> None:
     state = Approvers(Ledger()).approve_until_it_ends(runs, run)
     assert state.name == "Refused", state.message
     assert "open" in (state.message or "")
+    assert kept in databases(sandbox)
+    case = Case.read(Ledger(), runs.id_of(run))
+    with pytest.raises(WorldMoved, match="put it to use"):  # opened between the look and the drop
+        case.stages[0].stage.changes[0].apply(Work(case.target, case.id))
+    assert kept in databases(sandbox)
+
+
+def test_what_another_target_keeps_stays(runs: Runs, sandbox: Sandbox) -> None:
+    """Its approvers decide on it: a target on the same server lists it, and so for no ledger's."""
+    restore, kept = restored(runs, sandbox, keep_days=0)
+    settings = sandbox.target_settings()
+    SandboxTarget(**settings).save("another", overwrite=True)
+    run, state = runs.start(drop_kept_databases, target="another")
+    assert state is not None
+    assert state.name == "Unchanged", state.message
+    (finding,) = Case.read(Ledger(), runs.id_of(run)).stages[0].stage.findings
+    assert finding.rows[0][0] == kept
+    assert finding.rows[0][-1] == f"no: kept for target {sandbox.settings.name}"
+    with sandbox.connect("postgres") as session:
+        row = session.execute(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
+            [kept],
+        ).fetchone()
+        assert row is not None
+        comment = row[0].replace(restore, "abcdefghij")
+        session.execute(
+            sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(kept), comment)
+        )
+    case, state = carry_out(runs, sandbox, drop_kept_databases)
+    assert state.name == "Unchanged", state.message
+    assert "ledger" in case.stages[0].stage.findings[0].rows[0][-1]
     assert kept in databases(sandbox)

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from tasks.database.catalogue import elsewhere, find_database, name_of
 from tasks.database.copies.side_database import drop_database
 from tasks.database.marks import read_mark
+from tasks.guardrails.case import Case
+from tasks.guardrails.errors import WorldMoved
+from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.guardrails.probe import probe
 from tasks.platforms import targets
@@ -27,6 +30,7 @@ class KeptDatabase(BaseModel):
         comment: Its comment, which says what it is.
         until: Until when it is kept; None where its comment does not say.
         size: Bytes.
+        target: Name of the target of that remediation, '' where the ledger has it not.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,6 +41,7 @@ class KeptDatabase(BaseModel):
     comment: str
     until: datetime | None
     size: int
+    target: str
 
     @property
     def is_over(self) -> bool:
@@ -55,6 +60,7 @@ def find_kept_databases(target: str) -> list[KeptDatabase]:
         Those that are closed and carry a mark of ours; of other targets on the same server too.
     """
     database = targets.load(target).database
+    ledger = Ledger()
     found = []
     with database.connect(elsewhere(database)) as session:
         names = session.execute(
@@ -73,6 +79,7 @@ def find_kept_databases(target: str) -> list[KeptDatabase]:
                     comment=facts.comment,
                     until=_horizon(facts.comment),
                     size=facts.size,
+                    target=Case.read(ledger, mark.remediation).target,
                 )
             )
     last = datetime.max.replace(tzinfo=UTC)
@@ -145,9 +152,21 @@ class DropKeptDatabase(Change):
         return Observed(Standing.BEFORE, f"{self.name} is kept, closed")
 
     def apply(self, work: Work) -> str:
-        """Drop it."""
+        """Drop it, unless somebody has put it to use since it was looked at.
+
+        Raises:
+            WorldMoved: It accepts connections.
+        """
         database = targets.load(work.target).database
         with database.connect(elsewhere(database)) as session:
             facts = find_database(session, self.name)
+        if facts and facts.allows_connections and not facts.half_dropped:
+            raise WorldMoved(
+                expected=f"{self.name} to be closed, as it was kept.",
+                found="it is open: somebody has put it to use.",
+                state="It is as it was; no session in it was ended.",
+                todo=f"Find out who uses it. When nobody does: ALTER DATABASE {self.name} "
+                "ALLOW_CONNECTIONS false, then run again.",
+            )
         drop_database(database, self.name, self.kept_by)
         return f"freed {facts.size / 1e6:.0f} MB" if facts else ""

@@ -97,6 +97,7 @@ def reread_restored(target: str, remediation: str) -> Restored:
         comment=facts.comment,
         until=swap.kept_until,
         size=facts.size,
+        target=case.target,
     )
     return Restored(case.id, swap, kept, _taken(case))
 
