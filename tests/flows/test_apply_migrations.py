@@ -44,6 +44,11 @@ from tests.users import log_in, under_load
 COPIES = """op.execute("LOCK TABLE actuals IN ACCESS EXCLUSIVE MODE")
 op.execute("CREATE TABLE actuals_copy AS SELECT a.* FROM actuals a, generate_series(1, 60)")
 op.execute("DO $$ BEGIN PERFORM pg_sleep(2); END $$")"""
+# The table is locked for its writes only, and so is each of its rows until the end.
+BACKFILLS = """op.execute("UPDATE users SET is_active = is_active")
+op.execute("INSERT INTO kept SELECT max(n) + 1 FROM kept")
+op.execute("UPDATE shades SET name = 'grey' || n")
+op.execute("DO $$ BEGIN PERFORM pg_sleep(2); END $$")"""
 # Committed before it fails: what is CONCURRENTLY cannot be rolled back.
 TORN = f"""with op.get_context().autocommit_block():
     op.execute("CREATE INDEX CONCURRENTLY ix_torn ON workers (name)")
@@ -217,6 +222,30 @@ def test_a_revision_that_copies_data_is_known_before(runs: Runs, shipped: Shippe
     assert shipped.columns(QUOTED) == {"a", "b"}
     seconds = float(slow.effects.outage.split()[2])
     assert seconds >= 0.5
+
+
+def test_who_waits_for_rows_that_a_revision_changes_is_known_before(
+    runs: Runs, shipped: Shipped
+) -> None:
+    """A backfill locks its rows until its end, and is approved apart; what it adds stalls none."""
+    sandbox = shipped.sandbox
+    with sandbox.connect() as session:
+        session.execute(f"SET ROLE {sandbox.settings.application_user}".encode())
+        session.execute("CREATE TABLE kept AS SELECT 1 AS n")
+        session.execute(
+            "CREATE TABLE shades AS SELECT n, 'green' AS name FROM generate_series(1, 40000) AS n"
+        )
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, BACKFILLS)
+    case, state = apply(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert asked(case) == ["migrate_slow destructive"]
+    slow = case.stages[2].stage
+    assert "public.shades rows" in slow.effects.locks
+    assert "public.users rows" in slow.effects.locks
+    assert "kept" not in slow.effects.locks
+    assert "kept RowExclusive" in str(slow.findings[0].rows)
+    assert float(slow.effects.outage.split()[2]) >= 1.5
 
 
 def test_a_revision_that_fails_in_its_rehearsal_touches_nothing(

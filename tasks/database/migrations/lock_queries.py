@@ -1,6 +1,7 @@
 """The queries by which the locks of a migration are seen, and its sessions ended.
 
-Source: PostgreSQL manual 54.12 (pg_locks), 28.2.3 (pg_stat_activity).
+Source: PostgreSQL manual 54.12 (pg_locks), 28.2.3 (pg_stat_activity), 28.2.18
+(pg_stat_all_tables).
 """
 
 # The sessions of a role that only the migration has. Who may not see a session's start and
@@ -47,3 +48,8 @@ TABLES = """
       JOIN pg_class t ON t.oid = coalesce(o.oid, i.indrelid, c.oid)
       JOIN pg_namespace n ON n.oid = t.relnamespace
     WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"""
+# NULL where a superuser has switched the counting off.
+CHANGED_ROWS = """
+    SELECT relid::bigint AS oid,
+      CASE WHEN current_setting('track_counts')::bool THEN n_tup_upd + n_tup_del END AS rows
+    FROM pg_stat_user_tables"""

@@ -4,7 +4,7 @@ Source: PostgreSQL manual 13.3.1 (table-level locks), 54.12 (pg_locks).
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +32,8 @@ MODES = (
     "AccessExclusiveLock",
 )
 _BLOCKING = frozenset(MODES[4:])
+# Of a table whose rows it changed: from its first write on others wait for these rows.
+ROWS = "rows"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Held:
 
     Args:
         table: Name of the table, quoted, with its schema.
-        mode: The strongest mode that it was held in.
+        mode: The strongest mode that it was held in; ROWS for locks of its rows.
         seconds: How long at a stretch; of a mode that writers wait for, how long they did.
     """
 
@@ -51,13 +53,13 @@ class Held:
     @property
     def stalls(self) -> bool:
         """Whether users wait for it."""
-        return self.mode in _BLOCKING
+        return self.mode in _BLOCKING or self.mode == ROWS
 
     @property
     def sentence(self) -> str:
         """What it means for users."""
         mode = self.mode.removesuffix("Lock")
-        who = "reads and writes" if self.mode == MODES[-1] else "writes"
+        who = {MODES[-1]: "reads and writes", ROWS: "writes to these"}.get(self.mode, "writes")
         waits = f": {who} wait" if self.stalls else ": nobody waits"
         return f"{self.table} {mode} {self.seconds:.2f} s{waits}"
 
@@ -105,6 +107,7 @@ class LockWatch(Looking):
         self._first = self._last = 0.0
         self._stretches: dict[tuple[str, bool], _Stretch] = {}
         self._queued_since = self._waits_since = -1.0
+        self._written: frozenset[str] = frozenset()
         self.in_the_way = ""
         self.cut = ""
         self.failure = ""
@@ -116,12 +119,21 @@ class LockWatch(Looking):
 
     @property
     def held(self) -> tuple[Held, ...]:
-        """The strongest lock of each table, those that users wait for first, longest first."""
-        found = {}
+        """The locks of each table, those that users wait for first, longest first.
+
+        A lock that nobody waits for is left out where there is one that users wait for.
+        """
+        waited = {table for table, blocking in self._stretches if blocking} | self._written
+        found = []
         for (table, blocking), one in sorted(self._stretches.items(), key=lambda item: item[0]):
-            if blocking or (table, True) not in self._stretches:
-                found[table] = Held(table, one.mode, round(one.longest, 3))
-        return tuple(sorted(found.values(), key=lambda one: (not one.stalls, -one.seconds)))
+            rows = not blocking and table in self._written
+            if blocking or rows or table not in waited:
+                found.append(Held(table, ROWS if rows else one.mode, round(one.longest, 3)))
+        return tuple(sorted(found, key=lambda one: (not one.stalls, -one.seconds)))
+
+    def count_rows_of(self, written: Collection[int]) -> None:
+        """Take locks of these tables, by their OIDs, for locks of rows that it changed."""
+        self._written = frozenset(self._tables[oid] for oid in written if oid in self._tables)
 
     @property
     def sentence(self) -> str:
