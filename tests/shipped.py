@@ -7,6 +7,7 @@ from flows.database.back_up_database import back_up_database
 from infra.sandbox.migrations import APPLICATION
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
+from tasks.database.schema.settings import settings_of
 from tasks.guardrails.case import Case
 from tasks.platforms import targets
 from tasks.platforms.applications import Completed
@@ -74,6 +75,11 @@ class Shipped:
         """
         settings = self.sandbox.target_settings(limited=limited)
         targets.give(SandboxTarget(**{**settings, "application_directory": str(self.folder)}))
+
+    def allow_stalls(self, seconds: float) -> None:
+        """Have the target allow that users wait so long for a revision."""
+        target = targets.load(self.sandbox.settings.name)
+        settings_of(target).longest_stall_seconds = seconds
 
     def take_up(self) -> None:
         """Have the application's commands know the revisions: here they do at once."""

@@ -1,9 +1,5 @@
 """Apply the application's pending schema revisions: rehearsed first, then one at a time."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
 from tasks.database.migrations import plan as migration_plan
@@ -12,31 +8,29 @@ from tasks.database.migrations.applying import ApplyRevision
 from tasks.database.migrations.pending import find_pending, find_scripts
 from tasks.database.migrations.plan import SchemaIsAt
 from tasks.database.restore.plan import forecast_copy, plan_limits
+from tasks.database.schema.settings import settings_of
 from tasks.guardrails.plan import Plan, Risk, Stage, StageOutline
 from tasks.guardrails.remediation import remediation, remediation_id
 from tasks.guardrails.words import counted
+from tasks.platforms import targets
 from tasks.platforms.targets import TargetName
 
 
 @remediation(
     guide="Application Issues / API Endpoints Returning 500 Errors / Database Query Errors"
 )
-def apply_migrations(
-    target: TargetName,
-    longest_stall_seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0,
-) -> Plan:
+def apply_migrations(target: TargetName) -> Plan:
     """Bring the database to the schema that the application expects, by its own Alembic.
 
     The guide's `alembic upgrade head` applies all revisions in one transaction, waits for locks
     as long as it takes, and makes everybody wait behind it. Here they are first rehearsed on a
     copy made from the newest backup, where it is measured how long each takes and what it locks.
     Then each is applied by itself; where it does not get a lock within 0.3 s it gives way, and is
-    tried again.
+    tried again. From the first one on for which users wait longer, as rehearsed, than the target
+    allows (`migrations.longest_stall_seconds`), an approval of their own is asked.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.
-        longest_stall_seconds: How long users may wait for one revision, as rehearsed; from the
-            first one on that takes longer, an approval of their own is asked.
 
     Changes:
         A copy of the database is made, migrated and dropped. Then each pending revision is applied
@@ -61,6 +55,7 @@ def apply_migrations(
             title="Nothing is applied",
             findings=(*standing, *statements, *ready.findings),
         )
+    longest = settings_of(targets.load(target)).longest_stall_seconds
     many = counted(len(pending.revisions), "revision")
     kinds = (ApplyRevision.kind,)
     return Plan(
@@ -76,7 +71,7 @@ def apply_migrations(
         later=(
             StageOutline(
                 name="migrate",
-                title=f"Apply what stalls nobody for more than {longest_stall_seconds:g} s",
+                title=f"Apply what stalls nobody for more than {longest:g} s",
                 risk=Risk.DISRUPTIVE,
                 kinds=kinds,
             ),
@@ -91,26 +86,20 @@ def apply_migrations(
 
 
 @apply_migrations.stage("migrate")
-def migrate(earlier: tuple[Stage, ...], target: str, longest_stall_seconds: float) -> Stage:
+def migrate(earlier: tuple[Stage, ...], target: str) -> Stage:
     """Plan what was rehearsed to stall nobody for long; empty where the first one does."""
-    found = migration_plan.read_rehearsal(earlier[0], longest_stall_seconds)
-    return _apply("migrate", Risk.DISRUPTIVE, target, found.plain, longest_stall_seconds)
+    found = migration_plan.read_rehearsal(target, earlier[0])
+    return _apply("migrate", Risk.DISRUPTIVE, target, found.plain)
 
 
 @apply_migrations.stage("migrate_slow")
-def migrate_slow(earlier: tuple[Stage, ...], target: str, longest_stall_seconds: float) -> Stage:
+def migrate_slow(earlier: tuple[Stage, ...], target: str) -> Stage:
     """Plan the rest, with the measured stall in view; empty where there is none."""
-    found = migration_plan.read_rehearsal(earlier[0], longest_stall_seconds)
-    return _apply("migrate_slow", Risk.DESTRUCTIVE, target, found.slow, longest_stall_seconds)
+    found = migration_plan.read_rehearsal(target, earlier[0])
+    return _apply("migrate_slow", Risk.DESTRUCTIVE, target, found.slow)
 
 
-def _apply(
-    name: str,
-    risk: Risk,
-    target: str,
-    revisions: migration_plan.Revisions,
-    longest_stall_seconds: float,
-) -> Stage:
+def _apply(name: str, risk: Risk, target: str, revisions: migration_plan.Revisions) -> Stage:
     if not revisions:  # nothing to approve
         title = migration_plan.title_of((), target)
         return Stage(name=name, title=title, risk=Risk.HARMLESS)
@@ -121,7 +110,7 @@ def _apply(
         title=migration_plan.title_of(revisions, pending.live),
         risk=risk,
         findings=migration_plan.describe_rehearsal(revisions),
-        changes=migration_plan.plan_applying(revisions, longest_stall_seconds),
+        changes=migration_plan.plan_applying(target, revisions),
         checks=(SchemaIsAt(revision=revisions[-1][0].after), ApplicationAnswers()),
         watches=(ApplicationServes(),),
         effects=migration_plan.forecast(revisions),

@@ -34,4 +34,10 @@ class MigrationSettings(BaseModel):
         },
         description="Variables with {host}, {port}, {database}, {user}, {password} of a database.",
     )
+    longest_stall_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        le=3600,
+        description="How long users may wait for a revision; longer asks an approval of its own.",
+    )
     version_table: str = Field(default="alembic_version", description="Table of the revision.")

@@ -78,7 +78,9 @@ class TargetForm(Lacking, Block):
         default=SecretStr(""), description="Password of the probe account."
     )
     migrations: MigrationSettings | None = Field(
-        default=MigrationSettings(), description="How the application migrates its schema."
+        default=MigrationSettings(),
+        description="How the application migrates its schema, and for how long users may wait for "
+        "a revision that has no approval of its own (`longest_stall_seconds`, 1 by default).",
     )
 
     host_command_prefix: list[str] = Field(

@@ -51,7 +51,7 @@ class MovesSchema(Change):
 
     permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner", "application:run")
     # What else may help where others would wait for too long, as ', or ...'.
-    or_else: ClassVar[str] = ", or with a longer longest_stall_seconds"
+    or_else: ClassVar[str] = ", or allow more in the target: `migrations.longest_stall_seconds`"
     stays: ClassVar[str] = " Revisions applied before it stay."
 
     live: str

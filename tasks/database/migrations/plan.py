@@ -62,12 +62,12 @@ class Rehearsed:
     slow: Revisions
 
 
-def read_rehearsal(rehearsed: Stage, longest_stall_seconds: float) -> Rehearsed:
+def read_rehearsal(target: str, rehearsed: Stage) -> Rehearsed:
     """Read from the ledger what the rehearsal measured.
 
     Args:
+        target: Name of the target, which says how long users may wait for a revision.
         rehearsed: The first stage as it was carried out.
-        longest_stall_seconds: How long users may wait for a revision at most.
 
     Returns:
         The revisions with what each took.
@@ -80,8 +80,9 @@ def read_rehearsal(rehearsed: Stage, longest_stall_seconds: float) -> Rehearsed:
         for one in rehearsed.changes
         if isinstance(one, RehearseRevision)
     ]
+    longest = settings_of(targets.load(target)).longest_stall_seconds
     first = next(
-        (at for at, (_, one) in enumerate(every) if _is_slow(one, longest_stall_seconds)),
+        (at for at, (_, one) in enumerate(every) if _is_slow(one, longest)),
         len(every),
     )
     return Rehearsed(tuple(every[:first]), tuple(every[first:]))
@@ -125,11 +126,12 @@ def insist_on(pending: Pending, scripts: Mapping[str, Script], revisions: Revisi
         )
 
 
-def plan_applying(revisions: Revisions, longest_stall_seconds: float) -> tuple[ApplyRevision, ...]:
+def plan_applying(target: str, revisions: Revisions) -> tuple[ApplyRevision, ...]:
     """Plan the revisions one after the other, each with the bounds that its rehearsal gives."""
+    longest = settings_of(targets.load(target)).longest_stall_seconds
     changes = []
     for index, (one, measured) in enumerate(revisions):
-        cut_after, statement_seconds = bounds(measured, longest_stall_seconds)
+        cut_after, statement_seconds = bounds(measured, longest)
         changes.append(
             ApplyRevision(
                 needs=(ApplyRevision.kind,) if index else (),
