@@ -8,7 +8,7 @@ from tasks.database.migrations.lint import find_linter, lint
 from tasks.database.migrations.losses import find_dropped
 from tasks.database.migrations.measured import Measured, as_text, from_text
 from tasks.database.migrations.pending import Pending, Script
-from tasks.database.migrations.plan import insist_on
+from tasks.database.migrations.plan import bounds, insist_on
 from tasks.database.migrations.rehearsal import describe_problem
 from tasks.database.migrations.rehearsing import RehearseRevision
 from tasks.database.migrations.way_back import Step, find_way, insist_on_downgrades
@@ -275,3 +275,15 @@ def test_what_is_renamed_is_not_taken_for_lost() -> None:
     before = {(1, 1): ("s", "a", "id"), (1, 2): ("s", "a", "x"), (2, 1): ("s", "b", "id")}
     after = {(1, 1): ("s", "new", "key"), (3, 1): ("s", "b", "id")}
     assert find_dropped(before, after) == (("s", "a", "x"), ("s", "b", ""))
+
+
+@pytest.mark.parametrize(("rehearsed", "cut_after"), [(0.1, 0.8), (0.2, 0.8), (1.0, 3.0)])
+def test_others_wait_no_longer_than_allowed_or_rehearsed(
+    rehearsed: float, cut_after: float
+) -> None:
+    """It is ended before others have waited the second that they may, or thrice what it took."""
+    locks = (("public.projects", "AccessExclusiveLock", rehearsed),)
+    measured = Measured(revision="aa01", seconds=rehearsed, locks=locks)
+    assert bounds(measured, 1.0)[0] == cut_after
+    assert bounds(measured, 10.0)[0] == 9.8
+    assert bounds(measured, 0.0)[0] == cut_after
