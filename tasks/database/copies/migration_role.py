@@ -1,4 +1,7 @@
-"""The role as which the application migrates a copy: it owns the copy, and nothing in live."""
+"""The role as which the application migrates a copy: it owns the copy, and nothing in live.
+
+Source: PostgreSQL manual 5.8 (rights of PUBLIC), 20.11 (default_transaction_read_only).
+"""
 
 import secrets
 from collections.abc import Iterator
@@ -44,7 +47,10 @@ def role_can_log_in(session: Connection, role: str) -> bool:
 def powerless_role(
     database: Database, side: str, live: str, owner: str, role: str, *, may_stay: bool = False
 ) -> Iterator[str]:
-    """Make a role that owns a copy and has no right in live, for the time of the block.
+    """Make a role that owns a copy and changes nothing in live, for the time of the block.
+
+    It has the rights that everybody (PUBLIC) has there: what it may create or call, its
+    transactions keep it from, which are read-only; what everybody may read, it may read.
 
     Args:
         database: The database under care.
@@ -63,6 +69,7 @@ def powerless_role(
     password = secrets.token_urlsafe(24)
     try:
         _make(database, side, owner, role, password, may_stay=may_stay)
+        _keep_read_only(database, live, role)
         _insist_on_powerless(database, live, role)
         yield password
     finally:
@@ -128,6 +135,16 @@ def _make(
         )
     with database.connect(side) as session:
         give_all_to(session, owner, role)
+
+
+def _keep_read_only(database: Database, live: str, role: str) -> None:
+    """Have its transactions in live be read-only: PUBLIC may create in public before 15."""
+    with database.connect(elsewhere(database)) as session:
+        session.execute(
+            sql.SQL("ALTER ROLE {} IN DATABASE {} SET default_transaction_read_only = on").format(
+                sql.Identifier(role), sql.Identifier(live)
+            )
+        )
 
 
 def _insist_on_powerless(database: Database, live: str, role: str) -> None:

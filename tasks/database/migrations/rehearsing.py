@@ -50,7 +50,7 @@ class _OnCopy(Change):
 class RehearseRevision(_OnCopy):
     """Bring the copy from one revision to the next, and measure what it takes.
 
-    The application's own Alembic does it, as a role that has no right in live.
+    The application's own Alembic does it, as a role that changes nothing in live.
 
     Args:
         side: Name of the copy.

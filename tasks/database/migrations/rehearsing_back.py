@@ -17,7 +17,7 @@ from tasks.platforms.migration_settings import MigrationSettings
 class RehearseDowngrade(RehearseRevision):
     """Take the copy one revision back, forth and back again; see what is gone, and how it is.
 
-    The application's own Alembic does it, as a role that has no right in live.
+    The application's own Alembic does it, as a role that changes nothing in live.
 
     Args:
         side: Name of the copy.

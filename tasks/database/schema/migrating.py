@@ -17,7 +17,7 @@ _DONE = {"migrated", "frozen", "kept", "undone"}
 
 
 class MigrateSideDatabase(Change):
-    """Run the application's migrations against the copy, as a role that has no right in live.
+    """Run the application's migrations against the copy, as a role that changes nothing in live.
 
     Args:
         side: Name of the copy.
