@@ -48,7 +48,7 @@ RISKS = {
     "downgrade_migrations": Risk.DESTRUCTIVE,
     "drop_kept_databases": Risk.DESTRUCTIVE,
     "explain_queries": Risk.HARMLESS,
-    "find_slow_queries": Risk.HARMLESS,
+    "find_slow_queries": Risk.DISRUPTIVE,
     "find_memory_growth": Risk.HARMLESS,
     "profile_application": Risk.HARMLESS,
     "initialise_database": Risk.DESTRUCTIVE,

@@ -62,7 +62,8 @@ def find_slow_queries(
     Changes:
         None where pg_stat_statements is there. Where the server runs with it and the maintenance
         user may, the extension is created in the database. With the log,
-        log_min_duration_statement is set by ALTER SYSTEM, and put back after watch_seconds.
+        log_min_duration_statement is set by ALTER SYSTEM, and put back after watch_seconds; what
+        was logged stays in the server's log, with its literals. Both wait for an approval.
 
     Undo:
         The extension is dropped. The setting is put back before the remediation ends, also where
@@ -78,12 +79,16 @@ def find_slow_queries(
         return Plan(
             name="install",
             title=f"Install {EXTENSION}, then report",
-            risk=Risk.HARMLESS,
+            risk=Risk.DISRUPTIVE,
             findings=missing,
             changes=(CreateExtension(name=EXTENSION, database=name),),
             checks=(ApplicationAnswers(),),
             watches=(ApplicationServes(),),
             effects=Effects(locks="none that anybody meets: views and functions are added"),
+            notes=(
+                f"Who may read all statistics sees statements of every role in {EXTENSION}.",
+                "Before PostgreSQL 16 utility statements are there with their literals.",
+            ),
             later=(_REPORT,),
         )
     if source is Source.STATISTICS or (source is Source.BEST and not watch_seconds):
@@ -124,15 +129,15 @@ def _plan_log(
     return Plan(
         name="log",
         title=f"Log statements of more than {slower_than_ms:,} ms for {watch_seconds:,} s",
-        risk=Risk.HARMLESS,
+        risk=Risk.DISRUPTIVE,
         findings=(*missing, *log.findings),
         changes=log.changes,
         checks=(ApplicationAnswers(),),
         watches=(ApplicationServes(),),
         effects=Effects(
             duration=f"{watch_seconds:,} s",
-            lost="nothing; the log gets the text of each slow statement with its literals, for "
-            "whoever may read the log",
+            lost="nothing; the log gets the text of each slow statement with its literals, "
+            "personal data among them, and keeps it for whoever may read the log",
         ),
         notes=(
             "The reload loads whatever else was changed in the server's configuration files.",

@@ -25,13 +25,14 @@ from tasks.database.queries.query_log import LogSlowStatements, StopLogging
 from tasks.database.queries.statements import Statistics, count_statements
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import WorldMoved
+from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Finding, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
 from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.protocols import Connection
 from tasks.platforms.sandbox.target import SandboxTarget
-from tests.approving import carry_out
+from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 from tests.users import log_of
@@ -268,6 +269,30 @@ def test_the_extension_is_installed_and_goes_with_the_undo(runs: Runs, sandbox: 
     assert ended.name == "Remediated", ended.message
     assert settings_of(sandbox) == before
     assert snapshot(sandbox, without_load=True) == original
+
+
+@pytest.mark.parametrize("source", ["statistics", "log"])
+def test_nothing_is_installed_or_logged_before_it_is_approved(
+    runs: Runs, sandbox: Sandbox, source: str
+) -> None:
+    """The plan says what lands where and waits; refused, the server is as it was."""
+    drop_extension(sandbox)
+    before, written = settings_of(sandbox), auto_conf(sandbox)
+    started, state = runs.start(
+        find_slow_queries, target=sandbox.settings.name, source=source, watch_seconds=1
+    )
+    assert state is None
+    stage = Case.read(Ledger(), runs.id_of(started)).stages[0].stage
+    told = " ".join((stage.effects.lost, *stage.notes))
+    wanted = {
+        "log": "the log gets the text of each slow statement with its literals",
+        "statistics": "sees statements of every role",
+    }
+    assert wanted[source] in told
+    assert (settings_of(sandbox), auto_conf(sandbox)) == (before, written)
+    state = Approvers(Ledger()).refuse(runs, started)
+    assert state.name == "Refused", state.message
+    assert (settings_of(sandbox), auto_conf(sandbox)) == (before, written)
 
 
 def test_an_undo_leaves_what_is_built_on_the_extension(runs: Runs, sandbox: Sandbox) -> None:
