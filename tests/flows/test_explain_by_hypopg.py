@@ -52,6 +52,28 @@ def test_an_index_is_foretold(runs: Runs, foretold: Sandbox) -> None:
     assert snapshot(foretold) == original
 
 
+@pytest.mark.parametrize(
+    ("index", "advised"),
+    [
+        ("lines (odd_id)", "CREATE INDEX CONCURRENTLY ON lines"),
+        ("CREATE INDEX ix ON lines (odd_id)", "CREATE INDEX CONCURRENTLY ix ON lines"),
+        (
+            'create /* INDEX ON */ unique index if not exists "IX" on lines (odd_id)',
+            'CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "IX" ON lines',
+        ),
+        ("CREATE INDEX CONCURRENTLY ix ON lines (odd_id)", "CREATE INDEX CONCURRENTLY ix ON lines"),
+    ],
+)
+def test_no_index_is_advised_that_holds_writes_up(
+    runs: Runs, foretold: Sandbox, index: str, advised: str
+) -> None:
+    """However it was asked for, it is to be built concurrently."""
+    query = "SELECT * FROM lines WHERE odd_id = $1"
+    case, state = carry_out(runs, foretold, explain_queries, query=query, index=index)
+    assert state.name == "Advised", state.message
+    assert case.stages[0].stage.findings[-1].patch.startswith(advised)
+
+
 def test_an_index_that_changes_nothing_is_said_to(runs: Runs, foretold: Sandbox) -> None:
     """Its columns are not what is looked for."""
     query = "SELECT * FROM lines WHERE odd_id = $1"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from tasks.database.queries.hypothetical import UNFORETOLD, foretell, read_index
+from tasks.database.queries.hypothetical import UNFORETOLD, concurrently, foretell, read_index
 from tasks.database.queries.normal_text import without_literals
 from tasks.database.queries.plan_columns import Wanted, find_wanted
 from tasks.database.queries.plan_nodes import PlanNode
@@ -104,14 +104,13 @@ def _with_index(session: Connection, query: str, plan: QueryPlan, index: str) ->
     told = f"it would cost {foretold.plan.total_cost:,.2f} instead of {plan.total_cost:,.2f}"
     if not foretold.used:
         told = "nothing would change: the planner would not use it"
-    concurrently = shown.replace("INDEX ON", "INDEX CONCURRENTLY ON", 1)
     return Finding(
         what=f"With {shown} {told}.",
         how="hypopg: the index was not built",
         columns=_COLUMNS if foretold.used else (),
         rows=tuple(_rows(foretold.plan.root)) if foretold.used else (),
-        patch=f"{concurrently} saves about {saved:.0%} of its cost; add_indexes builds it so that "
-        "nobody waits, and an undo drops it."
+        patch=f"{without_literals(concurrently(index))} saves about {saved:.0%} of its cost; "
+        "add_indexes builds it so that nobody waits, and an undo drops it."
         if foretold.used and saved > 0
         else "",
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pglast import ast, parse_sql
 from pglast.parser import ParseError
+from pglast.stream import RawStream
 from psycopg import sql
 
 from tasks.database.queries.plan_errors import say_without_values
@@ -99,6 +100,19 @@ def read_index(text: str) -> str:
     if len(parsed) != 1 or not isinstance(parsed[0].stmt, ast.IndexStmt):
         raise _unusable(f"{len(parsed)} statements, or one of another kind")
     return statement
+
+
+def concurrently(index: str) -> str:
+    """Give a CREATE INDEX statement as one that holds no write up.
+
+    Args:
+        index: The statement, from `read_index`.
+    """
+    statements = parse_sql(index)
+    for one in statements:
+        if isinstance(one.stmt, ast.IndexStmt):
+            one.stmt.concurrent = True
+    return str(RawStream()(statements))
 
 
 def _unusable(found: str) -> BadInput:
