@@ -52,7 +52,8 @@ def carry_over_rows(
     Undo:
         Rows that were inserted are deleted again, and rows that were changed get their former
         content back. One that somebody has changed since, or at which something points that was
-        written since, is left as it is, and named.
+        written since, is left as it is, and named. Triggers fire once more for that, and what they
+        wrote stays; the plan names them.
     """
     restored = find_restored(target, remediation)
     return Plan(
@@ -111,7 +112,7 @@ def carry_over(
             undo_until=restored.swap.kept_until,
         ),
         notes=(
-            "triggers of live fire for each row that is carried over",
+            *_tell_triggers(found),
             "undo until the kept database is dropped: its journal goes with it",
         )
         if found.change
@@ -127,6 +128,13 @@ def _carrying(found: Found) -> tuple[Change, ...]:
         found.change,
         ClearCache(moment="after rows were carried over"),
     )
+
+
+def _tell_triggers(found: Found) -> tuple[str, ...]:
+    if not found.triggers:
+        return ()
+    told = "triggers of live fire for what is carried over, and again for what an undo takes back; "
+    return (f"{told}what they write is not taken back: {', '.join(found.triggers)}",)
 
 
 def _title(found: Found) -> str:

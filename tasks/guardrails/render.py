@@ -169,9 +169,9 @@ def _undo(stage: Stage) -> str:
     until = stage.effects.undo_until
     if lasting:
         return "NO" if lasting == every else f"NOT {'; '.join(lasting)}"
-    if until:
-        return f"until {moment(until)}"
     but = "".join(dict.fromkeys(change.but for change in stage.changes))
+    if until:
+        return f"until {moment(until)}{but}"
     return f"yes{but}" if stage.changes else ""
 
 

@@ -22,7 +22,7 @@ from tasks.database.carry.findings import find_door, find_later_rows, read_sides
 from tasks.database.carry.marks import KIND
 from tasks.database.copies.opening import OpenKeptDatabase
 from tasks.database.restore.restored import find_restored
-from tasks.guardrails import faults
+from tasks.guardrails import faults, render
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import RemediationError
 from tasks.guardrails.ledger import Ledger
@@ -257,6 +257,45 @@ def test_a_trigger_that_refuses_a_row_keeps_no_other_out(runs: Runs, sandbox: Sa
     assert refused["id"] in notes
     assert "P0001" in notes
     assert "Forbidden" not in notes
+
+
+def test_what_triggers_wrote_stays_and_the_plan_says_so(runs: Runs, sandbox: Sandbox) -> None:
+    """They are named, and fire again for the undo: rows go, what triggers wrote does not."""
+    back_up(runs, sandbox)
+    with logged_in(sandbox) as client:
+        create(client, "programs", name="Later")
+    restored(runs, sandbox)
+    with sandbox.connect() as session:
+        session.execute(
+            """SET ROLE planner;
+            CREATE TABLE audited (what text);
+            CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+              INSERT INTO audited VALUES (TG_OP || ' ' || coalesce(NEW.name, OLD.name));
+              RETURN NULL; END $$;
+            CREATE TRIGGER audit AFTER INSERT OR DELETE ON programs
+              FOR EACH ROW EXECUTE FUNCTION audit();
+            CREATE TRIGGER asleep AFTER INSERT ON programs
+              FOR EACH ROW EXECUTE FUNCTION audit();
+            ALTER TABLE programs DISABLE TRIGGER asleep;
+            RESET ROLE"""
+        )
+
+    def audited() -> list[str]:
+        with sandbox.connect() as session:  # the probe account's rows come and go as well
+            rows = session.execute("SELECT what FROM audited WHERE what LIKE '% Later' ORDER BY 1")
+            return [what for (what,) in rows]
+
+    case, state = carry_out(runs, sandbox, carry_over_rows)
+    assert state.name == "Remediated", state.message
+    stage = case.stages[1].stage
+    (told,) = [one for one in stage.notes if "triggers" in one]
+    assert told.endswith("not taken back: public.programs.audit")
+    head = render.plan(case, case.stages[1]).split("## What will be done")[0]
+    assert " UTC, but not what triggers wrote" in head
+    assert audited() == ["INSERT Later"]
+    _, state = undo(runs, sandbox, case)
+    assert state.name == "Remediated", state.message
+    assert audited() == ["DELETE Later", "INSERT Later"]
 
 
 def test_many_rows_are_not_tried_for_ever(

@@ -38,6 +38,7 @@ class CarryRowsOver(Change):
     """
 
     kind: ClassVar[str] = KIND
+    but: ClassVar[str] = ", but not what triggers wrote"
     permissions: ClassVar[tuple[str, ...]] = ("postgresql:MEMBER OF owner",)
 
     needs: tuple[str, ...] = (OpenKeptDatabase.kind,)

@@ -20,6 +20,15 @@ from tasks.guardrails.words import counted
 from tasks.platforms import targets
 
 _LISTED = 200
+# Those of foreign keys and of deferred unique constraints are the server's own.
+_TRIGGERS = """
+    SELECT n.nspname || '.' || c.relname || '.' || t.tgname AS name
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname || '.' || c.relname = ANY (%s) AND t.tgenabled IN ('O', 'A')
+      AND NOT EXISTS (SELECT FROM pg_constraint s
+                      WHERE s.oid = t.tgconstraint AND s.contype <> 't')
+    ORDER BY 1"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Found:
         sides: Both databases.
         tables: Schema and name of the tables that get rows.
         left: How many rows are listed for a person.
+        triggers: Triggers of those tables in live, as 'schema.table.trigger'.
     """
 
     findings: tuple[Finding, ...]
@@ -39,6 +49,7 @@ class Found:
     sides: Sides
     tables: tuple[tuple[str, str], ...]
     left: int
+    triggers: tuple[str, ...]
 
 
 @probe
@@ -132,7 +143,8 @@ def find_later_rows(target: str, sides: Sides, most: int) -> Found:
         )
     with sides.opened(database) as sessions:
         misfits = find_misfits(sessions.kept, sessions.live, compared)
-    tables = dict(_carried(compared, misfits))
+        tables = dict(_carried(compared, misfits))
+        triggers = sessions.live.execute(_TRIGGERS, (list(tables),)).fetchall()
     left = [*(one for table in compared.tables for one in table.left), *misfits]
     change = CarryRowsOver(sides=sides, tables=tables) if tables else None
     return Found(
@@ -145,6 +157,7 @@ def find_later_rows(target: str, sides: Sides, most: int) -> Found:
             if one.shape.shown in tables
         ),
         left=len(left),
+        triggers=tuple(row["name"] for row in triggers),
     )
 
 
