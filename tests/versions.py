@@ -1,7 +1,7 @@
 """`make versions`: the tests of what touches a database, on PostgreSQL of other major versions.
 
 `make versions ARGS="13 18"` runs them all, a file at a time, and prints a table;
-`make versions ARGS="13 tests/flows/test_vacuum_database.py -k freezes"` runs what is named.
+`make versions ARGS="13 tests/flows/test_vacuum_database.py -k frozen"` runs what is named.
 Servers that are not installed come from packages, into the cache under REMEDY_HOME.
 """
 
@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 INTEGRATION = (
     "test_backup",
     "test_backup_scan",
+    "test_horizon",
     "test_postgresql",
     "test_restore",
     "test_restore_comparison",

@@ -1,7 +1,11 @@
 """vacuum_database on a sandbox under load, with dead rows that nobody tidied up behind."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from prefect.client.schemas.objects import State
+from psycopg import sql
 
 from flows.database.vacuum_database import vacuum_database
 from infra.sandbox.load import USER, Load
@@ -12,6 +16,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
 from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.sandbox.target import SandboxTarget
+from tests.loose_tables import file_of
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 
@@ -82,6 +87,76 @@ def test_who_keeps_dead_rows_is_named(runs: Runs, sandbox: Sandbox) -> None:
         assert dead_rows(sandbox, "actuals") > 1000
         holder.execute("SELECT 1")
         holder.rollback()
+
+
+def test_the_end_of_a_file_goes_back_to_the_disk(runs: Runs, sandbox: Sandbox) -> None:
+    """Where only the first rows of a table are left, its file ends behind them."""
+    with sandbox.connect() as session:
+        session.execute(
+            "CREATE TABLE emptied WITH (autovacuum_enabled = false) AS "
+            "SELECT n, md5(n::text) FROM generate_series(1, 20000) n"
+        )
+        session.execute("DELETE FROM emptied WHERE n > 100")
+    before = file_of(sandbox, "emptied")
+    _, state = vacuum(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    number, size = file_of(sandbox, "emptied")
+    assert number == before[0]
+    assert size < before[1] / 100
+
+
+@contextmanager
+def early(sandbox: Sandbox) -> Iterator[None]:
+    """Have rows be old after 50,000 transactions, the least that PostgreSQL takes."""
+    conf = sandbox.cluster.data / "postgresql.conf"
+    before = conf.read_text()
+    conf.write_text(f"{before}\nautovacuum_freeze_max_age = 100000\nautovacuum = off\n")
+    sandbox.restart(sandbox.cluster.service.name)
+    try:
+        yield
+    finally:
+        conf.write_text(before)
+        sandbox.restart(sandbox.cluster.service.name)
+
+
+def ages(sandbox: Sandbox, relation: str) -> int:
+    """Give the age of a table, or of its TOAST table alone."""
+    with sandbox.connect() as session:
+        row = session.execute(
+            sql.SQL("SELECT age(relfrozenxid) FROM pg_class WHERE oid = ({})").format(
+                sql.SQL(relation)
+            )
+        ).fetchone()
+    return int(row[0]) if row else -1
+
+
+def test_old_rows_are_frozen(runs: Runs, sandbox: Sandbox) -> None:
+    """Of a table, and of one whose TOAST table alone is old; other databases are named."""
+    table = "SELECT 'longs'::regclass"
+    toast = "SELECT reltoastrelid FROM pg_class WHERE oid = 'longs'::regclass"
+    with early(sandbox):
+        with sandbox.connect() as session:
+            session.execute("CREATE TABLE longs AS SELECT repeat('x', 10) AS text")
+            session.execute("SET synchronous_commit = on")  # what is not flushed is not settled
+            session.execute("CREATE TABLE settled AS SELECT n FROM generate_series(1, 20000) n")
+            session.execute("VACUUM settled")  # its pages are skipped from now on
+            session.execute(
+                "DO $$ BEGIN FOR i IN 1..60000 LOOP PERFORM pg_current_xact_id(); COMMIT; "
+                "END LOOP; END $$"
+            )
+            session.execute("SET vacuum_freeze_min_age = 0; SET vacuum_freeze_table_age = 0")
+            if session.info.server_version >= 140000:
+                session.execute("VACUUM (PROCESS_TOAST false) longs")
+                assert ages(sandbox, table) < 50_000
+        assert ages(sandbox, toast) > 50_000
+        assert ages(sandbox, "SELECT 'settled'::regclass") > 50_000
+        case, state = vacuum(runs, sandbox)
+        assert state.name == "Remediated", state.message
+        for relation in (table, toast, "SELECT 'settled'::regclass"):
+            assert ages(sandbox, relation) < 51_000
+    told = {one.what.split(" old rows")[0]: one for one in case.stages[0].stage.findings}
+    assert [one for one in told if "other databases have" in one or "other database has" in one]
+    assert [one for one in told if "system catalogue" in one]
 
 
 def test_a_disk_that_is_too_full_is_said_beforehand(

@@ -1,4 +1,4 @@
-"""Dead rows: where they are, who keeps them from being removed, and removing them.
+"""Dead and old rows: where they are, and removing or freezing them.
 
 Source: PostgreSQL manual 25.1 (routine vacuuming), VACUUM.
 """
@@ -17,6 +17,7 @@ from tasks.platforms.protocols import Connection
 # Rests now and then, as users read from the same disk.
 _GENTLY = {"vacuum_cost_delay": "1ms", "vacuum_cost_limit": "2000"}
 _TOLD_WITHIN_SECONDS = 10.0
+_WHOLE = {"vacuum_freeze_table_age": "0", "vacuum_multixact_freeze_table_age": "0"}
 _LOOSE_SHARE, _LOOSE_BYTES = 0.5, 50_000_000
 _MAINTAIN_SINCE = 170000
 
@@ -31,7 +32,8 @@ class Table(BaseModel):
         size: Bytes of the table without indexes.
         live: Rows, about.
         dead: Dead rows, about.
-        age: Transactions since its oldest row was frozen.
+        age: Transactions since its oldest row was frozen, or that of its TOAST table.
+        multi_age: The same in multixacts: of rows that several transactions locked together.
         content: Bytes of a file of its rows alone, estimated; 0 where nothing is known.
         by_hand: When it was vacuumed by hand last, exactly; '' for never.
         vacuumed: When it was vacuumed last, by hand or by itself; '' for never.
@@ -47,6 +49,7 @@ class Table(BaseModel):
     live: int
     dead: int
     age: int
+    multi_age: int
     content: int
     by_hand: str
     vacuumed: str
@@ -84,52 +87,26 @@ def list_tables(session: Connection) -> list[Table]:
     rows = session.execute(
         f"""SELECT s.relid::bigint AS oid, s.schemaname AS schema_name, s.relname AS name,
              coalesce(pg_relation_size(s.relid), 0) AS size, s.n_live_tup AS live,
-             s.n_dead_tup AS dead, age(c.relfrozenxid) AS age,
+             s.n_dead_tup AS dead, greatest(age(c.relfrozenxid), age(t.relfrozenxid)) AS age,
+             greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)) AS multi_age,
              coalesce(to_char(s.last_vacuum AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), '')
                AS by_hand,
              pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE') OR {maintains}
                AS ours,
              coalesce(to_char(greatest(s.last_vacuum, s.last_autovacuum) AT TIME ZONE 'UTC',
                'YYYY-MM-DD HH24:MI'), '') AS vacuumed,
-             coalesce(s.n_live_tup * (28 + (SELECT sum(t.avg_width) FROM pg_stats t
-               WHERE t.schemaname = s.schemaname AND t.tablename = s.relname
-                 AND NOT t.inherited)) * 100 / coalesce((SELECT option_value::int
+             coalesce(s.n_live_tup * (28 + (SELECT sum(p.avg_width) FROM pg_stats p
+               WHERE p.schemaname = s.schemaname AND p.tablename = s.relname
+                 AND NOT p.inherited)) * 100 / coalesce((SELECT option_value::int
                    FROM pg_options_to_table(c.reloptions) WHERE option_name = 'fillfactor'), 100),
                0)::bigint AS content
            FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
              JOIN pg_database d ON d.datname = current_database()
+             LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
            WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
            ORDER BY s.n_dead_tup DESC, 2, 3"""  # noqa: S608 - a piece by server version
     ).fetchall()
     return [Table(**row) for row in rows]
-
-
-def find_horizon_holders(session: Connection) -> list[tuple[str, int]]:
-    """Find who keeps dead rows from being removed.
-
-    Args:
-        session: A session in the database.
-
-    Returns:
-        A sentence and the age in transactions of each: sessions, slots, prepared transactions.
-    """
-    rows = session.execute(
-        """SELECT format('session %s of %s (%s), in a transaction for %s s', pid, usename, state,
-               extract(epoch FROM clock_timestamp() - xact_start)::int) AS who,
-             greatest(age(backend_xmin), age(backend_xid)) AS age
-           FROM pg_stat_activity
-           WHERE coalesce(backend_xmin, backend_xid) IS NOT NULL AND pid <> pg_backend_pid()
-             AND (backend_type = 'walsender'
-                  OR backend_type = 'client backend' AND datname = current_database())
-           UNION ALL
-           SELECT format('replication slot %s', slot_name), greatest(age(xmin), age(catalog_xmin))
-           FROM pg_replication_slots WHERE coalesce(xmin, catalog_xmin) IS NOT NULL
-           UNION ALL
-           SELECT format('prepared transaction %s of %s', gid, owner), age(transaction)
-           FROM pg_prepared_xacts WHERE database = current_database()
-           ORDER BY 2 DESC"""
-    ).fetchall()
-    return [(row["who"], int(row["age"])) for row in rows]
 
 
 def look_at_vacuum(session: Connection, pid: int) -> Underway | None:
@@ -198,7 +175,7 @@ class VacuumTable(Change):
         statement = sql.SQL("VACUUM (ANALYZE) {}").format(
             sql.Identifier(self.schema_name, self.name)
         )
-        settings = {**_GENTLY, **({"vacuum_freeze_table_age": "0"} if self.freeze else {})}
+        settings = {**_GENTLY, **(_WHOLE if self.freeze else {})}
         run_giving_way(database, statement, look_at_vacuum, work, self.title, **settings)
         with database.connect() as session:
             after = self._told(session, before.by_hand if before else "")

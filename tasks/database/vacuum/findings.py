@@ -4,17 +4,16 @@ import json
 from dataclasses import dataclass
 
 from tasks.database.disk import DISK_RESERVE
-from tasks.database.vacuum.changes import Table, VacuumTable, find_horizon_holders, list_tables
+from tasks.database.vacuum.ages import describe_old, read_limits
+from tasks.database.vacuum.changes import Table, VacuumTable, list_tables
+from tasks.database.vacuum.horizon import describe_horizon
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.probe import probe
 from tasks.guardrails.words import counted
 from tasks.platforms import targets
-from tasks.platforms.protocols import Connection
 
 _DEAD_ROWS, _DEAD_SHARE = 1000, 0.05
-_OLD_SHARE = 0.5  # of autovacuum_freeze_max_age
-_HOLDS_TRANSACTIONS = 1000
 _BYTES_A_SECOND = 50e6
 _SHOWN = 20
 
@@ -67,17 +66,16 @@ def measure_dead_rows(target: str, *, every_table: bool) -> Found:
     with database.connect() as session:
         tables = list_tables(session)
         horizon = describe_horizon(session)
-        row = session.execute(
-            "SELECT setting::bigint AS most FROM pg_settings "
-            "WHERE name = 'autovacuum_freeze_max_age'"
-        ).fetchone() or {"most": 200_000_000}
-    old = int(row["most"]) * _OLD_SHARE
-    worth = [one for one in tables if every_table or _has_many_dead(one) or one.age > old]
+        limits = read_limits(session)
+        elsewhere = describe_old(session, limits)
+    old = {one.oid for one in tables if limits.are_passed(one.age, one.multi_age)}
+    worth = [one for one in tables if every_table or _has_many_dead(one) or one.oid in old]
     wanted = [one for one in worth if one.ours]
     return Found(
         findings=(
             _overview(tables, wanted),
             *horizon,
+            *elsewhere,
             *(_not_ours(one) for one in worth if not one.ours),
             *(_loose(one) for one in tables if one.is_loose),
         ),
@@ -87,7 +85,7 @@ def measure_dead_rows(target: str, *, every_table: bool) -> Found:
                 name=one.name,
                 oid=one.oid,
                 before=one.by_hand,
-                freeze=one.age > old,
+                freeze=one.oid in old,
             )
             for one in wanted
         ),
@@ -105,7 +103,7 @@ def _overview(tables: list[Table], wanted: list[Table]) -> Finding:
         what=f"{counted(len(tables), 'table')} with about {dead:,} dead rows; "
         f"{counted(len(wanted), 'is', 'are')} worth vacuuming.",
         how="pg_stat_user_tables",
-        columns=("table", "MB", "rows", "dead rows", "age", "vacuumed (UTC)"),
+        columns=("table", "MB", "rows", "dead rows", "age", "multixact age", "vacuumed (UTC)"),
         rows=tuple(
             (
                 one.full_name,
@@ -113,27 +111,12 @@ def _overview(tables: list[Table], wanted: list[Table]) -> Finding:
                 f"{one.live:,}",
                 f"{one.dead:,}",
                 f"{one.age:,}",
+                f"{one.multi_age:,}",
                 one.vacuumed or "never",
             )
             for one in tables[:_SHOWN]
         ),
     )
-
-
-def describe_horizon(session: Connection) -> list[Finding]:
-    """Name who keeps rows from being removed: what they may still see is left, or written anew.
-
-    Args:
-        session: A session in the database.
-    """
-    return [
-        Finding(
-            what=f"{who} keeps rows that died in the last {age:,} transactions.",
-            how="pg_stat_activity, pg_replication_slots, pg_prepared_xacts",
-        )
-        for who, age in find_horizon_holders(session)
-        if age > _HOLDS_TRANSACTIONS
-    ]
 
 
 def _not_ours(table: Table) -> Finding:

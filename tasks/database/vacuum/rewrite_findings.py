@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tasks.database.disk import forecast_disk
 from tasks.database.vacuum.clear_remains import ClearRepackRemains
-from tasks.database.vacuum.findings import describe_horizon
+from tasks.database.vacuum.horizon import describe_horizon
 from tasks.database.vacuum.repack_needs import Repack, inspect_repack
 from tasks.database.vacuum.repack_remains import Remains, find_at_work, find_remains
 from tasks.database.vacuum.repack_table import RepackTable
