@@ -30,7 +30,8 @@ def rewrite_tables(
     in the database, its program on this host and a key of the table. It is told to end nobody's
     session, and is ended where the disk becomes full. VACUUM FULL needs nothing and locks
     everybody out of the table, readers too, until it is done: its plan says for how long. The
-    disk for the copy is measured before, and watched meanwhile.
+    disk for the copy is measured before, and watched meanwhile; where it cannot be seen from here
+    the plan says so, and how much has to be free.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.

@@ -205,6 +205,21 @@ def test_a_disk_without_room_for_the_copy_is_said_beforehand(
     assert file_of(sandbox) == before
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_disk_that_cannot_be_seen_is_said(runs: Runs, sandbox: Sandbox, *, seen: bool) -> None:
+    """A target may not say where its server's data lies: the plan says what has to be free."""
+    settings = sandbox.target_settings()
+    targets.give(SandboxTarget(**(settings if seen else {**settings, "data_directory": None})))
+    case, state = carry_out(
+        runs, sandbox, rewrite_tables, tables=["public.users"], dry_run=True, **FULL
+    )
+    assert state.name == "Planned", state.message
+    stage = case.stages[0].stage
+    needed = f"see yourself that {stage.effects.disk_needed / 1e6:,.0f} MB are free"
+    assert (needed in " ".join(stage.notes)) is not seen
+    assert (stage.effects.disk_free is None) is not seen
+
+
 def test_a_disk_that_becomes_full_ends_it(
     runs: Runs, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,7 +70,15 @@ class Found:
         """What else an approver should know."""
         apart = [one.full_name for one, _ in self.costs if one.tablespace]
         told = f"{', '.join(apart)}: in a tablespace of its own, whose room was not measured"
-        return (told,) if apart else ()
+        unseen = (
+            "how much room the server's disk has cannot be measured from here, neither before nor "
+            f"meanwhile: see yourself that {self.disk_needed / 1e6:,.0f} MB are free. Where the "
+            "server runs on this machine, give the target its data_directory: then it is measured"
+        )
+        return (
+            *((told,) if apart else ()),
+            *((unseen,) if self.costs and self.disk_free is None else ()),
+        )
 
 
 @dataclass(frozen=True)
