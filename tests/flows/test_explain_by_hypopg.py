@@ -1,10 +1,12 @@
-"""explain_queries where an index can be foretold: a real hypopg, on a server of its own."""
+"""Queries and indexes where these can be foretold: a real hypopg, on a server of its own."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from flows.help.undo_remediation import undo_remediation
+from flows.performance.add_indexes import add_indexes
 from flows.performance.explain_queries import explain_queries
 from infra.sandbox.services import Sandbox
 from tasks.platforms import targets
@@ -26,7 +28,16 @@ def hypopg_system() -> Iterator[Sandbox]:
             session.execute("SET ROLE planner")
             session.execute("CREATE TABLE lines (id int, odd_id int)")
             session.execute("INSERT INTO lines SELECT n, n FROM generate_series(1, 20000) n")
-            session.execute("ANALYZE lines")
+            session.execute("CREATE TABLE parents (id int PRIMARY KEY)")
+            session.execute("INSERT INTO parents SELECT generate_series(1, 2000)")
+            session.execute(
+                "CREATE TABLE children (id int PRIMARY KEY, one_of_many int REFERENCES parents, "
+                "always_one int REFERENCES parents)"
+            )
+            session.execute(
+                "INSERT INTO children SELECT n, 1 + n % 2000, 1 FROM generate_series(1, 20000) n"
+            )
+            session.execute("ANALYZE lines, parents, children")
         yield system
 
 
@@ -87,3 +98,23 @@ def test_an_index_of_nothing_is_refused(runs: Runs, foretold: Sandbox) -> None:
     query = "SELECT * FROM lines WHERE odd_id = $1"
     _, state = carry_out(runs, foretold, explain_queries, query=query, index="lines (nothing)")
     assert state.name == "Refused", state.message
+
+
+def test_what_would_not_help_is_not_built(runs: Runs, foretold: Sandbox) -> None:
+    """Of two foreign keys without index that one is made which tells rows apart."""
+    original = snapshot(foretold)
+    case, state = carry_out(runs, foretold, add_indexes, tables=["children"])
+    assert state.name == "Remediated", state.message
+    rows = {row[0]: row for row in case.stages[0].stage.findings[0].rows}
+    assert "it would not help" in rows["public.children (always_one)"]
+    assert " -> " in " ".join(rows["public.children (one_of_many)"])
+    assert "it would not help" not in rows["public.children (one_of_many)"]
+    with foretold.connect() as session:
+        made = session.execute(
+            "SELECT indexdef FROM pg_indexes WHERE tablename = 'children' "
+            "AND indexname <> 'children_pkey'"
+        ).fetchall()
+    assert [one.partition(" USING ")[2] for (one,) in made] == ["btree (one_of_many)"]
+    _, ended = carry_out(runs, foretold, undo_remediation, remediation=case.id)
+    assert ended.name == "Remediated", ended.message
+    assert snapshot(foretold) == original
