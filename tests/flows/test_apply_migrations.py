@@ -65,6 +65,9 @@ op.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")"""
 # As live and copy have the same rows: only in live does it hold its lock for long.
 STALLS = f"""op.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")
 op.execute("{ONLY_IN_LIVE.format(does="PERFORM pg_sleep(25)")}")"""
+# Not rolled back with the rest: it stalls at its first attempt alone.
+STALLS_ONCE = f"""op.add_column("projects", sa.Column("colour", sa.Text()))
+op.execute("{ONLY_IN_LIVE.format(does="PERFORM pg_sleep(25) WHERE nextval('attempts') = 1")}")"""
 FAILS_IN_LIVE = f"""op.add_column("projects", sa.Column("half", sa.Text()))
 op.execute("{ONLY_IN_LIVE.format(does="RAISE 'only here'")}")"""
 FAILS = """op.add_column("projects", sa.Column("half", sa.Text()))
@@ -323,6 +326,24 @@ def test_who_holds_others_up_for_longer_than_rehearsed_is_ended(
     assert state.name == "Undone", state.message
     assert "it takes longer here than in its rehearsal" in (state.message or "")
     assert shipped.at() == (HEAD,)
+
+
+def test_who_held_others_up_for_a_moment_is_tried_again(runs: Runs, shipped: Shipped) -> None:
+    """It stalls users once, is ended and rolled back, and goes through at the next attempt."""
+    sandbox = shipped.sandbox
+    with sandbox.connect() as session:
+        session.execute(f"SET ROLE {sandbox.settings.application_user}".encode())
+        session.execute("CREATE SEQUENCE attempts")
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, STALLS_ONCE)
+    with under_load(sandbox):
+        _, state = apply(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert shipped.at() == ("aa01",)
+    with sandbox.connect() as session:
+        row = session.execute("SELECT nextval('attempts')").fetchone()
+    assert row
+    assert row[0] >= 3, "an attempt was ended before the one that went through"
 
 
 def test_what_is_left_of_a_revision_that_is_no_transaction_is_named(

@@ -125,17 +125,24 @@ def test_an_undo_brings_everything_back(runs: Runs, planner: Planner) -> None:
 
 
 def test_no_password_is_seen_anywhere(runs: Runs, planner: Planner) -> None:
-    """Not in the server's log, even if that has every statement, nor in its statistics."""
+    """Not in the server's log, even if that has every statement, nor in its statistics.
+
+    A server with MD5, as 13 has it by default, gets no MD5 either: who reads it can log in by it.
+    """
     with planner.connect() as session:
         session.execute("ALTER SYSTEM SET log_statement = 'all'")
+        session.execute("ALTER SYSTEM SET password_encryption = 'md5'")
         session.execute("SELECT pg_reload_conf()")
     try:
         case, state = rotate(runs, planner)
     finally:
         with planner.connect() as session:
             session.execute("ALTER SYSTEM RESET log_statement")
+            session.execute("ALTER SYSTEM RESET password_encryption")
             session.execute("SELECT pg_reload_conf()")
     assert state.name == "Remediated", state.message
+    verifiers = query(planner, "SELECT rolpassword FROM pg_authid WHERE rolname ~ '^planner'")
+    assert "md5" not in str(verifiers)
     password = targets.load(planner.settings.name).application.settings()["POSTGRES_PASSWORD"]
     log = log_of(planner)
     assert "ALTER ROLE" in log or "CREATE ROLE" in log

@@ -98,8 +98,8 @@ def have_amcheck(session: Connection) -> str:
         PreconditionFailed: It is not installed, and may not be.
     """
     row = session.execute(
-        "SELECT extnamespace::regnamespace::text AS schema FROM pg_extension "
-        "WHERE extname = 'amcheck'"
+        "SELECT n.nspname AS schema FROM pg_extension e "
+        "JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'amcheck'"
     ).fetchone()
     if row is None:
         with session.transaction():

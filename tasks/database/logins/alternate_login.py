@@ -171,13 +171,14 @@ class CreateAlternateLogin(Change):
         return f"{self.secret}-verifier"
 
     def _define(self, session: Connection, password: str) -> None:
-        verifier = session.pgconn.encrypt_password(password.encode(), self.role.encode())
-        verb = "ALTER" if find_role(session, self.role) else "CREATE"
+        verifier = session.pgconn.encrypt_password(
+            password.encode(), self.role.encode(), b"scram-sha-256"
+        )
         session.execute(
             sql.SQL(
                 "{} ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT {} VALID UNTIL 'infinity'"
             ).format(
-                sql.SQL(verb),
+                sql.SQL("ALTER" if find_role(session, self.role) else "CREATE"),
                 sql.Identifier(self.role),
                 sql.Literal(verifier.decode()),
                 sql.Literal(self.connection_limit),

@@ -103,7 +103,9 @@ class RepairLogin(Change):
                 todo="Run the remediation again.",
             )
         with connect_for_roles(system.database) as session:
-            new = session.pgconn.encrypt_password(password.encode(), self.role.encode()).decode()
+            new = session.pgconn.encrypt_password(
+                password.encode(), self.role.encode(), b"scram-sha-256"
+            ).decode()
         old = read_verifier(system.database, self.role) or ""
         system.secrets.keep(self._kept, {"old": old, "new": new})
         kept = system.secrets.read(self._kept) or {"new": new}  # of an earlier attempt, maybe

@@ -19,7 +19,7 @@ _CHECK_INTERVAL_SINCE = 140000
 # A migration of a big application takes that long to start, at most.
 _PROOF_SECONDS = 60.0
 # What waits for longer on a busy machine has not LOCK_TIMEOUT, but another one or none.
-_LONGEST_WAIT_SECONDS, _LOOK_SECONDS = 1.0, 0.05
+_LONGEST_WAIT_SECONDS, _LOOK_SECONDS = 2.0, 0.05
 _WAITING = b"""
     SELECT pid FROM pg_locks WHERE NOT granted AND relation = %(table)s::regclass
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""

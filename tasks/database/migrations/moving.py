@@ -34,6 +34,7 @@ from tasks.platforms.protocols import Database, System
 
 _PATIENCE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0
+_MOST_CUTS = 3  # one can be for a moment in which the machine was busy
 
 
 class MovesSchema(Change):
@@ -100,10 +101,9 @@ class MovesSchema(Change):
         system = targets.load(work.target)
         with system.database.connect(self.live) as session:
             schema, invalid = read_objects(session), read_invalid_indexes(session)
-        reporter = Reporter(work)
-        give_up = time.monotonic() + _PATIENCE_SECONDS
+        reporter, give_up = Reporter(work), time.monotonic() + _PATIENCE_SECONDS
         pause = _FIRST_PAUSE_SECONDS
-        attempt, proved, looked = 0, False, False
+        attempt, cuts, proved, looked = 0, 0, False, False
         while True:
             attempt += 1
             try:
@@ -113,8 +113,10 @@ class MovesSchema(Change):
                 if done.status == 0:
                     break
                 self._insist_on_rollback(system, schema, done, watch)
-                looked = True
-                why = watch.in_the_way or "a lock that it did not get"
+                looked, cuts = True, cuts + bool(watch.cut)
+                if watch.cut and (not self.in_transaction or cuts == _MOST_CUTS):
+                    raise self._ended(watch)
+                why = watch.cut or watch.in_the_way or "a lock that it did not get"
             except Transient as error:
                 why = error.found
             if time.monotonic() > give_up or (proved and not self.in_transaction):
@@ -136,11 +138,10 @@ class MovesSchema(Change):
         # What is CONCURRENTLY waits for old transactions, and is left invalid by a timeout.
         patience = LOCK_TIMEOUT if in_transaction else "0"
         given = system.application.settings().get("PGOPTIONS", "")
-        version = server_version(system.database)
         seconds = self.statement_seconds if in_transaction else 0.0
         return {
             "PGAPPNAME": system.database.environment()["PGAPPNAME"],
-            "PGOPTIONS": options(version, seconds, given, patience),
+            "PGOPTIONS": options(server_version(system.database), seconds, given, patience),
         }
 
     def _prove(self, system: System) -> bool:
@@ -175,7 +176,7 @@ class MovesSchema(Change):
     def _insist_on_rollback(
         self, system: System, schema: dict[str, str], done: Completed, watch: LockWatch
     ) -> None:
-        """Return where it failed for a lock only, and left nothing behind."""
+        """Return where it failed for a lock or was ended, and left nothing behind."""
         left = self._left(system.database, schema, settings_of(system).version_table)
         said = what_it_said(done, (), system.application.settings())
         if left:
@@ -187,21 +188,22 @@ class MovesSchema(Change):
                 "again. An index that is invalid: DROP INDEX CONCURRENTLY. It runs outside of one "
                 "transaction.",
             )
-        if watch.cut:
-            raise PreconditionFailed(
-                expected=f"{self.subject} to make nobody wait longer than {self.cut_after:.1f} s, "
-                f"and to wait no longer than {_PATIENCE_SECONDS:.0f} s.",
-                found=f"it was ended: {watch.cut}.",
-                state=self._as_before,
-                todo=f"Run it again when there is less load and no long transaction{self.or_else}.",
-            )
-        if not failed_for_a_lock(done):
+        if not watch.cut and not failed_for_a_lock(done):
             raise PreconditionFailed(
                 expected=f"{self.subject} to go through.",
                 found=f"status {done.status}: {said}",
                 state=self._as_before,
                 todo="Correct the revision, and run again: it goes on from there.",
             )
+
+    def _ended(self, watch: LockWatch) -> PreconditionFailed:
+        return PreconditionFailed(
+            expected=f"{self.subject} to make nobody wait longer than {self.cut_after:.1f} s, "
+            f"and to wait no longer than {_PATIENCE_SECONDS:.0f} s.",
+            found=f"it was ended: {watch.cut}.",
+            state=self._as_before,
+            todo=f"Run it again when there is less load and no long transaction{self.or_else}.",
+        )
 
     @property
     def _torn(self) -> str:

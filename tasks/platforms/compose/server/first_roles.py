@@ -155,7 +155,9 @@ def _open(database: ComposeDatabase, roles: FirstRoles) -> Connection:
 
 def _create(session: Connection, login: Login, options: LiteralString) -> None:
     # What is logged or kept of statements holds no password.
-    verifier = session.pgconn.encrypt_password(login.password.encode(), login.user.encode())
+    verifier = session.pgconn.encrypt_password(
+        login.password.encode(), login.user.encode(), b"scram-sha-256"
+    )
     session.execute(
         sql.SQL("CREATE ROLE {} PASSWORD {} " + options).format(
             sql.Identifier(login.user), sql.Literal(verifier.decode())
