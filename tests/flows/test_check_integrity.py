@@ -96,6 +96,16 @@ def test_damage_is_told_with_what_to_run(
     assert [one.patch for one in found if one is not found[place]] == [""] * (len(found) - 1)
 
 
+def test_amcheck_is_found_in_whatever_schema_it_is(runs: Runs, sandbox: Sandbox) -> None:
+    """One whose name needs quotes as well: a damaged index is told, and every table is read."""
+    with sandbox.connect() as session:
+        session.execute('CREATE SCHEMA "Odd ""one"; ALTER EXTENSION amcheck SET SCHEMA "Odd ""one"')
+    damage(sandbox, Damage.INDEX_ORDER)
+    found = findings(runs, sandbox, "Advised")
+    assert "ix_actuals_project_id" in str(found[1].rows)
+    assert "not " not in found[0].what, found[0].what
+
+
 def test_a_damaged_page_of_a_table(runs: Runs, sandbox: Sandbox) -> None:
     """The table is told; what needs its rows (its indexes, keys to it) cannot be looked at."""
     damage(sandbox, Damage.HEAP_PAGE)

@@ -33,6 +33,7 @@ from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.protocols import Connection
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers, carry_out
+from tests.configured import configured
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 from tests.users import log_of
@@ -650,20 +651,6 @@ def test_a_log_that_has_texts_is_taken(sandbox: Sandbox) -> None:
             assert find_unreadable(session) == []
 
 
-@contextmanager
-def collecting(sandbox: Sandbox, destination: str) -> Iterator[None]:
-    """Have the server collect its log in files of its own while the block runs."""
-    conf = sandbox.cluster.data / "postgresql.conf"
-    before = conf.read_text()
-    conf.write_text(f"{before}\nlogging_collector = on\nlog_destination = '{destination}'\n")
-    sandbox.restart(sandbox.cluster.service.name)
-    try:
-        yield
-    finally:
-        conf.write_text(before)
-        sandbox.restart(sandbox.cluster.service.name)
-
-
 @pytest.mark.usefixtures("any_machine")
 @pytest.mark.parametrize("destination", ["csvlog", "stderr"])
 def test_a_log_that_the_server_collects_is_read_by_it(
@@ -678,7 +665,7 @@ def test_a_log_that_the_server_collects_is_read_by_it(
         return max(files, key=lambda one: one.stat().st_mtime).read_text(errors="replace")
 
     until_logged(monkeypatch, newest)
-    with collecting(logged, destination):
+    with configured(logged, f"logging_collector = on\nlog_destination = '{destination}'"):
         case, state = carry_out(runs, logged, find_slow_queries, **given)
         assert state.name == "Advised", state.message
         (told,) = [one for one in findings(case) if "log cannot be read" in one.what]

@@ -1,8 +1,5 @@
 """vacuum_database on a sandbox under load, with dead rows that nobody tidied up behind."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 from prefect.client.schemas.objects import State
 from psycopg import sql
@@ -16,6 +13,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
 from tasks.platforms.postgresql import PostgreSQL
 from tasks.platforms.sandbox.target import SandboxTarget
+from tests.configured import configured
 from tests.loose_tables import file_of
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
@@ -105,20 +103,6 @@ def test_the_end_of_a_file_goes_back_to_the_disk(runs: Runs, sandbox: Sandbox) -
     assert size < before[1] / 100
 
 
-@contextmanager
-def early(sandbox: Sandbox) -> Iterator[None]:
-    """Have rows be old after 50,000 transactions, the least that PostgreSQL takes."""
-    conf = sandbox.cluster.data / "postgresql.conf"
-    before = conf.read_text()
-    conf.write_text(f"{before}\nautovacuum_freeze_max_age = 100000\nautovacuum = off\n")
-    sandbox.restart(sandbox.cluster.service.name)
-    try:
-        yield
-    finally:
-        conf.write_text(before)
-        sandbox.restart(sandbox.cluster.service.name)
-
-
 def ages(sandbox: Sandbox, relation: str) -> int:
     """Give the age of a table, or of its TOAST table alone."""
     with sandbox.connect() as session:
@@ -134,7 +118,8 @@ def test_old_rows_are_frozen(runs: Runs, sandbox: Sandbox) -> None:
     """Of a table, and of one whose TOAST table alone is old; other databases are named."""
     table = "SELECT 'longs'::regclass"
     toast = "SELECT reltoastrelid FROM pg_class WHERE oid = 'longs'::regclass"
-    with early(sandbox):
+    # The least that PostgreSQL takes: rows are old after 50,000 transactions.
+    with configured(sandbox, "autovacuum_freeze_max_age = 100000\nautovacuum = off"):
         with sandbox.connect() as session:
             session.execute("CREATE TABLE longs AS SELECT repeat('x', 10) AS text")
             session.execute("SET synchronous_commit = on")  # what is not flushed is not settled

@@ -14,6 +14,7 @@ from tasks.database.copies.ownership import give_all_to
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection, Database
+from tasks.platforms.scram import scram_verifier
 
 _HAS_DEPENDENTS = "2BP01"
 _WRITABLE = """
@@ -117,14 +118,10 @@ def _make(
 ) -> None:
     remove_role(database, side, owner, role, may_stay=may_stay)
     with database.connect(elsewhere(database)) as session:
-        # Hashed here: the password itself reaches neither the server's log nor its views.
-        verifier = session.pgconn.encrypt_password(
-            password.encode(), role.encode(), b"scram-sha-256"
-        ).decode()
         make = "ALTER" if role_exists(session, role) else "CREATE"
         session.execute(
             sql.SQL(f"{make} ROLE {{}} LOGIN NOINHERIT CONNECTION LIMIT 5 PASSWORD {{}}").format(
-                sql.Identifier(role), verifier
+                sql.Identifier(role), scram_verifier(session, role, password)
             )
         )
         session.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))

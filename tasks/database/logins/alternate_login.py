@@ -23,6 +23,7 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection, Database
+from tasks.platforms.scram import scram_verifier
 
 _COMMENT = re.compile(r"remedy (?P<remediation>\S+): alternate login of (?P<owner>.*)", re.DOTALL)
 
@@ -171,16 +172,14 @@ class CreateAlternateLogin(Change):
         return f"{self.secret}-verifier"
 
     def _define(self, session: Connection, password: str) -> None:
-        verifier = session.pgconn.encrypt_password(
-            password.encode(), self.role.encode(), b"scram-sha-256"
-        )
+        verb = "ALTER" if find_role(session, self.role) else "CREATE"
         session.execute(
             sql.SQL(
                 "{} ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT {} VALID UNTIL 'infinity'"
             ).format(
-                sql.SQL("ALTER" if find_role(session, self.role) else "CREATE"),
+                sql.SQL(verb),
                 sql.Identifier(self.role),
-                sql.Literal(verifier.decode()),
+                sql.Literal(scram_verifier(session, self.role, password)),
                 sql.Literal(self.connection_limit),
             )
         )

@@ -12,6 +12,7 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import System
+from tasks.platforms.scram import scram_verifier
 
 
 class RepairLogin(Change):
@@ -103,9 +104,7 @@ class RepairLogin(Change):
                 todo="Run the remediation again.",
             )
         with connect_for_roles(system.database) as session:
-            new = session.pgconn.encrypt_password(
-                password.encode(), self.role.encode(), b"scram-sha-256"
-            ).decode()
+            new = scram_verifier(session, self.role, password)
         old = read_verifier(system.database, self.role) or ""
         system.secrets.keep(self._kept, {"old": old, "new": new})
         kept = system.secrets.read(self._kept) or {"new": new}  # of an earlier attempt, maybe

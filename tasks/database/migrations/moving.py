@@ -115,7 +115,7 @@ class MovesSchema(Change):
                 self._insist_on_rollback(system, schema, done, watch)
                 looked, cuts = True, cuts + bool(watch.cut)
                 if watch.cut and (not self.in_transaction or cuts == _MOST_CUTS):
-                    raise self._ended(watch)
+                    raise self._ended(watch, cuts)
                 why = watch.cut or watch.in_the_way or "a lock that it did not get"
             except Transient as error:
                 why = error.found
@@ -196,11 +196,11 @@ class MovesSchema(Change):
                 todo="Correct the revision, and run again: it goes on from there.",
             )
 
-    def _ended(self, watch: LockWatch) -> PreconditionFailed:
+    def _ended(self, watch: LockWatch, times: int) -> PreconditionFailed:
         return PreconditionFailed(
             expected=f"{self.subject} to make nobody wait longer than {self.cut_after:.1f} s, "
             f"and to wait no longer than {_PATIENCE_SECONDS:.0f} s.",
-            found=f"it was ended: {watch.cut}.",
+            found=f"it was ended{f' {times} times' if times > 1 else ''}: {watch.cut}.",
             state=self._as_before,
             todo=f"Run it again when there is less load and no long transaction{self.or_else}.",
         )

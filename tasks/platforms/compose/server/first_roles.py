@@ -14,6 +14,7 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.compose.database import ComposeDatabase
 from tasks.platforms.compose.project import Project
 from tasks.platforms.protocols import Connection
+from tasks.platforms.scram import scram_verifier
 
 _SECRETS = Path("/run/secrets")  # where compose puts them
 _PREDEFINED = ("pg_signal_backend", "pg_monitor", "pg_checkpoint")
@@ -154,12 +155,9 @@ def _open(database: ComposeDatabase, roles: FirstRoles) -> Connection:
 
 
 def _create(session: Connection, login: Login, options: LiteralString) -> None:
-    # What is logged or kept of statements holds no password.
-    verifier = session.pgconn.encrypt_password(
-        login.password.encode(), login.user.encode(), b"scram-sha-256"
-    )
     session.execute(
         sql.SQL("CREATE ROLE {} PASSWORD {} " + options).format(
-            sql.Identifier(login.user), sql.Literal(verifier.decode())
+            sql.Identifier(login.user),
+            sql.Literal(scram_verifier(session, login.user, login.password)),
         )
     )
