@@ -12,7 +12,9 @@ UV := $(shell command -v uv || echo $(REMEDY_HOME)/uv/bin/uv)
 READY := $(UV_PROJECT_ENVIRONMENT)/.ready
 RUN := $(UV) run --no-sync
 
-.PHONY: help demo test versions check bench faults up down docs pictures lock clean
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help demo test thorough versions check bench faults up down docs pictures lock clean
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -27,8 +29,11 @@ $(READY): pyproject.toml uv.lock | $(UV)
 demo: $(READY) ## Break the sandbox's database under load, restore it, prove it (APPROVE=ui to approve by hand)
 	$(RUN) python -m deployments.demo --approve=$(or $(APPROVE),auto)
 
-test: $(READY) ## Run every test against real components
-	$(RUN) pytest $(or $(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
+test: $(READY) ## Run the tests against real components; of those that take long one in three
+	$(RUN) pytest $(or $(ARGS),--sample $(WORKERS))
+
+thorough: $(READY) ## Run every test (two hours); writes tests/costly.json
+	$(RUN) pytest --write-seconds $(WORKERS)
 
 versions: $(READY) ## Run the database's tests on another PostgreSQL (ARGS="13 14 16 18")
 	$(RUN) python -m tests.versions $(ARGS)

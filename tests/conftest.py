@@ -29,6 +29,7 @@ os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 pytest_plugins = [
     name
     for name in (
+        "tests.costly",
         "tests.prefect_fixtures",
         "tests.postgres_fixtures",
         "tests.ledger_fixtures",

@@ -84,7 +84,7 @@ class ComposeSystem:
             "NGINX_PORT": f"{at}:{settings.ports['proxy']}",
             "DB_ADMIN_PASSWORD": settings.superuser_password,
             "DB_DURABLE": "on" if settings.durable else "off",
-            "HEALTH_INTERVAL": "1s",
+            "HEALTH_INTERVAL": "3s",
         }
         dotenv_file.write(self.dotenv, inside)
         with self.dotenv.open("a") as file:
