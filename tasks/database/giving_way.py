@@ -1,11 +1,13 @@
 """Long statements that give way: reported while they run, cancelled where others queue behind.
 
-For CREATE and REINDEX INDEX CONCURRENTLY, VACUUM and the like, whose timeouts are off: a
-lock_timeout would end one that only waits for an old transaction.
+`long_look` is for those that only read. The others are CREATE and REINDEX INDEX CONCURRENTLY,
+VACUUM and the like, whose timeouts are off: a lock_timeout would end one that only waits for an
+old transaction.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,8 @@ from tasks.guardrails.plan import Work
 from tasks.platforms.protocols import Connection, Database
 
 _SETTINGS = {**NO_TIMEOUTS, "lock_timeout": "0"}
+# Rows that a policy hides would be taken for rows that are not there.
+_READING = {**NO_TIMEOUTS, "lock_timeout": "5s", "row_security": "off"}
 _LOOK_SECONDS = 0.25
 _QUEUE_SECONDS = 0.4
 _PATIENCE_SECONDS = 300.0
@@ -87,12 +91,7 @@ def run_giving_way(
         except RemediationError as error:
             if not watcher.why:
                 raise
-            raise Transient(
-                expected=f"'{title}' to hold nobody up.",
-                found=f"{watcher.why}.",
-                state="It was cancelled; what it had begun is cleared.",
-                todo="Run it again when there is less traffic on the table.",
-            ) from error
+            raise watcher.gave_up(title) from error
 
 
 class Watcher(Looking):
@@ -153,12 +152,43 @@ class Watcher(Looking):
             self.why = self.why or "it could not be watched any more"
             self._statement.cancel()
 
+    def gave_up(self, title: str) -> Transient:
+        """Give the error that says why it was cancelled.
+
+        Args:
+            title: What was watched.
+        """
+        return Transient(
+            expected=f"'{title}' to hold nobody up.",
+            found=f"{self.why}.",
+            state="It was cancelled; what it had begun is cleared.",
+            todo="Run it again when there is less traffic on the table.",
+        )
+
     def _ask(self, query: str) -> list[dict[str, Any]]:
         return self._session.execute(query.encode(), {"pid": self._pid}).fetchall()
 
     def _cancel(self, why: str) -> None:
         self.why = self.why or why
         self._session.execute("SELECT pg_cancel_backend(%s)", (self._pid,))
+
+
+@contextmanager
+def long_look(database: Database) -> Iterator[tuple[Connection, Callable[[], Watcher]]]:
+    """Open a session that may read for as long as it takes, and whose reading gives way.
+
+    Args:
+        database: The database under care.
+
+    Yields:
+        The session, on which each statement commits, and what gives a watcher of it: nothing
+        long is to be read outside of the block of one.
+    """
+    with (
+        connect_with(database, database.name, _READING) as session,
+        database.connect(database.name) as beside,
+    ):
+        yield session, lambda: Watcher(beside, session)
 
 
 def _sentence(row: dict[str, Any]) -> str:

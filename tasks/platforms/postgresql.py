@@ -33,6 +33,7 @@ T = TypeVar("T")
 CLIENT_PROGRAMS = ("psql", "pg_dump", "pg_dumpall", "pg_restore")
 NEEDED_PROGRAMS = ("initdb", "postgres", "pg_ctl", *CLIENT_PROGRAMS)
 _CONNECT_SECONDS = 10
+_LOCK_TIMEOUT = "5s"  # who waits longer waits for a lock that nobody lets go
 _GONE_SECONDS = 20.0
 _CHECK_INTERVAL_SINCE = 140000
 # Class or whole code: connection, resources (not a full disk), rollback, lock, cancel, shutdown.
@@ -175,7 +176,7 @@ class PostgreSQL:
         Args:
             database: Name of the database; the one under care by default.
             autocommit: Whether each statement is its own transaction.
-            settings: Server settings of the session, as lock_timeout='300ms'.
+            settings: Server settings of the session, as lock_timeout='300ms'; 5 s by default.
 
         Returns:
             A session that carries the fencing token and ends soon after we do.
@@ -189,6 +190,7 @@ class PostgreSQL:
         if session.info.server_version >= _CHECK_INTERVAL_SINCE:
             # A killed client's backend goes on executing otherwise; not on Windows servers.
             settings.setdefault("client_connection_check_interval", "1s")
+        settings.setdefault("lock_timeout", _LOCK_TIMEOUT)
         for setting, value in settings.items():
             session.execute("SELECT set_config(%s, %s, false)", (setting, value))
         session.autocommit = autocommit

@@ -85,7 +85,7 @@ class Database(Protocol):
         Args:
             database: Name of the database; the one under care by default.
             autocommit: Whether each statement is its own transaction.
-            settings: Server settings of the session, as lock_timeout='300ms'.
+            settings: Server settings of the session, as lock_timeout='300ms'; 5 s by default.
 
         Raises:
             Transient: The server does not answer.

@@ -8,14 +8,17 @@ from itertools import product
 import pytest
 
 from flows.database.check_integrity import check_integrity
+from flows.database.rebuild_indexes import rebuild_indexes
 from infra.sandbox.damage import Damage, damage
 from infra.sandbox.load import USER, Load
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.database.integrity.foreign_keys import verify_foreign_keys
-from tasks.database.sequences import find_behind_columns, raise_sequences
+from tasks.database.integrity.numbered_columns import list_numbered
+from tasks.database.sequences import raise_sequences
 from tasks.guardrails.plan import Finding
 from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 
@@ -36,6 +39,15 @@ ODD = """
     INSERT INTO "Odd one".parts VALUES (1, 1), (2, 77)
 """
 
+INHERITED = """
+    CREATE SCHEMA heirs;
+    CREATE TABLE heirs.parent (id int PRIMARY KEY);
+    CREATE TABLE heirs.child () INHERITS (heirs.parent);
+    CREATE TABLE heirs.points (up int REFERENCES heirs.parent);
+    SET session_replication_role = replica;
+    INSERT INTO heirs.child VALUES (1);
+    INSERT INTO heirs.points SELECT generate_series(1, 8)
+"""
 PERIODS = """
     CREATE SCHEMA lent;
     CREATE TABLE lent.prices (item int4range, at tsrange,
@@ -96,6 +108,42 @@ def test_damage_is_told_with_what_to_run(
     assert [one.patch for one in found if one is not found[place]] == [""] * (len(found) - 1)
 
 
+def test_what_could_not_be_looked_at_is_told_with_what_lets_it(
+    runs: Runs, sandbox: Sandbox
+) -> None:
+    """Without amcheck, and with no right to the server's files; what it says to run is enough."""
+    targets.give(SandboxTarget(**sandbox.target_settings(limited=True)))
+    with sandbox.connect() as session:
+        session.execute("DROP EXTENSION amcheck")
+    case, state = carry_out(runs, sandbox, check_integrity)
+    assert state.name == "Advised", state.message
+    found = case.stages[0].stage.findings
+    assert "0 are sound" in found[1].what
+    assert "CREATE EXTENSION amcheck" in found[1].patch
+    assert "cannot be looked for" in found[3].what
+    with sandbox.connect() as session:
+        for line in (found[1].patch + "\n" + found[3].patch).splitlines():
+            if line.endswith(";"):
+                session.execute(line.encode())
+    assert not any(one.rows for one in findings(runs, sandbox, "Unchanged"))
+
+
+def test_amcheck_that_may_not_be_used_is_told_where_indexes_are_rebuilt(
+    runs: Runs, sandbox: Sandbox
+) -> None:
+    """It does not end as if all of them were sound."""
+    targets.give(SandboxTarget(**sandbox.target_settings(limited=True)))
+    with sandbox.connect() as session:
+        for arguments in ("regclass", "regclass, boolean"):
+            session.execute(
+                f"REVOKE EXECUTE ON FUNCTION bt_index_check({arguments}) FROM "
+                f"{sandbox.settings.maintenance_user}".encode()
+            )
+    case, state = carry_out(runs, sandbox, rebuild_indexes)
+    assert state.name == "Advised", state.message
+    assert "GRANT EXECUTE ON FUNCTION" in case.stages[0].stage.findings[0].patch
+
+
 def test_amcheck_is_found_in_whatever_schema_it_is(runs: Runs, sandbox: Sandbox) -> None:
     """One whose name needs quotes as well: a damaged index is told, and every table is read."""
     with sandbox.connect() as session:
@@ -123,6 +171,12 @@ def test_sequences_and_left_files(runs: Runs, sandbox: Sandbox) -> None:
     with sandbox.connect() as session:
         session.execute("CREATE TABLE numbered (id serial PRIMARY KEY, fine bigserial)")
         session.execute("INSERT INTO numbered (id) SELECT generate_series(1, 10)")
+        session.execute("CREATE SEQUENCE shared")
+        for name, most in (("one", 5), ("other", 8)):
+            session.execute(
+                f"CREATE TABLE {name} (id int PRIMARY KEY DEFAULT nextval('shared'))".encode()
+            )
+            session.execute(f"INSERT INTO {name} VALUES ({most})".encode())
         row = session.execute("SELECT oid FROM pg_database WHERE datname = 'planner'").fetchone()
     assert row
     file = sandbox.cluster.data / "base" / str(row[0]) / "999999"
@@ -135,8 +189,15 @@ def test_sequences_and_left_files(runs: Runs, sandbox: Sandbox) -> None:
         file.unlink()
     assert state.name == "Advised", state.message
     sequences, files = case.stages[0].stage.findings[3:]
-    assert sequences.rows == (("numbered_id_seq", "numbered.id", "10"),)
-    assert "setval('numbered_id_seq', 10)" in sequences.patch
+    assert sequences.rows == (
+        ("numbered_id_seq", "numbered.id", "10"),
+        ("shared", "one.id", "5"),
+        ("shared", "other.id", "8"),
+    )
+    assert sequences.patch.splitlines() == [
+        "SELECT setval('numbered_id_seq', 10);",
+        "SELECT setval('shared', 8);",
+    ]
     assert [name.rpartition("/")[2] for name, _ in files.rows] == ["999999"]
 
 
@@ -149,7 +210,10 @@ def test_sequences_are_found_in_whatever_order_the_catalogue_is_joined(sandbox: 
         for off in product(("on", "off"), repeat=len(JOINS)):
             for setting, value in zip(JOINS, off, strict=True):
                 session.execute("SELECT set_config(%s, %s, false)", (setting, value))
-            assert find_behind_columns(session) == [("numbered_id_seq", "numbered.id", 7)]
+            listed = list_numbered(session)
+            assert ("numbered_id_seq", "numbered.id") in [
+                (one["sequence"], one["shown"]) for one in listed
+            ]
     assert sandbox.settings.name == "sandbox"
 
 
@@ -188,6 +252,37 @@ def test_keys_of_several_columns_and_odd_names(sandbox: Sandbox) -> None:
         ("Odd one.child", ("up",)): 1,
         ("Odd one.parts", ("up",)): 1,
     }
+
+
+def test_keys_of_those_that_inherit_do_not_count_and_few_are_shown(sandbox: Sandbox) -> None:
+    """A key in a child of the table that is pointed at is none of that table's."""
+    with sandbox.connect() as session:
+        for statement in INHERITED.split(";"):
+            session.execute(statement.encode())
+    (found,) = [
+        one
+        for one in verify_foreign_keys(targets.load("sandbox").database)
+        if one.table == "heirs.points"
+    ]
+    assert (found.orphans, len(found.examples)) == (8, 5)
+
+
+def test_rows_that_a_policy_hides_are_not_taken_for_missing(sandbox: Sandbox) -> None:
+    """What only a part of can be seen counts as not looked at."""
+    targets.give(SandboxTarget(**sandbox.target_settings(limited=True)))
+    with sandbox.connect() as session:
+        session.execute(f"SET ROLE {sandbox.settings.application_user}".encode())
+        session.execute("CREATE POLICY none ON programs USING (false)")
+        session.execute("ALTER TABLE programs ENABLE ROW LEVEL SECURITY")
+        session.execute("ALTER TABLE programs FORCE ROW LEVEL SECURITY")
+    found = [
+        one
+        for one in verify_foreign_keys(targets.load("sandbox").database)
+        if one.points_at == "public.programs"
+    ]
+    assert found
+    assert [one.orphans for one in found] == [0] * len(found)
+    assert all("row-level security" in one.unread for one in found)
 
 
 def test_keys_of_periods_and_keys_that_are_not_enforced(sandbox: Sandbox) -> None:

@@ -87,8 +87,17 @@ DATABASE_SIDE = {
         "ALTER ROLE planner NOLOGIN VALID UNTIL '2024-01-01' PASSWORD 'other'"
     ),
 }
+
+
+def with_odd_password(sandbox: Sandbox) -> None:
+    """Set a password on both sides which the application's URL cannot hold."""
+    on_server("ALTER ROLE planner PASSWORD 'half@way/%41'")(sandbox)
+    in_settings(POSTGRES_PASSWORD="half@way/%41")(sandbox)
+
+
 APPLICATION_SIDE = {
     "password": PASSWORD,
+    "a password that no URL holds": with_odd_password,
     "all else": in_settings(POSTGRES_PORT="1", POSTGRES_DB="planer", POSTGRES_USER="planer"),
 }
 
@@ -127,7 +136,7 @@ def test_the_settings_are_made_to_fit_the_server(runs: Runs, planner: Planner, w
     assert state.name == "Remediated", state.message
     assert log_in(planner).status_code == 200
     changed = broken[0] != states(planner)[0]
-    assert changed == (wrong == "password")
+    assert changed == (wrong != "all else")
     insist_on_no_secret(case, planner)
 
     _, ended = carry_out(runs, planner, undo_remediation, remediation=case.id)

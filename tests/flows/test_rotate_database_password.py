@@ -11,8 +11,12 @@ from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
 from infra.testbed.compose.system import ComposeSystem
+from tasks.database.logins import end_logins
+from tasks.database.logins.end_logins import EndLogins
 from tasks.guardrails.case import Case
+from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
@@ -194,6 +198,27 @@ def test_one_that_was_planned_before_another_was_done_touches_nothing(
     assert state.name == "Refused", state.message
     assert (roles(sandbox), sandbox.dotenv.read_bytes()) == (now, file)
     assert len(list(sandbox.secrets.iterdir())) == 2  # those of the one that was done
+
+
+def test_who_came_in_as_it_was_closed_is_seen_after_a_kill(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that is closed and still in use is not done with; it is opened again for them."""
+    monkeypatch.setattr(end_logins, "_LEAVE_WITHIN_SECONDS", 0.5)
+    with sandbox.connect() as session:
+        session.execute("CREATE ROLE leaving LOGIN PASSWORD 'leaving'")
+    change = EndLogins(role="leaving", before="none", variable="POSTGRES_PASSWORD")
+    work = Work(target="sandbox", remediation="k3f9q2")
+    port = sandbox.settings.ports["postgresql"]
+    inside = f"host={HOST} port={port} dbname=postgres user=leaving password=leaving"
+    with sandbox.connect() as session, psycopg.connect(inside):
+        session.execute("ALTER ROLE leaving NOLOGIN")  # and killed with -9
+        assert change.observe(work).standing is Standing.HALF
+        with pytest.raises(PreconditionFailed, match="not the application's"):
+            change.apply(work)
+        assert change.observe(work).standing is Standing.BEFORE
+    change.apply(work)
+    assert change.observe(work).standing is Standing.AFTER
 
 
 def kill_one(system: Planner) -> None:

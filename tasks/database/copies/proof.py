@@ -12,7 +12,7 @@ from tasks.database.catalogue import (
     find_tables,
     name_of,
 )
-from tasks.database.indexes.amcheck import have_amcheck
+from tasks.database.indexes.amcheck_extension import have_amcheck
 from tasks.database.marks import read_mark
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.plan import Answer, Check, Verdict, Work

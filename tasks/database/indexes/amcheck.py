@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from psycopg import sql
 
-from tasks.database.catalogue import NO_TIMEOUTS, connect_with
-from tasks.database.giving_way import Watcher
+from tasks.database.giving_way import Watcher, long_look
+from tasks.database.indexes.amcheck_extension import have_amcheck
 from tasks.database.indexes.catalogue import Index, list_indexes, use_no_index
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.plan import Answer, Check, Verdict, Work
@@ -24,6 +24,7 @@ from tasks.platforms.protocols import Connection, Database
 
 _CORRUPTED_INDEX, _CORRUPTED_DATA = "XX002", "XX001"
 _SHOWN = 5
+_LATER = "Run it again when there is less traffic on the tables that could not be looked at."
 
 
 class State(enum.StrEnum):
@@ -37,11 +38,19 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Verified:
-    """An index, and what amcheck says of it."""
+    """An index, and what amcheck says of it.
+
+    Args:
+        index: The index.
+        state: What it says.
+        detail: The same in words.
+        todo: What has to be done before it can say more, '' where nothing helps.
+    """
 
     index: Index
     state: State
     detail: str = ""
+    todo: str = ""
 
 
 def verify_indexes(
@@ -63,55 +72,43 @@ def verify_indexes(
     """
     wanted = sorted(indexes, key=_table)
     found: list[Verified] = []
-    with (
-        connect_with(database, database.name, {**NO_TIMEOUTS, "lock_timeout": "5s"}) as session,
-        database.connect(database.name) as beside,
-    ):
+    with long_look(database) as (session, watched):
         for _, group in groupby(wanted, key=_table):
             # Not one transaction for all: no lock and no snapshot is kept long.
-            with session.transaction(force_rollback=True), Watcher(beside, session) as watcher:
+            with session.transaction(force_rollback=True), watched() as watcher:
+                unusable: PreconditionFailed | None = None
                 try:
-                    schema, unusable = have_amcheck(session), ""
+                    schema = have_amcheck(session)
                 except PreconditionFailed as error:
-                    schema, unusable = "", f"amcheck cannot be used: {error.found.rstrip('.')}"
+                    schema, unusable = "", error
                 for index in group:
                     progress(len(found) / len(wanted), f"checking {index.full_name}")
                     found.append(
                         _known(index)
-                        or (Verified(index, State.UNKNOWN, unusable) if unusable else None)
+                        or (_unverified(index, unusable) if unusable else None)
                         or _verify(session, index, schema, watcher)
                     )
     return found
+
+
+def _unverified(index: Index, why: PreconditionFailed) -> Verified:
+    detail = f"amcheck cannot be used: {why.found.rstrip('.')}"
+    return Verified(index, State.UNKNOWN, detail, why.todo)
+
+
+def _given_up(index: Index, watcher: Watcher) -> Verified:
+    return Verified(index, State.UNKNOWN, f"given up: {watcher.why}", _LATER)
 
 
 def _table(index: Index) -> int:
     return 0 if index.is_catalogue else index.table_oid
 
 
-def have_amcheck(session: Connection) -> str:
-    """Give the schema of amcheck's functions, installing them for this transaction if need be.
-
-    Args:
-        session: A session in a transaction that is rolled back.
-
-    Raises:
-        PreconditionFailed: It is not installed, and may not be.
-    """
-    row = session.execute(
-        "SELECT n.nspname AS schema FROM pg_extension e "
-        "JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'amcheck'"
-    ).fetchone()
-    if row is None:
-        with session.transaction():
-            session.execute("CREATE EXTENSION amcheck SCHEMA pg_catalog")
-    return str(row["schema"]) if row else "pg_catalog"
-
-
 def _verify(session: Connection, index: Index, schema: str, watcher: Watcher) -> Verified:
     # The order in the index first: what is wrong then is the index's and not its table's.
     for all_rows in (False, True):
         if watcher.why:
-            return Verified(index, State.UNKNOWN, f"given up: {watcher.why}")
+            return _given_up(index, watcher)
         try:
             with session.transaction():
                 session.execute(
@@ -121,7 +118,7 @@ def _verify(session: Connection, index: Index, schema: str, watcher: Watcher) ->
                 )
         except RemediationError as error:
             if watcher.why:
-                return Verified(index, State.UNKNOWN, f"given up: {watcher.why}")
+                return _given_up(index, watcher)
             if isinstance(error, Transient) and not sqlstate(error):
                 raise
             return _judged(session, index, error)
@@ -131,7 +128,8 @@ def _verify(session: Connection, index: Index, schema: str, watcher: Watcher) ->
 def _known(index: Index) -> Verified | None:
     """Say what is known of an index before it is read; None where it has to be."""
     if index.building:
-        return Verified(index, State.UNKNOWN, "somebody is building on its table now")
+        detail = "somebody is building on its table now"
+        return Verified(index, State.UNKNOWN, detail, "Run it again when that is done.")
     if not index.valid:
         return Verified(index, State.DAMAGED, "it is marked invalid: queries pass it over")
     if index.method != "btree":
@@ -147,7 +145,9 @@ def _judged(session: Connection, index: Index, error: RemediationError) -> Verif
         state = State.TABLE_DAMAGED if damaged else State.DAMAGED
         return Verified(index, state, damaged or detail)
     there = session.execute("SELECT FROM pg_class WHERE oid = %s", (index.oid,)).fetchone()
-    return Verified(index, State.UNKNOWN, detail if there is not None else "it is gone")
+    if there is None:
+        return Verified(index, State.UNKNOWN, "it is gone")
+    return Verified(index, State.UNKNOWN, detail, error.todo)
 
 
 def _problem_of_table(session: Connection, index: Index) -> str:

@@ -6,7 +6,9 @@ from typing import Any
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
-from tasks.platforms.protocols import Connection
+from tasks.database.giving_way import long_look
+from tasks.guardrails.errors import RemediationError
+from tasks.platforms.protocols import Connection, Database
 
 _FIRST_OF_USERS = 16384  # smaller OIDs are the catalogue's
 _NULLS_NOT_DISTINCT_SINCE = 150000
@@ -132,15 +134,18 @@ def use_no_index(session: Connection) -> None:
         session.execute("SELECT set_config(%s, 'off', true)", (setting,))
 
 
-def find_duplicates(session: Connection, index: Index) -> list[tuple[str, ...]]:
+def find_duplicates(database: Database, index: Index) -> list[tuple[str, ...]]:
     """Find rows that a unique index should have kept out, without using any index.
 
     Args:
-        session: A session in the database, outside of a transaction.
+        database: The database under care.
         index: A unique index.
 
     Returns:
         Up to ten keys, each with how often it is there and where (ctid).
+
+    Raises:
+        Transient: Others queued behind the reading, which was given up.
     """
     # Pieces of the catalogue's own making: names in them are quoted already.
     keys = [sql.SQL(key) for key in index.keys]
@@ -159,9 +164,18 @@ def find_duplicates(session: Connection, index: Index) -> list[tuple[str, ...]]:
         else sql.SQL(""),
         limit=_SHOWN,
     )
-    with session.transaction():
-        use_no_index(session)
-        rows = session.execute(query).fetchall()
+    with long_look(database) as (session, watched):
+        watcher = watched()
+        try:
+            with watcher, session.transaction():
+                use_no_index(session)
+                rows = session.execute(query).fetchall()
+        except RemediationError as error:
+            if not watcher.why:
+                raise
+            raise watcher.gave_up(
+                f"look for keys of {index.full_name} that are there twice"
+            ) from error
     return [(row["key"], str(row["many"]), row["places"]) for row in rows]
 
 

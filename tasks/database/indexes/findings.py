@@ -77,23 +77,22 @@ def find_damaged_indexes(target: str, which: Which) -> Found:
     )
     wanted = {one.index.full_name: why for one in verified if (why := _why(one, which))}
     kept, rebuilt, doubled, foreign = [], [], [], []
-    with database.connect() as session:
-        for one in verified:
-            if one.index.full_name not in wanted:
-                continue
-            why = wanted[one.index.full_name]
-            if one.index.is_catalogue or one.index.exclusion:
-                kept.append((one.index, why))
-            elif not one.index.ours:
-                foreign.append((one.index, why))
-            elif (
-                one.state is State.DAMAGED
-                and one.index.unique
-                and (rows := find_duplicates(session, one.index))
-            ):
-                doubled.append((one.index, rows))
-            else:
-                rebuilt.append(one.index)
+    for one in verified:
+        if one.index.full_name not in wanted:
+            continue
+        why = wanted[one.index.full_name]
+        if one.index.is_catalogue or one.index.exclusion:
+            kept.append((one.index, why))
+        elif not one.index.ours:
+            foreign.append((one.index, why))
+        elif (
+            one.state is State.DAMAGED
+            and one.index.unique
+            and (rows := find_duplicates(database, one.index))
+        ):
+            doubled.append((one.index, rows))
+        else:
+            rebuilt.append(one.index)
     return Found(
         findings=(
             describe_indexes(verified, left),
@@ -101,6 +100,7 @@ def find_damaged_indexes(target: str, which: Which) -> Found:
             *_damaged_tables(verified),
             *(_double(index, rows) for index, rows in doubled),
             *(_not_concurrently(index, why) for index, why in kept),
+            *(_left_as_they_are(verified) if which is Which.ALL else ()),
             *(_not_ours(index, why) for index, why in foreign),
         ),
         changes=(
@@ -135,19 +135,22 @@ def _why(one: Verified, which: Which) -> str:
 def describe_indexes(
     verified: Sequence[Verified], left: Sequence[Index] = (), patch: str = ""
 ) -> Finding:
-    """Say how many indexes are sound, and list the others.
+    """Say how many indexes are sound, list the others, and what lets more be said of them.
 
     Args:
         verified: What amcheck says of each.
         left: Invalid ones that a rebuild has left.
-        patch: What to run.
+        patch: What to run for what is damaged.
     """
+    todos = dict.fromkeys(one.todo for one in verified if one.todo)
+    unknown = sum(one.state is State.UNKNOWN for one in verified)
     sound = sum(one.state is State.SOUND for one in verified)
     others = [one for one in verified if one.state is not State.SOUND]
     total = counted(len(verified), "index", "indexes")
     more = f"; {counted(len(left), 'invalid one was', 'invalid ones were')} left by a rebuild"
     return Finding(
-        what=f"Of {total} {sound} are sound{more if left else ''}.",
+        what=f"Of {total} {sound} {'is' if sound == 1 else 'are'} sound"
+        f"{f', {unknown} could not be verified' if unknown else ''}{more if left else ''}.",
         how="amcheck: bt_index_check with heapallindexed; pg_index",
         columns=("index", "table", "state", "what was seen") if others or left else (),
         rows=(
@@ -157,7 +160,7 @@ def describe_indexes(
             ),
             *((one.full_name, one.table, "left over", "invalid") for one in left[:_SHOWN]),
         ),
-        patch=patch,
+        patch="\n".join(([patch] if patch else []) + list(todos)),
     )
 
 
@@ -209,6 +212,28 @@ def _not_ours(index: Index, why: str) -> Finding:
         how="pg_has_role, has_schema_privilege",
         patch=f"As a superuser: REINDEX INDEX CONCURRENTLY {index.full_name}",
     )
+
+
+def _left_as_they_are(verified: list[Verified]) -> list[Finding]:
+    left = [
+        one.index
+        for one in verified
+        if one.state is not State.DAMAGED and (one.index.is_catalogue or one.index.exclusion)
+    ]
+    if not left:
+        return []
+    return [
+        Finding(
+            what=f"{counted(len(left), 'index', 'indexes')} cannot be rebuilt concurrently and "
+            f"{'stays' if len(left) == 1 else 'stay'}: nothing is seen to be wrong with them.",
+            how="pg_index",
+            columns=("index", "table", "why"),
+            rows=tuple(
+                (one.full_name, one.table, "exclusion constraint" if one.exclusion else "catalogue")
+                for one in sorted(left, key=lambda one: not one.exclusion)[:_SHOWN]
+            ),
+        )
+    ]
 
 
 def _not_concurrently(index: Index, why: str) -> Finding:

@@ -9,8 +9,7 @@ from typing import Any
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
-from tasks.database.catalogue import NO_TIMEOUTS, connect_with
-from tasks.database.giving_way import Watcher
+from tasks.database.giving_way import long_look
 from tasks.database.indexes.catalogue import use_no_index
 from tasks.guardrails.errors import RemediationError, Transient
 from tasks.platforms.postgresql import sqlstate
@@ -61,10 +60,7 @@ def verify_foreign_keys(database: Database) -> list[ForeignKey]:
         Transient: The server went away.
     """
     found = []
-    with (
-        connect_with(database, database.name, {**NO_TIMEOUTS, "lock_timeout": "5s"}) as session,
-        database.connect(database.name) as beside,
-    ):
+    with long_look(database) as (session, watched):
         for row in _list(session):
             key = ForeignKey(
                 name=row["name"],
@@ -74,7 +70,7 @@ def verify_foreign_keys(database: Database) -> list[ForeignKey]:
                 validated=row["validated"],
             )
             try:
-                with Watcher(beside, session) as watcher:
+                with watched() as watcher:
                     orphans, examples = _count(session, row)
             except RemediationError as error:
                 if isinstance(error, Transient) and not sqlstate(error):
@@ -92,6 +88,7 @@ def _list(session: Connection) -> list[dict[str, Any]]:
         """SELECT c.conname AS name, n.nspname AS schema, t.relname AS child,
              pn.nspname AS parent_schema, p.relname AS parent, c.convalidated AS validated,
              c.confmatchtype::text AS match, t.relkind = 'r' AS plain,
+             p.relkind = 'r' AS plain_parent,
              coalesce((to_jsonb(c) ->> 'conperiod')::boolean, false) AS period,
              pg_relation_size(t.oid) / current_setting('block_size')::int AS pages,
              ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY AS k(n, i)
@@ -140,8 +137,9 @@ def _question(row: dict[str, Any], start: int | None) -> sql.Composed:
         )
     # Rows that came behind the last batch are the constraint's own affair: it checked them now.
     return sql.SQL(
-        "SELECT count(*) AS n, (array_agg(concat_ws(', ', {own})))[1:{few}] AS few FROM {only} "
-        "{child} AS c WHERE {conditions} AND NOT {found}"
+        "SELECT count(*) AS n, array_agg(shown) FILTER (WHERE number <= {few}) AS few FROM ("
+        "SELECT concat_ws(', ', {own}) AS shown, row_number() OVER () AS number FROM {only} "
+        "{child} AS c WHERE {conditions} AND NOT {found}) AS orphans"
     ).format(
         own=sql.SQL(", ").join(own),
         few=sql.Literal(_FEW),
@@ -159,7 +157,11 @@ def _found(row: dict[str, Any], pairs: list[tuple[str, str]]) -> sql.Composed:
     of that key together have to cover.
     """
     *others, (column, key) = pairs
-    parent = sql.Identifier(row["parent_schema"], row["parent"])
+    # A key holds for the table itself, and not for those that inherit from it.
+    parent = sql.SQL("{} {}").format(
+        sql.SQL("ONLY" if row["plain_parent"] else ""),
+        sql.Identifier(row["parent_schema"], row["parent"]),
+    )
     same = sql.SQL(" AND ").join(
         sql.SQL("{} = {}").format(sql.Identifier("p", theirs), sql.Identifier("c", own))
         for own, theirs in (others if row["period"] else pairs)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from tasks.database.catalogue import NO_TIMEOUTS, connect_with, find_tables
-from tasks.database.giving_way import Watcher
-from tasks.database.indexes.amcheck import have_amcheck
+from tasks.database.catalogue import find_tables
+from tasks.database.giving_way import Watcher, long_look
+from tasks.database.indexes.amcheck_extension import have_amcheck
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection, Database
@@ -45,13 +45,10 @@ def verify_tables(database: Database) -> list[Heap]:
     Raises:
         Transient: The server went away.
     """
-    with (
-        connect_with(database, database.name, {**NO_TIMEOUTS, "lock_timeout": "5s"}) as session,
-        database.connect(database.name) as beside,
-    ):
+    with long_look(database) as (session, watched):
         found = []
         for schema, name in find_tables(session):
-            with session.transaction(force_rollback=True), Watcher(beside, session) as watcher:
+            with session.transaction(force_rollback=True), watched() as watcher:
                 found.append(_verify(session, schema, name, watcher))
     return found
 

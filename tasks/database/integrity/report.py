@@ -5,14 +5,18 @@ from tasks.database.indexes.catalogue import find_changed_collations, list_index
 from tasks.database.indexes.findings import describe_collations, describe_indexes
 from tasks.database.integrity.foreign_keys import ForeignKey, verify_foreign_keys
 from tasks.database.integrity.heaps import count_checksum_failures, verify_tables
-from tasks.database.integrity.left_files import LeftFile, find_left_files
-from tasks.database.sequences import find_behind_columns
+from tasks.database.integrity.left_files import find_left_files
+from tasks.database.integrity.numbered_columns import Numbered, verify_sequences
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.probe import probe
 from tasks.guardrails.words import counted
 from tasks.platforms import targets
 
 _SHOWN = 50
+_LOOK_AGAIN = (
+    "For what was not looked at: grant the maintenance user what it lacks (SELECT, or membership "
+    "in pg_read_all_data), or run it again when there is less traffic."
+)
 _REBUILD = "rebuild_indexes"
 _RESTORE = "restore_from_backup"
 
@@ -44,9 +48,13 @@ def verify_pages(target: str) -> tuple[Finding, ...]:
             how="amcheck: verify_heapam with TOAST; data_checksums, pg_stat_database",
             columns=("table", "what was seen") if rows else (),
             rows=tuple(rows[:_SHOWN]),
-            patch=_RESTORE if damaged else "",
+            patch=_patch(_RESTORE if damaged else "", looked_at=not unread),
         ),
     )
+
+
+def _patch(patch: str, *, looked_at: bool) -> str:
+    return "\n".join(one for one in (patch, "" if looked_at else _LOOK_AGAIN) if one)
 
 
 def _unread(many: int) -> str:
@@ -86,38 +94,62 @@ def verify_keys(target: str) -> tuple[Finding, ...]:
     """
     database = targets.load(target).database
     keys = verify_foreign_keys(database)
-    with database.connect() as session:
-        behind = find_behind_columns(session)
     broken = [one for one in keys if one.orphans]
     told = [
         *broken,
         *(one for one in keys if not one.orphans and (one.unread or not one.validated)),
     ]
-    findings = [
+    unread = sum(bool(one.unread) for one in keys)
+    return (
         Finding(
             what=f"Of {counted(len(keys), 'foreign key')} {len(broken) or 'none'} "
             f"{'have' if len(broken) > 1 else 'has'} rows that point at nothing"
-            f"{_unread(sum(bool(one.unread) for one in keys))}.",
+            f"{_unread(unread)}.",
             how="an anti-join for each that uses no index",
             columns=("foreign key", "from", "to", "what was seen") if told else (),
             rows=tuple((one.name, one.table, one.points_at, _said(one)) for one in told[:_SHOWN]),
-            patch=f"{_RESTORE}, or decide for each row whether it goes or what it points at"
-            if broken
-            else "",
-        )
-    ]
-    if behind:
-        findings.append(
-            Finding(
-                what=f"{counted(len(behind), 'sequence')} behind a column that is numbered by it: "
-                "inserts fail on a key that is there.",
-                how="last_value and the greatest value of the column",
-                columns=("sequence", "column", "greatest value"),
-                rows=tuple((name, column, str(most)) for name, column, most in behind),
-                patch="\n".join(f"SELECT setval('{name}', {most});" for name, _, most in behind),
-            )
-        )
-    return tuple(findings)
+            patch=_patch(
+                f"{_RESTORE}, or decide for each row whether it goes or what it points at"
+                if broken
+                else "",
+                looked_at=not unread,
+            ),
+        ),
+        *_describe_sequences(verify_sequences(database)),
+    )
+
+
+def _describe_sequences(columns: list[Numbered]) -> tuple[Finding, ...]:
+    behind = [one for one in columns if one.greatest is not None]
+    unread = [one for one in columns if one.unread]
+    if not (behind or unread):
+        return ()
+    # One sequence may number several columns: it has to pass all of them.
+    furthest: dict[str, int] = {}
+    for one in behind:
+        most = one.greatest or 0
+        before = furthest.get(one.sequence, most)
+        furthest[one.sequence] = max(before, most) if one.up else min(before, most)
+    return (
+        Finding(
+            what=f"{counted(len(furthest), 'sequence') if furthest else 'No sequence is'} behind a "
+            "column that is numbered by it: inserts fail on a key that is there"
+            f"{_unread(len(unread))}.",
+            how="last_value and the greatest value of the column",
+            columns=("sequence", "column", "greatest value"),
+            rows=(
+                *((one.sequence, one.column, str(one.greatest)) for one in behind[:_SHOWN]),
+                *(
+                    (one.sequence, one.column, f"not looked at: {one.unread}")
+                    for one in unread[:_SHOWN]
+                ),
+            ),
+            patch=_patch(
+                "\n".join(f"SELECT setval('{name}', {most});" for name, most in furthest.items()),
+                looked_at=not unread,
+            ),
+        ),
+    )
 
 
 def _said(key: ForeignKey) -> str:
@@ -140,10 +172,16 @@ def find_files_left(target: str) -> tuple[Finding, ...]:
     """
     database = targets.load(target).database
     with database.connect() as session:
-        left: list[LeftFile] | None = find_left_files(session)
-    how = "pg_ls_dir of the database's folder beside pg_relation_filenode; other tablespaces not"
-    if left is None:
-        return (Finding(what="Files left behind cannot be looked for: no right to.", how=how),)
+        left, unseen = find_left_files(session)
+    how = "pg_ls_dir of the database's folders beside pg_relation_filepath"
+    if unseen:
+        return (
+            Finding(
+                what=f"Files left behind cannot be looked for: {unseen.found.rstrip('.')}.",
+                how=how,
+                patch=unseen.todo,
+            ),
+        )
     if not left:
         return ()
     return (

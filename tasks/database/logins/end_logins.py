@@ -7,8 +7,10 @@ from psycopg import sql
 
 from tasks.database.catalogue import elsewhere
 from tasks.database.logins.roles import connect_for_roles, find_role, find_sessions, may_log_in
+from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.plan import Change, Observed, Standing, Work
+from tasks.guardrails.words import counted
 from tasks.platforms import targets
 from tasks.platforms.protocols import Connection
 
@@ -51,20 +53,24 @@ class EndLogins(Change):
         """Look it up."""
         database = targets.load(work.target).database
         with database.connect(elsewhere(database)) as session:
-            role = find_role(session, self.role)
+            role, there = find_role(session, self.role), find_sessions(session, self.role)
         if role is None:
             return Observed(Standing.OTHER, f"there is no role {self.role}")
         if role.logs_in:
             return Observed(Standing.BEFORE, f"{self.role} can log in")
+        if there:  # whoever closed it died before it looked who had come in between
+            many = counted(sum(one.count for one in there), "session")
+            return Observed(Standing.HALF, f"{self.role} cannot log in, and {many} of it go on")
         return Observed(Standing.AFTER, f"{self.role} cannot log in")
 
     def apply(self, work: Work) -> None:
         """Wait until nobody is logged in as it, then close it; opened again for a newcomer."""
         database = targets.load(work.target).database
         with connect_for_roles(database) as session:
-            self._await_leave(session)
-            self._let(session, "NOLOGIN")
             try:
+                self._await_leave(session)
+                self._let(session, "NOLOGIN")
+                faults.point(f"{self.kind}:closed")
                 self._await_leave(session, seconds=0)  # who came in between
             except RemediationError:
                 self._let(session, "LOGIN")

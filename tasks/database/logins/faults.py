@@ -11,6 +11,7 @@ from tasks.database.logins.tries import (
     of_password,
     of_replicas,
     of_role,
+    of_url,
     same_host,
     works,
 )
@@ -23,7 +24,14 @@ from tasks.platforms.protocols import Database
 
 # Which of it is mended on which side.
 ON_DATABASE = {Wrong.CLOSED, Wrong.EXPIRED, Wrong.NO_CONNECT, Wrong.PASSWORD, Wrong.STALE}
-ON_APPLICATION = {Wrong.ADDRESS, Wrong.DATABASE, Wrong.MISSING, Wrong.PASSWORD, Wrong.STALE}
+ON_APPLICATION = {
+    Wrong.ADDRESS,
+    Wrong.DATABASE,
+    Wrong.MISSING,
+    Wrong.PASSWORD,
+    Wrong.UNFIT,
+    Wrong.STALE,
+}
 
 
 class LoginFaults(BaseModel):
@@ -38,7 +46,8 @@ class LoginFaults(BaseModel):
         wrong: What is wrong, with a sentence each.
         expires: When the role's password ceased to be valid; '' for never.
         misfit: Why the role in `right` is none for an application; '' where it may be.
-        password_fits: Whether the password in the settings is that of the role in `right`.
+        password_fits: Whether the password in the settings is that of the role in `right`, and
+            one that the application can use.
         keeps_verifiers: Whether the maintenance user may see what is kept of passwords.
         findings: What was tried and found, for the plan.
     """
@@ -98,6 +107,8 @@ def find_login_faults(target: str) -> LoginFaults:
         if Wrong.MISSING not in wrong:
             refused = bool(of_its_role)
             wrong |= of_password(system.database, user, password, verifier, refused=refused)
+    else:
+        wrong = of_url(target, password)
     wrong |= of_replicas(system, variables, now)
     right = _right(system.database, variables, shown, owner, missing=Wrong.MISSING in wrong)
     return LoginFaults(
@@ -109,7 +120,8 @@ def find_login_faults(target: str) -> LoginFaults:
         maintenance_user=system.database.environment()["PGUSER"],
         wrong=wrong,
         expires=expires,
-        password_fits=_fits(system.database, right[variables.user], password),
+        password_fits=Wrong.UNFIT not in wrong
+        and _fits(system.database, right[variables.user], password),
         keeps_verifiers=verifier is not None,
         findings=(_describe(shown, wrong),),
     )

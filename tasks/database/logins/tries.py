@@ -4,12 +4,18 @@ import enum
 import socket
 from contextlib import closing
 
+from tasks.application.answers import ask_application
 from tasks.application.login import LoginVariables
 from tasks.application.settings_change import find_stale
 from tasks.database.logins.roles import find_role, may_log_in
 from tasks.database.logins.verifiers import fits
 from tasks.guardrails.errors import PreconditionFailed, Transient
+from tasks.guardrails.plan import Verdict, Work
+from tasks.guardrails.remediation import remediation_id
 from tasks.platforms.protocols import Connection, Database, System
+
+# What ends the password in a database's URL, or is read as something else there.
+_NOT_IN_URLS = frozenset("@:/?#%[]\\ ")
 
 
 class Wrong(enum.StrEnum):
@@ -22,6 +28,7 @@ class Wrong(enum.StrEnum):
     EXPIRED = "expired"
     NO_CONNECT = "no_connect"
     PASSWORD = "password"  # noqa: S105 - no password
+    UNFIT = "unfit"
     KEPT_OUT = "kept_out"
     STALE = "stale"
 
@@ -163,6 +170,30 @@ def of_password(
             "(whether by password or by pg_hba.conf only a superuser can tell)"
         }
     return {Wrong.KEPT_OUT: f"the password is right, and the server keeps {user} out: {why}"}
+
+
+def of_url(target: str, password: str) -> dict[Wrong, str]:
+    """Look whether the application can make nothing of a password that the server accepts.
+
+    Many put their database's URL together without escaping.
+
+    Args:
+        target: Name of the target.
+        password: The password in its settings.
+
+    Returns:
+        What is wrong, with a sentence; nothing where the application answers its probe account.
+    """
+    if not _NOT_IN_URLS & set(password):
+        return {}
+    answer = ask_application(Work(target=target, remediation=remediation_id()), writes=False)
+    if answer.verdict is not Verdict.NOT_HELD:
+        return {}
+    return {
+        Wrong.UNFIT: "the server accepts the password, and it holds characters by which a URL "
+        "that is put together without escaping leads elsewhere; users are not served "
+        f"({answer.detail.rstrip('.')})"
+    }
 
 
 def of_replicas(system: System, variables: LoginVariables, now: dict[str, str]) -> dict[Wrong, str]:
