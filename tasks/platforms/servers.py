@@ -119,7 +119,8 @@ class Look:
         is_standby: Whether its configuration makes it a standby: it stays in recovery.
         manager: What else starts and stops it (Patroni), '' for nothing known.
         port_holder: Who else listens at the server's port, '' for nobody.
-        free_bytes: Bytes free in the folder's file system, None where unknown.
+        free_bytes: Bytes free in the folder's file system, or in pg_wal's where that has its own
+            and less; None where unknown.
         last_words: What the server has logged last as FATAL or PANIC, with hints.
         supervisor: What who starts it says of it: its container's state, '' for nothing.
         coming_up: Whether it was started just now, and has no postmaster.pid of its own yet.

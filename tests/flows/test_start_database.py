@@ -7,22 +7,26 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
+import psycopg
 import pytest
 
 from flows.database.start_database import start_database
 from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.planner import Planner
-from infra.sandbox.service_user import service_user
+from infra.sandbox.service_user import hand_over, service_user
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
 from infra.testbed.compose.system import ComposeSystem
 from tasks.database.server.start import SetFolderAccess
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
@@ -51,11 +55,16 @@ def broken(planner: Planner) -> Iterator[Planner]:
 
 
 @contextmanager
-def bystander(folder: Path) -> Iterator[int]:
+def bystander(folder: Path, stdin: IO[str] | None = None) -> Iterator[int]:
     """A process of the server's user that has nothing to do with it; gives its number."""
     user = service_user()
     with subprocess.Popen(
-        ["sleep", "300"], cwd=folder, user=user, group=user, extra_groups=None if not user else []
+        ["sleep", "300"],
+        cwd=folder,
+        stdin=stdin,
+        user=user,
+        group=user,
+        extra_groups=None if not user else [],
     ) as process:
         try:
             yield process.pid
@@ -159,6 +168,74 @@ def test_a_pid_file_stays_while_a_process_works_in_the_folder(runs: Runs, broken
         assert psutil.pid_exists(pid)
     assert (broken.cluster.data / "postmaster.pid").read_text() == text
     assert not broken.cluster.runs
+
+
+@pytest.mark.parametrize("planner", ["sandbox"], indirect=True)
+def test_a_pid_file_stays_while_a_process_has_a_file_of_the_folder_open(
+    runs: Runs, broken: Planner
+) -> None:
+    """Who copies it, from wherever; who follows the log does no harm."""
+    broken.cluster.kill()
+    data = broken.cluster.data
+    (data / "log").mkdir(exist_ok=True)
+    (data / "log" / "followed").touch()
+    with (data / "log" / "followed").open() as log, bystander(Path("/"), stdin=log) as follows:
+        with (data / "PG_VERSION").open() as file, bystander(Path("/"), stdin=file) as pid:
+            text = write_pid_file(broken, 1)
+            told = advised(runs, broken)
+            assert f"process {pid} (sleep)" in told
+            assert f"process {follows} (sleep)" not in told
+        assert (data / "postmaster.pid").read_text() == text
+        _, state = carry_out(runs, broken, start_database)
+    assert state.name == "Remediated", state.message
+    assert log_in(broken).status_code == 200
+
+
+@pytest.mark.parametrize("planner", ["sandbox"], indirect=True)
+def test_one_that_lets_nobody_in_is_not_said_to_be_well(runs: Runs, planner: Planner) -> None:
+    """All connections are taken, or pg_hba.conf keeps us out: it runs, and users are not served."""
+    hba = planner.cluster.data / "pg_hba.conf"
+    kept = hba.read_bytes()
+    targets.give(SandboxTarget(**planner.target_settings(limited=True)))
+    with planner.connect("postgres") as session:
+        try:
+            user = planner.settings.maintenance_user
+            hba.write_bytes(f"host all {user} 0.0.0.0/0 reject\n".encode() + kept)
+            session.execute("SELECT pg_reload_conf()")
+            _, state = carry_out(runs, planner, start_database)
+        finally:
+            hba.write_bytes(kept)
+            session.execute("SELECT pg_reload_conf()")
+    assert state.name == "Refused", state.message
+    assert "pg_hba.conf rejects" in str(state.message)
+    with ExitStack() as held:
+        with suppress(psycopg.OperationalError):
+            while True:
+                held.enter_context(planner.connect("postgres"))
+        _, state = carry_out(runs, planner, start_database)
+    assert state.name == "Refused", state.message
+    assert "connection slots" in str(state.message) or "too many" in str(state.message)
+
+
+@pytest.mark.parametrize("planner", ["sandbox"], indirect=True)
+def test_one_that_is_in_recovery_is_not_said_to_be_well(runs: Runs, broken: Planner) -> None:
+    """A standby answers, and nobody writes there."""
+    assert isinstance(broken, Sandbox)
+    broken.cluster.stop()
+    signal_file = broken.cluster.data / "standby.signal"
+    signal_file.touch()
+    hand_over(signal_file)
+    try:
+        broken.up()
+        with broken.connect("postgres") as session:
+            session.execute("SELECT pg_wal_replay_pause()")
+        told = advised(runs, broken)
+        assert "somebody has paused" in told
+        assert "pg_wal_replay_resume" in told
+    finally:
+        broken.cluster.stop()
+        signal_file.unlink()
+        broken.up()
 
 
 @pytest.mark.parametrize("planner", ["sandbox"], indirect=True)

@@ -5,14 +5,20 @@ from dataclasses import dataclass
 
 from tasks.database.server.judgement import Judgement, judge
 from tasks.database.server.start import SetFolderAccess, SetPidFileAside, StartServer
-from tasks.database.server.state import describe, find_refusal
+from tasks.database.server.state import Recovery, describe, find_recovery, find_refusal
 from tasks.guardrails.plan import Change, Finding
 from tasks.guardrails.probe import probe
 from tasks.platforms import targets
+from tasks.platforms.protocols import Database
 from tasks.platforms.servers import Look, Server
 
 _LOOK_SECONDS = 0.25
 _SETTLES_SECONDS = 10.0
+_PAUSED = (
+    "Find out who paused it and why: a restore to a point in time waits so for somebody to look. "
+    "Then SELECT pg_wal_replay_resume() goes on, and pg_promote() ends it."
+)
+_IN_RECOVERY = "If it is a standby, have the target name the primary; else wait until it is done."
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ def find_server_faults(target: str) -> ServerFaults:
     system = targets.load(target)
     refusal = find_refusal(system.database)
     if not refusal:
-        return ServerFaults((_runs(),), ())
+        return ServerFaults((_describe_running(system.database),), ())
     look = _settled(system.server)
     judged = judge(look)
     findings = (
@@ -63,8 +69,17 @@ def find_server_faults(target: str) -> ServerFaults:
     return ServerFaults(findings, changes)
 
 
-def _runs() -> Finding:
-    return Finding(what="The server runs and accepts connections.", how="a connection to it")
+def _describe_running(database: Database) -> Finding:
+    """Say of a server that answers whether one can write there; raises where it lets us not in."""
+    recovery = find_recovery(database)
+    if recovery is Recovery.DONE:
+        return Finding(what="The server runs and accepts connections.", how="a connection to it")
+    return Finding(
+        what="The server runs and can be read; nobody writes there, as it is in recovery"
+        f"{', which somebody has paused' if recovery is Recovery.PAUSED else ''}.",
+        how="pg_is_in_recovery, pg_is_wal_replay_paused",
+        patch=_PAUSED if recovery is Recovery.PAUSED else _IN_RECOVERY,
+    )
 
 
 def _settled(server: Server) -> Look:

@@ -5,7 +5,6 @@ postmaster.pid as src/include/utils/pidfile.h describes it.
 """
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from tasks.platforms.sandbox.server_folder import (
     find_holders,
     folder_at,
     insist_on_nobody,
+    least_free,
     pid_file_in,
     put_back,
     set_access,
@@ -109,7 +109,7 @@ class LocalServer:
             is_standby=(data / "standby.signal").exists(),
             manager="Patroni" if (data / "patroni.dynamic.json").exists() else "",
             port_holder="" if holders else self._port_holder(),
-            free_bytes=shutil.disk_usage(data).free if data.exists() else None,
+            free_bytes=least_free(data),
             last_words=tuple(self._log.last_words(written_at(data / "global" / "pg_control"))),
         )
 

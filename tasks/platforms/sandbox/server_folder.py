@@ -4,6 +4,7 @@ Source: proc(5).
 """
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,11 +16,14 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.data_folder import FIRST_OF_USERS, pid_in, read_pid_file, what_is_in
 from tasks.platforms.servers import Access, Folder, Holder, PidFile
 
+_LOGS = {("log",), ("pg_log",)}
 _ROOT = 0  # no server runs as root: PostgreSQL refuses to
 
 
 def find_holders(data: Path) -> tuple[Holder, ...]:
     """List the processes that work in a data folder: a server's own do, all of them.
+
+    Who has a file in it open counts as well, unless that is the server's log.
 
     Args:
         data: The data folder.
@@ -36,10 +40,35 @@ def find_holders(data: Path) -> tuple[Holder, ...]:
         with suppress(OSError, psutil.NoSuchProcess):
             # By inode: a process in a container has another path to the same folder.
             cwd = Path(f"/proc/{process.pid}/cwd").stat()
-            if (cwd.st_dev, cwd.st_ino) == (place.st_dev, place.st_ino):
+            within = (cwd.st_dev, cwd.st_ino) == (place.st_dev, place.st_ino)
+            if within or _has_open(process.pid, data.resolve()):
                 stopped = process.status() == psutil.STATUS_STOPPED
                 found.append(Holder(process.pid, process.name(), stopped))
     return tuple(found)
+
+
+def _has_open(pid: int, data: Path) -> bool:
+    if pid == os.getpid():
+        return False
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            path = link.readlink()
+            if path.is_relative_to(data) and path.relative_to(data).parts[:1] not in _LOGS:
+                return True
+    return False
+
+
+def least_free(data: Path) -> int | None:
+    """Measure what is free where a server writes: in its folder, and where pg_wal lies.
+
+    Args:
+        data: The data folder.
+
+    Returns:
+        Bytes; None where there is no folder.
+    """
+    places = [path for path in (data, data / "pg_wal") if path.exists()]
+    return min((shutil.disk_usage(path).free for path in places), default=None)
 
 
 def folder_at(data: Path) -> Folder:

@@ -35,7 +35,7 @@ part users; {
   '{ n = $NF; sub(/[._].*/, "", n); if (n ~ /^[0-9]+$/ && n + 0 >= first) { print; exit } }'
 part pid; [ -e "$d/postmaster.pid" ] && cat "$d/postmaster.pid"
 part written; [ -e "$d/global/pg_control" ] && stat -c %Y "$d/global/pg_control"
-part free; df -P -k "$d" | tail -n 1
+part free; for p in "$d" "$d/pg_wal"; do [ -d "$p" ] && df -P -k "$p/." | tail -n 1; done
 part programs; postgres --version
 if [ -e "$d/global/pg_control" ]; then
   part control; pg_controldata -D "$d" 2>&1; printf '\037%s' "$?"
@@ -63,7 +63,8 @@ class Inside:
         configuration: What the server says against its configuration, '' for nothing.
         is_standby: Whether its configuration makes it a standby.
         manager: What else starts and stops it, '' for nothing known.
-        free_bytes: Bytes free in the folder's file system, None where unknown.
+        free_bytes: Bytes free in the folder's file system, or in pg_wal's where that has less;
+            None where unknown.
     """
 
     folder: Folder
@@ -142,5 +143,4 @@ def _access(said: str) -> Access | None:
 
 
 def _free(said: str) -> int | None:
-    found = re.search(r"(\d+) +\d+%", said)
-    return int(found[1]) * 1024 if found else None
+    return min((int(found[1]) * 1024 for found in re.finditer(r"(\d+) +\d+%", said)), default=None)
