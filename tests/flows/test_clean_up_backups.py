@@ -37,6 +37,14 @@ def of_long_ago(backup: Path, *months: str) -> None:
         shutil.copy2(backup, backup.with_name(f"backup-2024{month}01-020000.dump"))
 
 
+def box_of(backup: Path, time: str) -> Path:
+    """Make a box of the trash as the remediation would have that made a backup, with a copy."""
+    box = backup.parent / ".trash" / f"{time}-{backup.stem.rpartition('-')[2]}"
+    box.mkdir(parents=True)
+    shutil.copy2(backup, box / "old.dump")
+    return box
+
+
 def store(sandbox: Planner) -> dict[str, bytes]:
     """Read the store as a person lists it."""
     files = [path for path in sandbox.backups.iterdir() if path.is_file()]
@@ -112,14 +120,12 @@ def test_nothing_goes_while_no_backup_is_proved(runs: Runs, sandbox: Sandbox) ->
 
 
 def test_what_has_lain_in_the_trash_is_destroyed(runs: Runs, sandbox: Sandbox) -> None:
-    """Only the box whose time is over; three have to approve it, and enough sound ones are left."""
+    """Only our box whose time is over; three have to approve it, and enough sound ones are left."""
     backup = proved(runs, sandbox)
     of_long_ago(backup, "01")
-    trash = sandbox.backups / ".trash"
-    over, not_over = (trash / f"{year}0101-000000-abc" for year in (2024, 2999))
-    for box in (over, not_over):
-        box.mkdir(parents=True)
-        shutil.copy2(backup, box / "old.dump")
+    over, not_over = (box_of(backup, f"{year}0101-000000") for year in (2024, 2999))
+    of_others = over.rename(over.with_name("20240101-000000-abc"))
+    over = box_of(backup, "20240101-000000")
     _, state = carry_out(runs, sandbox, clean_up_backups)
     assert state.name == "Unchanged", state.message  # there are two sound ones, and not three
     assert over.exists()
@@ -129,6 +135,7 @@ def test_what_has_lain_in_the_trash_is_destroyed(runs: Runs, sandbox: Sandbox) -
     assert case.stages[0].stage.notes == (f"{size:.1f} MB come free now",)
     assert len(case.of_kind("decided")) == 3
     assert not over.exists()
+    assert (of_others / "old.dump").exists()
     assert (not_over / "old.dump").exists()
     assert backup.exists()
 
@@ -154,9 +161,7 @@ def test_what_shall_stay_is_looked_at_again_before_others_go(
     """The proved one goes or rots while the plan waits: nothing is moved, nothing destroyed."""
     backup = proved(runs, sandbox)
     of_long_ago(backup, "01", "02")
-    box = sandbox.backups / ".trash" / "20240101-000000-abc"
-    box.mkdir(parents=True)
-    shutil.copy2(backup, box / "old.dump")
+    box = box_of(backup, "20240101-000000")
     run, state = runs.start(
         clean_up_backups, target=sandbox.settings.name, keep_sound=1, **ONLY_SOUND
     )

@@ -15,9 +15,12 @@ from tasks.database.backup.retention import (
     choose_kept,
     find_sound,
     is_over,
+    maker_of,
 )
 from tasks.database.backup.staying import keep_sound
+from tasks.guardrails.case import Case
 from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Change, Check, Finding, Limit
 from tasks.guardrails.probe import probe
 from tasks.guardrails.words import counted
@@ -25,6 +28,7 @@ from tasks.platforms import targets
 from tasks.platforms.protocols import Backups, StoredBackup
 
 _SHOWN = 50
+_NOT_OURS = "no: no remediation of this target made it"
 _UNNAMED = "it does not say of which database it is"
 
 
@@ -75,7 +79,8 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
     foreign = _find_foreign(system.backups, listed, proved, system.database.name)
     entries = [one for one in listed if one.name not in foreign]
     away = system.backups.discarded()
-    over = {box: names for box, names in away.items() if is_over(box, now)}
+    ours = {box for box in away if Case.read(Ledger(), maker_of(box)).target == target}
+    over = {box: names for box, names in away.items() if box in ours and is_over(box, now)}
     table = system.migrations.version_table if system.migrations else "alembic_version"
     stands = cache(partial(_is_as_proved, system.backups, proved))
     kept = choose_kept(entries, stands, rule, now)
@@ -108,7 +113,7 @@ def find_old_backups(target: str, rule: Retention, trash_days: int, remediation:
     return Found(
         findings=(
             _overview(listed, verdicts, len(goes)),
-            *([_trash(away, over, rule, len(sound))] if away else []),
+            *([_trash(away, ours, over, rule, len(sound))] if away else []),
         ),
         changes=(
             *(
@@ -204,20 +209,24 @@ def _find_foreign(
 
 
 def _trash(
-    away: dict[str, dict[str, int]], over: dict[str, dict[str, int]], rule: Retention, sound: int
+    away: dict[str, dict[str, int]],
+    ours: set[str],
+    over: dict[str, dict[str, int]],
+    rule: Retention,
+    sound: int,
 ) -> Finding:
     kept = f" There are {sound} sound backups and not {rule.sound}: none is destroyed."
     return Finding(
         what=f"{counted(len(away), 'box is', 'boxes are')} in the trash; {len(over)} may go."
         + (kept if sound < rule.sound else ""),
-        how="the store's trash",
+        how="the store's trash; by whom each box was made, from the ledger",
         columns=("box", "files", "MB", "goes"),
         rows=tuple(
             (
                 box,
                 str(len(names)),
                 f"{sum(names.values()) / 1e6:.1f}",
-                "yes" if box in over else "no",
+                "yes" if box in over else "no" if box in ours else _NOT_OURS,
             )
             for box, names in away.items()
         ),

@@ -109,6 +109,11 @@ def box_name(until: datetime, remediation: str) -> str:
     return f"{until.astimezone(UTC):{_BOX}}-{remediation}"
 
 
+def maker_of(box: str) -> str:
+    """Give the id of the remediation that a box of the trash is named after."""
+    return box.rpartition("-")[2]
+
+
 def is_over(box: str, now: datetime) -> bool:
     """Say whether the time of a box of the trash is over; one of another name's never is."""
     try:
