@@ -2,7 +2,7 @@
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
-from tasks.database.disk import FreeDisk
+from tasks.database.disk import FreeDisk, tell_unmeasured
 from tasks.database.indexes.amcheck import RebuiltIndexesAreSound
 from tasks.database.indexes.findings import Which, find_damaged_indexes
 from tasks.guardrails.plan import Effects, Plan, Risk
@@ -52,5 +52,8 @@ def rebuild_indexes(target: TargetName, which: Which = Which.DAMAGED) -> Plan:
             disk_needed=found.disk_needed,
             disk_free=found.disk_free,
         ),
-        notes=find_unproved(target),
+        notes=(
+            *tell_unmeasured(found.disk_needed if found.rebuilt else 0, found.disk_free),
+            *find_unproved(target),
+        ),
     )

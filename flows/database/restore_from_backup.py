@@ -11,6 +11,7 @@ from tasks.cache.keys import ClearCache, inspect_queues
 from tasks.database.copies.differences import TableDifference
 from tasks.database.copies.proof import RestoredDatabaseIsLive
 from tasks.database.copies.rows_lost import RowsLost
+from tasks.database.disk import tell_unmeasured
 from tasks.database.restore import inspection as restore
 from tasks.database.restore.cutover import SwapDatabases
 from tasks.database.restore.cutover_plan import (
@@ -95,7 +96,11 @@ def restore_from_backup(
         limits=plan_limits(found),
         watches=(ApplicationServes(),),
         effects=forecast_copy(found, refuse_writes=request.refuse_writes),
-        notes=(*found.notes, *find_unproved(target)),
+        notes=(
+            *found.notes,
+            *tell_unmeasured(found.disk_needed, found.disk_free),
+            *find_unproved(target),
+        ),
         later=(
             StageOutline(
                 name="cut_over",

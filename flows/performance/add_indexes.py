@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tasks.application.answers import ApplicationAnswers, find_unproved
 from tasks.application.serves import ApplicationServes
-from tasks.database.disk import FreeDisk
+from tasks.database.disk import FreeDisk, tell_unmeasured
 from tasks.database.indexes.missing_indexes import find_missing_indexes
 from tasks.guardrails.plan import Effects, Plan, Risk
 from tasks.guardrails.remediation import remediation, remediation_id
@@ -63,5 +63,8 @@ def add_indexes(
             disk_needed=found.disk_needed if found.made else 0,
             disk_free=found.disk_free,
         ),
-        notes=find_unproved(target),
+        notes=(
+            *tell_unmeasured(found.disk_needed if found.made else 0, found.disk_free),
+            *find_unproved(target),
+        ),
     )

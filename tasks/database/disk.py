@@ -27,6 +27,26 @@ class FreeDisk(Limit):
         return float(self.at_least or 0) if free is None else float(free)
 
 
+def tell_unmeasured(needed: int, free: int | None) -> tuple[str, ...]:
+    """Say for a plan's notes that nobody here sees how much room the server's disk has.
+
+    Args:
+        needed: Bytes that have to be free, 0 where nothing is written.
+        free: Bytes that are, None where unknown.
+
+    Returns:
+        A sentence; none where it is known.
+    """
+    if free is not None or not needed:
+        return ()
+    told = (
+        "how much room the server's disk has cannot be measured from here, neither before nor "
+        f"meanwhile: see yourself that {needed / 1e6:,.0f} MB are free. Where the server runs on "
+        "this machine, give the target its data_directory: then it is measured"
+    )
+    return (told,)
+
+
 def forecast_disk(session: Connection, size: int) -> int:
     """Forecast the bytes that a restored copy needs, with its WAL and the sorts of its indexes.
 

@@ -15,6 +15,9 @@ from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
+from tasks.platforms import targets
+from tasks.platforms.sandbox.target import SandboxTarget
+from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
 from tests.snapshots import snapshot
 from tests.users import under_load
@@ -102,6 +105,24 @@ def test_all_are_rebuilt_where_that_is_asked_for(runs: Runs, sandbox: Sandbox) -
         name: one[:2] for name, one in before.items()
     }
     assert [name for name in before if before[name][2] == after[name][2]] == []
+
+
+def test_what_stays_as_it_is_and_a_disk_that_nobody_sees_are_told(
+    runs: Runs, sandbox: Sandbox
+) -> None:
+    """Indexes of exclusion constraints and of the catalogue; and what has to be free."""
+    with sandbox.connect() as session:
+        session.execute("CREATE TABLE rooms (during tsrange, EXCLUDE USING gist (during WITH &&))")
+    settings = sandbox.target_settings()
+    targets.give(SandboxTarget(**{**settings, "data_directory": None}))
+    case, state = carry_out(runs, sandbox, rebuild_indexes, which="all", dry_run=True)
+    assert state.name == "Planned", state.message
+    stage = case.stages[0].stage
+    (told,) = [one for one in stage.findings if "cannot be rebuilt concurrently" in one.what]
+    assert told.rows[0] == ("public.rooms_during_excl", "rooms", "exclusion constraint")
+    assert {row[2] for row in told.rows[1:]} == {"catalogue"}
+    assert not [one for one in stage.changes if "rooms" in one.title]
+    assert "see yourself that" in " ".join(stage.notes)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.database.disk import forecast_disk
+from tasks.database.disk import forecast_disk, tell_unmeasured
 from tasks.database.vacuum.clear_remains import ClearRepackRemains
 from tasks.database.vacuum.horizon import describe_horizon
 from tasks.database.vacuum.repack_needs import Repack, inspect_repack
@@ -70,14 +70,9 @@ class Found:
         """What else an approver should know."""
         apart = [one.full_name for one, _ in self.costs if one.tablespace]
         told = f"{', '.join(apart)}: in a tablespace of its own, whose room was not measured"
-        unseen = (
-            "how much room the server's disk has cannot be measured from here, neither before nor "
-            f"meanwhile: see yourself that {self.disk_needed / 1e6:,.0f} MB are free. Where the "
-            "server runs on this machine, give the target its data_directory: then it is measured"
-        )
         return (
             *((told,) if apart else ()),
-            *((unseen,) if self.costs and self.disk_free is None else ()),
+            *tell_unmeasured(self.disk_needed if self.costs else 0, self.disk_free),
         )
 
 
