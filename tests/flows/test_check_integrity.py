@@ -13,6 +13,7 @@ from infra.sandbox.damage import Damage, damage
 from infra.sandbox.load import USER, Load
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
+from tasks.database.integrity import foreign_keys
 from tasks.database.integrity.foreign_keys import verify_foreign_keys
 from tasks.database.integrity.numbered_columns import list_numbered
 from tasks.database.sequences import raise_sequences
@@ -265,6 +266,29 @@ def test_keys_of_those_that_inherit_do_not_count_and_few_are_shown(sandbox: Sand
         if one.table == "heirs.points"
     ]
     assert (found.orphans, len(found.examples)) == (8, 5)
+
+
+def test_a_large_table_is_read_in_batches(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a few pages each here: what points at nothing is counted once, wherever it lies."""
+    monkeypatch.setattr(foreign_keys, "_BATCH", 3)
+    with sandbox.connect() as session:
+        session.execute("CREATE TABLE counted (id int PRIMARY KEY)")
+        session.execute("INSERT INTO counted SELECT generate_series(1, 5000)")
+        session.execute("CREATE TABLE points (id int REFERENCES counted)")
+        session.execute("INSERT INTO points SELECT generate_series(1, 5000)")
+        session.execute("SET session_replication_role = replica")
+        session.execute("DELETE FROM counted WHERE id % 1000 = 7")
+        pages = session.execute("SELECT pg_relation_size('points') / 8192").fetchone()
+    assert pages
+    assert pages[0] > 10
+    (found,) = [
+        one
+        for one in verify_foreign_keys(targets.load("sandbox").database)
+        if one.table == "public.points"
+    ]
+    assert (found.orphans, sorted(map(int, found.examples))) == (5, [7, 1007, 2007, 3007, 4007])
 
 
 def test_rows_that_a_policy_hides_are_not_taken_for_missing(sandbox: Sandbox) -> None:

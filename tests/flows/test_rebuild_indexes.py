@@ -125,6 +125,50 @@ def test_what_stays_as_it_is_and_a_disk_that_nobody_sees_are_told(
     assert "see yourself that" in " ".join(stage.notes)
 
 
+def test_what_is_mostly_waste_is_rebuilt_where_that_is_asked_for(
+    runs: Runs, sandbox: Sandbox
+) -> None:
+    """An index whose rows were deleted keeps its size; rebuilt it is small, and the others stay."""
+    with sandbox.connect() as session:
+        session.execute("CREATE TABLE many AS SELECT n FROM generate_series(1, 100000) AS n")
+        session.execute("CREATE INDEX many_index ON many (n)")
+        session.execute("DELETE FROM many WHERE n % 10 <> 0")
+        session.execute("VACUUM ANALYZE many")
+    _, state = rebuild(runs, sandbox)
+    assert state.name == "Unchanged", state.message
+    before, large = indexes(sandbox), size_of(sandbox, "many_index")
+    case, state = rebuild(runs, sandbox, which="bloated")
+    assert state.name == "Remediated", state.message
+    assert "waste" in case.stages[0].stage.changes[0].before_and_after[0]
+    after = indexes(sandbox)
+    assert {name for name in before if before[name] != after[name]} == {"many_index"}
+    assert size_of(sandbox, "many_index") < large / 5
+
+
+def size_of(sandbox: Planner, name: str) -> int:
+    """Give the bytes of an index."""
+    with sandbox.connect() as session:
+        row = session.execute("SELECT pg_relation_size(%s::regclass)", (name,)).fetchone()
+    assert row
+    return int(row[0])
+
+
+def test_a_collation_that_has_changed_is_told(runs: Runs, sandbox: Sandbox) -> None:
+    """As after an upgrade of the system's libraries; amcheck says which indexes are hurt."""
+    with sandbox.connect() as session:
+        row = session.execute(
+            "SELECT quote_ident(collname), oid::int FROM pg_collation WHERE collversion IS NOT NULL"
+            " AND collencoding IN (-1, pg_char_to_encoding('UTF8')) AND collprovider = 'i' LIMIT 1"
+        ).fetchone()
+        assert row, "this server knows no collation of ICU"
+        session.execute(f"CREATE TABLE words (word text COLLATE {row[0]} UNIQUE)".encode())
+        session.execute("UPDATE pg_collation SET collversion = '1.0' WHERE oid = %s", (row[1],))
+    case, state = rebuild(runs, sandbox)
+    assert state.name == "Advised", state.message
+    (told,) = [one for one in case.stages[0].stage.findings if "was version 1.0" in one.what]
+    assert "REFRESH VERSION" in told.patch
+
+
 @contextmanager
 def old_snapshot(sandbox: Planner) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """Hold a transaction open that every concurrent build has to wait for."""

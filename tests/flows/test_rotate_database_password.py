@@ -326,3 +326,15 @@ def test_of_the_maintenance_user_it_is_not_begun(runs: Runs, sandbox: Sandbox) -
     assert state.name == "Refused", state.message
     assert "maintenance user" in (state.message or "")
     assert not case.of_kind("begun")
+
+
+def test_an_application_that_is_a_superuser_is_reported(runs: Runs, sandbox: Sandbox) -> None:
+    """The plan says what that means; nothing is changed by a look."""
+    with sandbox.connect() as session:
+        session.execute("ALTER ROLE planner SUPERUSER")
+    before = roles(sandbox)
+    case, state = carry_out(runs, sandbox, rotate_database_password, dry_run=True)
+    assert state.name == "Planned", state.message
+    told = " ".join(one.what for one in case.stages[0].stage.findings)
+    assert "That is a superuser" in told
+    assert roles(sandbox) == before

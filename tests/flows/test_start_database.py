@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -236,6 +237,25 @@ def test_one_that_is_in_recovery_is_not_said_to_be_well(runs: Runs, broken: Plan
         broken.cluster.stop()
         signal_file.unlink()
         broken.up()
+
+
+@pytest.mark.parametrize("planner", ["sandbox"], indirect=True)
+def test_a_disk_without_room_is_told(
+    runs: Runs, broken: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that finds no room for its log ends again at once."""
+    broken.cluster.kill()
+    usage = shutil.disk_usage(broken.cluster.data)
+    wal = broken.cluster.data / "pg_wal"  # on a disk of its own, which is full
+    monkeypatch.setattr(
+        shutil,
+        "disk_usage",
+        lambda path: usage._replace(free=5_000_000) if Path(path) == wal else usage,
+    )
+    told = advised(runs, broken)
+    assert "Only 5 MB are free" in told
+    assert "Never delete anything in pg_wal" in told
+    assert not broken.cluster.runs
 
 
 @pytest.mark.parametrize("planner", ["sandbox"], indirect=True)

@@ -46,6 +46,19 @@ def test_settings_hold_for_the_session(planner_system: PlannerSystem) -> None:
     assert row == {"value": "300ms"}
 
 
+def test_no_session_waits_for_a_lock_for_ever(
+    planner_system: PlannerSystem, planner: Cluster
+) -> None:
+    """Somebody's hanging REINDEX would hang whoever asks how large things are."""
+    with planner.connect("planner") as somebody, somebody.transaction():
+        somebody.execute("LOCK TABLE projects IN ACCESS EXCLUSIVE MODE")
+        with (
+            planner_system.database.connect() as session,
+            pytest.raises(Transient, match="lock timeout"),
+        ):
+            session.execute("SELECT pg_relation_size('projects')")
+
+
 def test_older_sessions_end_and_newer_stay(planner_system: PlannerSystem, planner: Cluster) -> None:
     """end_older ends what carries a lower token and waits until it is gone."""
     database = planner_system.database
