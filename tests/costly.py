@@ -37,7 +37,7 @@ def choose(long: list[str], version: str) -> set[str]:
         name: int.from_bytes(hashlib.sha256(f"{version} {name}".encode()).digest()) for name in long
     }
     chosen = {name for name, number in drawn.items() if number % _ONE_IN == 0}
-    return chosen or set(sorted(long, key=drawn.__getitem__)[:1])
+    return chosen or {min(long, key=drawn.__getitem__)}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -66,8 +66,10 @@ class Stopwatch:
         if report.when == "call":
             self._seconds[report.nodeid] = report.duration
 
-    def pytest_sessionfinish(self) -> None:
-        """Write the file."""
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Write the file; not of a run that was cut short, which knows a part only."""
+        if exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+            return
         long = {
             name: round(seconds)
             for name, seconds in sorted(self._seconds.items())

@@ -1,5 +1,7 @@
 """The application's database password is rotated while users work."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
 from prefect.client.schemas.objects import State
@@ -19,6 +21,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tests.approving import Approvers, carry_out
+from tests.killing import killed, recovered
 from tests.prefect_fixtures import Runs
 from tests.users import log_of
 
@@ -219,6 +222,20 @@ def test_who_came_in_as_it_was_closed_is_seen_after_a_kill(
         assert change.observe(work).standing is Standing.BEFORE
     change.apply(work)
     assert change.observe(work).standing is Standing.AFTER
+
+
+def test_killed_as_the_old_login_is_closed_it_goes_on(
+    runs: Runs, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Between the closing and the second look: recovery looks again, and nobody was on it."""
+    fault = f"KILL={EndLogins.kind}:closed"
+    case = killed(runs, rotate_database_password, sandbox.target_settings(), tmp_path, fault)
+    assert "not permitted to log in" in log_in(
+        sandbox, "planner", sandbox.settings.application_password
+    )
+    state = recovered(runs, case)
+    assert state.name == "Remediated", state.message
+    assert users_of_application(sandbox) == {ALTERNATE}
 
 
 def kill_one(system: Planner) -> None:
