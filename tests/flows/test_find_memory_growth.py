@@ -29,7 +29,7 @@ from tasks.platforms.sandbox.processes import LocalProcesses
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
-from tests.users import log_in
+from tests.users import log_in, under_load
 from tests.waiting import until
 
 # Seconds, and between two looks; an engine measures a container once in a second.
@@ -56,6 +56,12 @@ def brief(planner: Planner, looks: int = LOOKS, least: float = 0) -> dict[str, f
     needed = looks * max(interval, time.monotonic() - began)
     watched = round(min(max(needed, seconds, least), 200))
     return {"watch_minutes": watched / 60, "interval_seconds": interval}
+
+
+def warm_up(planner: Planner) -> None:
+    """Serve users for a while: what has just begun grows with its first requests."""
+    with under_load(planner):
+        time.sleep(12)
 
 
 def lasting(given: dict[str, float]) -> str:
@@ -95,6 +101,7 @@ def findings(case: Case) -> tuple[Finding, ...]:
 
 def test_what_does_not_grow_is_no_finding(runs: Runs, planner: Planner) -> None:
     """The processes of a sound application are looked at, on each platform, with a picture."""
+    warm_up(planner)
     case, state = carry_out(runs, planner, find_memory_growth, **brief(planner))
     assert state.name == "Unchanged", state.message
     table = findings(case)[0]
@@ -189,6 +196,7 @@ def test_each_start_is_followed_by_itself(
 
 def test_processes_that_are_made_anew_are_told(runs: Runs, sandbox: Sandbox) -> None:
     """Of the sandbox's two, one is restarted: it is said of which, and how often."""
+    warm_up(sandbox)
     target = SandboxTarget(**sandbox.target_settings())
     targets.give(target)
     one, other = sandbox.upstreams
