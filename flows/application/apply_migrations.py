@@ -26,8 +26,11 @@ def apply_migrations(target: TargetName) -> Plan:
     as long as it takes, and makes everybody wait behind it. Here they are first rehearsed on a
     copy made from the newest backup, where it is measured how long each takes and what it locks.
     Then each is applied by itself; where it does not get a lock within 0.3 s it gives way, and is
-    tried again. From the first one on for which users wait longer, as rehearsed, than the target
-    allows (`migrations.longest_stall_seconds`), an approval of their own is asked.
+    tried again for 5 minutes; where users wait for it longer than expected it is ended and rolled
+    back, and tried three times at most. What commits on its way, or cannot be written as SQL, gets
+    one attempt, and has to be what it was when it was rehearsed: its file is compared. From the
+    first revision on for which users wait longer, as rehearsed, than the target allows
+    (`migrations.longest_stall_seconds`), an approval of their own is asked.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.

@@ -19,11 +19,12 @@ from tasks.database.looking import Looking
 from tasks.database.reporting import Reporter
 from tasks.guardrails.errors import RemediationError, Transient
 from tasks.guardrails.plan import Work
+from tasks.platforms.postgresql import LOCK_TIMEOUT
 from tasks.platforms.protocols import Connection, Database
 
 _SETTINGS = {**NO_TIMEOUTS, "lock_timeout": "0"}
 # Rows that a policy hides would be taken for rows that are not there.
-_READING = {**NO_TIMEOUTS, "lock_timeout": "5s", "row_security": "off"}
+_READING = {**NO_TIMEOUTS, "lock_timeout": LOCK_TIMEOUT, "row_security": "off"}
 _LOOK_SECONDS = 0.25
 _QUEUE_SECONDS = 0.4
 _PATIENCE_SECONDS = 300.0

@@ -45,6 +45,7 @@ def probe(look: Callable[P, R]) -> Callable[P, R]:
         persist_result=False,
         retries=2,
         retry_delay_seconds=[1, 3],
+        retry_jitter_factor=0.5,
         retry_condition_fn=is_transient,
         log_prints=False,
     )(look)

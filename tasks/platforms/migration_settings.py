@@ -20,6 +20,10 @@ class MigrationSettings(BaseModel):
         default=["alembic", "history"],
         description="Command that prints the revisions as lines of `older -> newer`.",
     )
+    show: list[str] = Field(
+        default=["alembic", "show", "{revision}"],
+        description="Command that prints `Path: ` with the file of a {revision}.",
+    )
     show_database: list[str] = Field(
         default_factory=list,
         description="Command that prints current_database() through the application's settings.",

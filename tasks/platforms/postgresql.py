@@ -33,7 +33,8 @@ T = TypeVar("T")
 CLIENT_PROGRAMS = ("psql", "pg_dump", "pg_dumpall", "pg_restore")
 NEEDED_PROGRAMS = ("initdb", "postgres", "pg_ctl", *CLIENT_PROGRAMS)
 _CONNECT_SECONDS = 10
-_LOCK_TIMEOUT = "5s"  # who waits longer waits for a lock that nobody lets go
+LOCK_TIMEOUT = "5s"  # who waits longer waits for a lock that nobody lets go
+NOT_PERMITTED = "42501"  # the SQLSTATE: insufficient_privilege
 _GONE_SECONDS = 20.0
 _CHECK_INTERVAL_SINCE = 140000
 # Class or whole code: connection, resources (not a full disk), rollback, lock, cancel, shutdown.
@@ -77,7 +78,7 @@ def sqlstate(error: BaseException) -> str:
 
 
 def _todo(code: str, text: str) -> str:
-    if code == "42501":
+    if code == NOT_PERMITTED:
         return "Grant the maintenance user what is missing, or use one that has it."
     if code.startswith("XX00"):
         return "The data on disk is damaged: run restore_from_backup or rebuild_indexes."
@@ -190,7 +191,7 @@ class PostgreSQL:
         if session.info.server_version >= _CHECK_INTERVAL_SINCE:
             # A killed client's backend goes on executing otherwise; not on Windows servers.
             settings.setdefault("client_connection_check_interval", "1s")
-        settings.setdefault("lock_timeout", _LOCK_TIMEOUT)
+        settings.setdefault("lock_timeout", LOCK_TIMEOUT)
         for setting, value in settings.items():
             session.execute("SELECT set_config(%s, %s, false)", (setting, value))
         session.autocommit = autocommit

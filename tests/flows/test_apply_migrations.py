@@ -1,5 +1,6 @@
 """apply_migrations under load, on applications that ship revisions of all sorts."""
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,13 +15,18 @@ from infra.sandbox.migrations import BEFORE_HEAD, HEAD, migrate
 from infra.sandbox.planner import Planner
 from tasks.application.answers import ApplicationAnswers
 from tasks.database.migrations.applying import ApplyRevision
+from tasks.database.migrations.measured import Measured
 from tasks.database.migrations.pending import find_pending, find_scripts
+from tasks.database.migrations.plan import insist_on
 from tasks.database.migrations.rehearsal import describe_scripts
+from tasks.database.migrations.rehearsing import RehearseRevision
+from tasks.database.schema.settings import settings_of
 from tasks.guardrails.case import Case
-from tasks.guardrails.errors import PreconditionFailed
+from tasks.guardrails.errors import PreconditionFailed, WorldMoved
 from tasks.guardrails.holders import holders
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Risk, Standing, Verdict, Work
+from tasks.platforms import targets
 from tasks.platforms.applications import Completed
 from tasks.platforms.sandbox.application import LocalApplication
 from tests.approving import carry_out
@@ -68,6 +74,10 @@ op.execute("{ONLY_IN_LIVE.format(does="PERFORM pg_sleep(25)")}")"""
 # Not rolled back with the rest: it stalls at its first attempt alone.
 STALLS_ONCE = f"""op.add_column("projects", sa.Column("colour", sa.Text()))
 op.execute("{ONLY_IN_LIVE.format(does="PERFORM pg_sleep(25) WHERE nextval('attempts') = 1")}")"""
+# Without a database there are no rows to read: it cannot be written as SQL.
+READS = """op.execute("CREATE TABLE seen AS SELECT id FROM users LIMIT 0")
+for row in op.get_bind().execute(sa.text("SELECT id FROM users")).all():
+    op.get_bind().execute(sa.text("INSERT INTO seen VALUES (:id)"), {"id": row.id})"""
 FAILS_IN_LIVE = f"""op.add_column("projects", sa.Column("half", sa.Text()))
 op.execute("{ONLY_IN_LIVE.format(does="RAISE 'only here'")}")"""
 FAILS = """op.add_column("projects", sa.Column("half", sa.Text()))
@@ -427,6 +437,40 @@ def test_what_cannot_be_read_as_sql_is_not_taken_for_one_transaction(shipped: Sh
     assert scripts["aa01"].problem
     assert not scripts["aa01"].in_transaction
     assert "Unread, so treated like that: aa01" in describe_scripts(scripts)[0].what
+    settings_of(targets.load(target)).show = ["alembic", "no-such-command"]
+    unseen = find_scripts(target, find_pending(target))
+    assert unseen["aa01"].digest == ""
+    assert "whether it stays as rehearsed is not seen" in str(describe_scripts(unseen)[0].rows)
+
+
+def test_what_cannot_be_read_as_sql_is_applied_as_it_was_rehearsed(
+    runs: Runs, shipped: Shipped
+) -> None:
+    """A revision that reads rows has no SQL without a database: its file is what was approved."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, READS)
+    target = sandbox.settings.name
+    pending = find_pending(target)
+    scripts = find_scripts(target, pending)
+    file = shipped.versions / "aa01.py"
+    text = file.read_text()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert digest in str(describe_scripts(scripts)[0].rows)
+    rehearsed = RehearseRevision(
+        side="side", live="planner", owner="o", before=HEAD, after="aa01", script=digest
+    )
+    revisions = ((rehearsed, Measured(revision="aa01")),)
+    insist_on(pending, scripts, revisions)
+    file.write_text(text.replace("seen", "another"))
+    with pytest.raises(WorldMoved, match="aa01: not as rehearsed any more"):
+        insist_on(pending, find_scripts(target, pending), revisions)
+    file.write_text(text)
+    _, state = apply(runs, sandbox)
+    assert state.name == "Remediated", state.message
+    assert shipped.at() == ("aa01",)
+    with sandbox.connect() as session:
+        assert session.execute("SELECT count(*) > 0 FROM seen").fetchone() == (True,)
 
 
 def test_a_role_that_the_copy_names_goes_with_it(runs: Runs, shipped: Shipped) -> None:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from tasks.database.catalogue import find_tables
 from tasks.database.giving_way import Watcher, long_look
-from tasks.database.indexes.amcheck_extension import have_amcheck
+from tasks.database.indexes.amcheck_extension import HEAP_CHECK, have_amcheck
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
 from tasks.platforms.postgresql import sqlstate
 from tasks.platforms.protocols import Connection, Database
@@ -73,14 +73,8 @@ def _verify(session: Connection, schema: str, name: str, watcher: Watcher) -> He
 def _question(session: Connection, schema: str, name: str) -> sql.Composed:
     table = sql.Identifier(schema, name)
     try:
-        amcheck = have_amcheck(session)
-        there = session.execute(
-            "SELECT FROM pg_proc WHERE proname = 'verify_heapam' "
-            "AND has_function_privilege(oid, 'EXECUTE')"
-        ).fetchone()
+        amcheck = have_amcheck(session, HEAP_CHECK)
     except PreconditionFailed:
-        there = None
-    if there is None:
         # Every column is written out, so that values kept apart (TOAST) are read as well.
         return sql.SQL(
             "SELECT NULL AS blkno, NULL AS offnum, NULL AS msg FROM ONLY {} AS t "

@@ -11,11 +11,10 @@ from psycopg import sql
 
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.words import counted
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql import NOT_PERMITTED, sqlstate
 from tasks.platforms.protocols import Connection
 
 _AGAIN_SECONDS = 1.0
-_NOT_OURS = "42501"
 _FUNCTIONS = ("pg_ls_dir(text, boolean, boolean)", "pg_stat_file(text, boolean)")
 
 
@@ -53,7 +52,7 @@ def find_left_files(session: Connection) -> tuple[list[LeftFile], RemediationErr
         time.sleep(_AGAIN_SECONDS)
         second = _look(session)
     except PreconditionFailed as error:
-        if sqlstate(error) == _NOT_OURS:
+        if sqlstate(error) == NOT_PERMITTED:
             user = sql.Identifier(session.info.user).as_string(session)
             error.todo = "As a superuser, in this database:\n" + "\n".join(
                 f"GRANT EXECUTE ON FUNCTION {function} TO {user};" for function in _FUNCTIONS

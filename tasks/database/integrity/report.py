@@ -132,9 +132,10 @@ def _describe_sequences(columns: list[Numbered]) -> tuple[Finding, ...]:
         furthest[one.sequence] = max(before, most) if one.up else min(before, most)
     return (
         Finding(
-            what=f"{counted(len(furthest), 'sequence') if furthest else 'No sequence is'} behind a "
-            "column that is numbered by it: inserts fail on a key that is there"
-            f"{_unread(len(unread))}.",
+            what=f"{counted(len(furthest), 'sequence')} behind a column that is numbered by it: "
+            f"inserts fail on a key that is there{_unread(len(unread))}."
+            if furthest
+            else f"No sequence is behind a column that is numbered by it{_unread(len(unread))}.",
             how="last_value and the greatest value of the column",
             columns=("sequence", "column", "greatest value"),
             rows=(

@@ -14,7 +14,7 @@ class ApplyRevision(MovesSchema):
         before: The revision before.
         after: The revision.
         in_transaction: Whether it is one transaction, so that a failure leaves nothing.
-        script: The sha256 of its statements as rehearsed, '' where unknown.
+        script: Its digest as it was rehearsed, '' where unknown.
         cut_after: Seconds that others may wait for it at a stretch; then it is ended.
         statement_seconds: How long one of its statements may take.
     """

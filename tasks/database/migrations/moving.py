@@ -45,7 +45,7 @@ class MovesSchema(Change):
         before: The revision before.
         after: The revision to which it leads.
         in_transaction: Whether it is one transaction, so that a failure leaves nothing.
-        script: The sha256 of its statements as rehearsed, '' where unknown.
+        script: Its digest as it was rehearsed, '' where unknown.
         cut_after: Seconds that others may wait for it at a stretch; then it is ended.
         statement_seconds: How long one of its statements may take.
     """

@@ -1,8 +1,9 @@
 """Which revisions a database has still to get, and what each would do, as SQL."""
 
 import hashlib
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pglast
@@ -18,6 +19,7 @@ from tasks.platforms.protocols import System
 # Their literals are what the schema is made of, and no row.
 _SCHEMA = ("CREATE TABLE", "CREATE INDEX", "CREATE UNIQUE", "CREATE TYPE", "ALTER TABLE", "DROP")
 _LONGEST = 400
+_PATH = re.compile(r"^Path: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -29,23 +31,29 @@ class Script:
         in_transaction: Whether all of it is one transaction, as far as the SQL says; what
             cannot be shown is not known to be.
         problem: Why it cannot be shown, '' where it can.
+        source: The sha256 of its file where it cannot be shown; '' where that is not read either.
     """
 
     statements: tuple[str, ...] = ()
     in_transaction: bool = True
     problem: str = ""
+    source: str = ""
 
     @property
     def digest(self) -> str:
-        """The sha256 of the statements; '' where it cannot be read."""
+        """What changes when it does: the sha256 of its statements, or of its file; '' for none."""
         if self.problem:
-            return ""
+            return self.source
         return hashlib.sha256("\0".join(self.statements).encode()).hexdigest()
 
     @property
     def shown(self) -> tuple[str, ...]:
         """The statements for a plan: without the values of rows, and not too long."""
-        return tuple(_shown(one) for one in self.statements)
+        if not self.problem:
+            return tuple(_shown(one) for one in self.statements)
+        if not self.source:
+            return (f"{self.problem}; nor can its file: whether it stays as rehearsed is not seen",)
+        return (f"{self.problem}; it has to stay as rehearsed: sha256 of its file {self.source}",)
 
 
 @dataclass(frozen=True)
@@ -115,9 +123,22 @@ def find_scripts(target: str, pending: Pending) -> dict[str, Script]:
     system = targets.load(target)
     upgrade, at, scripts = settings_of(system).upgrade, pending.at, {}
     for revision in pending.revisions:
-        scripts[revision.name] = write_script(system, upgrade, at, revision.name)
+        script = write_script(system, upgrade, at, revision.name)
+        if script.problem:
+            script = replace(script, source=_digest_file(system, revision.name))
+        scripts[revision.name] = script
         at = revision.name
     return scripts
+
+
+def _digest_file(system: System, revision: str) -> str:
+    """Give the sha256 of the file in which a revision is written; '' where it cannot be read."""
+    shown = system.application.run(filled(settings_of(system).show, revision), {})
+    path = _PATH.search(shown.output)
+    if shown.status or path is None:
+        return ""
+    read = system.application.run(["cat", path[1].strip()], {})
+    return "" if read.status else hashlib.sha256(read.output.encode()).hexdigest()
 
 
 def write_script(system: System, command: Sequence[str], before: str, after: str) -> Script:

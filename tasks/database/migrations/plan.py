@@ -121,7 +121,7 @@ def insist_on(pending: Pending, scripts: Mapping[str, Script], revisions: Revisi
     if others:
         raise WorldMoved(
             expected="revisions that do what they did in their rehearsal.",
-            found=f"other SQL of {', '.join(others)} than was rehearsed.",
+            found=f"{', '.join(others)}: not as rehearsed any more.",
             state="Nothing more was applied.",
             todo="Find out who deployed another version of the application, then run again.",
         )

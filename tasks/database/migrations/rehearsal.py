@@ -97,9 +97,7 @@ def describe_scripts(
         way: How Alembic wrote them.
     """
     rows = [
-        (name, text)
-        for name, script in scripts.items()
-        for text in script.shown or (script.problem or "nothing",)
+        (name, text) for name, script in scripts.items() for text in script.shown or ("nothing",)
     ]
     more = f"; {len(rows) - _STATEMENTS} more are not shown" if len(rows) > _STATEMENTS else ""
     torn = [name for name, one in scripts.items() if not (one.in_transaction or one.problem)]

@@ -59,7 +59,7 @@ class RehearseRevision(_OnCopy):
         before: The revision before.
         after: The revision.
         in_transaction: Whether it is one transaction, so that a failure leaves nothing.
-        script: The sha256 of its statements as planned, '' where unknown.
+        script: Its digest as it was planned, '' where unknown.
     """
 
     kind: ClassVar[str] = "database.rehearse_revision"

@@ -1,5 +1,6 @@
 """Two databases change names in one transaction, while nobody is in either."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ def swap(
             failure = error.found
             if _is_swapped(database, leaving, coming, before):
                 return time.monotonic() - began  # the answer to the COMMIT was lost, not the swap
-        time.sleep(_BETWEEN_TRIES * (1 + attempt / 4))
+        time.sleep(_BETWEEN_TRIES * (1 + attempt / 4) * random.uniform(0.5, 1.5))  # noqa: S311
     raise PreconditionFailed(
         expected=f"all sessions to leave the database within {_TRIES} attempts.",
         found=failure,
