@@ -15,6 +15,7 @@ from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.database.integrity import foreign_keys
 from tasks.database.integrity.foreign_keys import verify_foreign_keys
+from tasks.database.integrity.heaps import verify_tables
 from tasks.database.integrity.numbered_columns import list_numbered
 from tasks.database.sequences import raise_sequences
 from tasks.guardrails.plan import Finding
@@ -143,6 +144,41 @@ def test_amcheck_that_may_not_be_used_is_told_where_indexes_are_rebuilt(
     case, state = carry_out(runs, sandbox, rebuild_indexes)
     assert state.name == "Advised", state.message
     assert "GRANT EXECUTE ON FUNCTION" in case.stages[0].stage.findings[0].patch
+
+
+def test_tables_are_verified_where_only_that_is_granted(sandbox: Sandbox) -> None:
+    """A row that reads well, and is older than its table admits, is seen by verify_heapam alone."""
+    with sandbox.connect() as session:
+        session.autocommit = True
+        session.execute("CREATE TABLE older (n int)")
+        session.execute("INSERT INTO older VALUES (1)")
+        session.execute(
+            "UPDATE pg_class SET relfrozenxid = pg_current_xact_id()::xid "
+            "WHERE oid = 'older'::regclass"
+        )
+        for arguments in ("regclass", "regclass, boolean"):
+            session.execute(
+                f"REVOKE EXECUTE ON FUNCTION bt_index_check({arguments}) FROM "
+                f"{sandbox.settings.maintenance_user}".encode()
+            )
+    limited = SandboxTarget(**sandbox.target_settings(limited=True))
+    damaged = [one for one in verify_tables(limited.database) if one.damage]
+    assert [one.table for one in damaged] == ["public.older"]
+
+
+def test_a_sequence_that_may_not_be_read_is_not_called_behind(runs: Runs, sandbox: Sandbox) -> None:
+    """Nothing was seen of it: that no insert fails is not said, nor that one does."""
+    targets.give(SandboxTarget(**sandbox.target_settings(limited=True)))
+    with sandbox.connect() as session:
+        user = sandbox.settings.maintenance_user
+        session.execute("CREATE TABLE hidden (id serial PRIMARY KEY)")
+        session.execute(f"REVOKE pg_read_all_data FROM {user}".encode())
+    case, state = carry_out(runs, sandbox, check_integrity)
+    assert state.name == "Advised", state.message
+    (told,) = [one for one in case.stages[0].stage.findings if "sequence" in one.what]
+    assert told.what.startswith("No sequence is behind"), told.what
+    assert "could not be looked at" in told.what
+    assert "inserts fail" not in told.what
 
 
 def test_amcheck_is_found_in_whatever_schema_it_is(runs: Runs, sandbox: Sandbox) -> None:
