@@ -188,11 +188,12 @@ def name_of(session: Connection, oid: int) -> str:
     return str(found["name"]) if found else ""
 
 
-def find_tables(session: Connection) -> list[tuple[str, str]]:
+def find_tables(session: Connection, kind: str = "r") -> list[tuple[str, str]]:
     """List the ordinary tables of a database, without partitioned parents and system tables.
 
     Args:
         session: A session in that database.
+        kind: Their pg_class.relkind; 'm' for materialised views that hold rows.
 
     Returns:
         Schema and name of each, in order.
@@ -200,9 +201,10 @@ def find_tables(session: Connection) -> list[tuple[str, str]]:
     rows = session.execute(
         """SELECT n.nspname AS schema, c.relname AS name
            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-           WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+           WHERE c.relkind = %s AND c.relpersistence <> 't' AND c.relispopulated
              AND n.nspname NOT IN ('pg_catalog', 'information_schema')
              AND n.nspname !~ '^pg_(toast|temp)'
-           ORDER BY 1, 2"""
+           ORDER BY 1, 2""",
+        [kind],
     ).fetchall()
     return [(row["schema"], row["name"]) for row in rows]

@@ -3,7 +3,7 @@
 Source: PostgreSQL manual F.1, verify_heapam (14 and newer); 30.2 (checksums).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
@@ -19,27 +19,41 @@ _FEW = 5
 
 @dataclass(frozen=True)
 class Heap:
-    """What was seen of a table.
+    """What was seen of a table or a materialised view.
 
     Args:
-        table: 'schema.name'.
+        schema: Its schema.
+        name: Its name.
+        made_by_query: Whether it is a materialised view: what is damaged is made anew.
         damage: What is wrong with it; '' for nothing.
         unread: Why it could not be looked at; '' where it was.
     """
 
-    table: str
+    schema: str
+    name: str
+    made_by_query: bool = False
     damage: str = ""
     unread: str = ""
 
+    @property
+    def table(self) -> str:
+        """Schema and name, for people."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Schema and name, for the server."""
+        return sql.Identifier(self.schema, self.name)
+
 
 def verify_tables(database: Database) -> list[Heap]:
-    """Look at every row of every table, and at its pages' checksums by reading them.
+    """Look at every row of every table and materialised view, and so at pages' checksums.
 
     Args:
         database: The database under care.
 
     Returns:
-        One for each table. Where amcheck cannot be used, or is older than PostgreSQL 14's, each
+        One for each. Where amcheck cannot be used, or is older than PostgreSQL 14's, each
         table is read as a whole instead.
 
     Raises:
@@ -47,31 +61,31 @@ def verify_tables(database: Database) -> list[Heap]:
     """
     with long_look(database) as (session, watched):
         found = []
-        for schema, name in find_tables(session):
-            with session.transaction(force_rollback=True), watched() as watcher:
-                found.append(_verify(session, schema, name, watcher))
+        for kind in ("r", "m"):
+            for schema, name in find_tables(session, kind):
+                with session.transaction(force_rollback=True), watched() as watcher:
+                    heap = Heap(schema, name, made_by_query=kind == "m")
+                    found.append(_verify(session, heap, watcher))
     return found
 
 
-def _verify(session: Connection, schema: str, name: str, watcher: Watcher) -> Heap:
-    table = f"{schema}.{name}"
+def _verify(session: Connection, heap: Heap, watcher: Watcher) -> Heap:
     try:
         with session.transaction():
-            rows = session.execute(_question(session, schema, name)).fetchall()
+            rows = session.execute(_question(session, heap.identifier)).fetchall()
     except RemediationError as error:
         if watcher.why:
-            return Heap(table, unread=f"given up: {watcher.why}")
+            return replace(heap, unread=f"given up: {watcher.why}")
         if isinstance(error, Transient) and not sqlstate(error):
             raise
         detail = error.found.rstrip(".")
         damaged = sqlstate(error).startswith("XX")
-        return Heap(table, damage=detail) if damaged else Heap(table, unread=detail)
+        return replace(heap, damage=detail) if damaged else replace(heap, unread=detail)
     said = [f"page {row['blkno']}, row {row['offnum']}: {row['msg']}" for row in rows]
-    return Heap(table, damage="; ".join(said))
+    return replace(heap, damage="; ".join(said))
 
 
-def _question(session: Connection, schema: str, name: str) -> sql.Composed:
-    table = sql.Identifier(schema, name)
+def _question(session: Connection, table: sql.Identifier) -> sql.Composed:
     try:
         amcheck = have_amcheck(session, HEAP_CHECK)
     except PreconditionFailed:

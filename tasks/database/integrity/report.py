@@ -23,7 +23,7 @@ _RESTORE = "restore_from_backup"
 
 @probe
 def verify_pages(target: str) -> tuple[Finding, ...]:
-    """Look at every row of every table, and at what the server counts of checksums.
+    """Look at every row of tables and materialised views, and at what is counted of checksums.
 
     Args:
         target: Name of the target.
@@ -36,19 +36,26 @@ def verify_pages(target: str) -> tuple[Finding, ...]:
     with database.connect() as session:
         on, failures = count_checksum_failures(session)
     damaged = [one for one in tables if one.damage]
+    run = [] if all(one.made_by_query for one in damaged) else [_RESTORE]
+    run += [
+        f"REFRESH MATERIALIZED VIEW {one.identifier.as_string()};  -- readers wait meanwhile"
+        for one in damaged
+        if one.made_by_query
+    ]
     unread = [one for one in tables if one.unread]
     told = "pages have checksums" if on else "pages have no checksums, so that not all is seen"
     if failures:
         told += f", and the server has counted {counted(failures, 'failure')} of them"
+    views = " and materialised views" if any(one.made_by_query for one in tables) else ""
     rows = [(one.table, one.damage or f"not looked at: {one.unread}") for one in damaged + unread]
     return (
         Finding(
-            what=f"Of {counted(len(tables), 'table')} {len(damaged) or 'none'} "
+            what=f"Of {counted(len(tables), 'table')}{views} {len(damaged) or 'none'} "
             f"{'are' if len(damaged) > 1 else 'is'} damaged{_unread(len(unread))}; {told}.",
             how="amcheck: verify_heapam with TOAST; data_checksums, pg_stat_database",
             columns=("table", "what was seen") if rows else (),
             rows=tuple(rows[:_SHOWN]),
-            patch=_patch(_RESTORE if damaged else "", looked_at=not unread),
+            patch=_patch("\n".join(run), looked_at=not unread),
         ),
     )
 
