@@ -26,7 +26,8 @@ from tasks.platforms import targets
 from tasks.platforms.cache_servers import CacheVariables
 from tasks.platforms.local_backups import LocalBackups
 from tasks.platforms.migration_settings import MigrationSettings
-from tasks.platforms.postgresql import PostgreSQL, find_programs
+from tasks.platforms.postgresql import PostgreSQL
+from tasks.platforms.postgresql_programs import find_programs
 from tasks.platforms.protocols import Connection, ProbeAccount
 
 NOBODY = 65534

@@ -18,7 +18,7 @@ import pytest
 
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
-from tasks.platforms.postgresql import find_programs
+from tasks.platforms.postgresql_programs import find_programs
 from tests.sandbox_fixtures import FEW_ROWS, PREFIX, sandbox_in
 
 _DEBIAN = Path("/usr/lib/postgresql")

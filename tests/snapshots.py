@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 
 from infra.sandbox.planner import Planner
-from tasks.platforms.postgresql import CLIENT_PROGRAMS, find_programs
+from tasks.platforms.postgresql_programs import CLIENT_PROGRAMS, find_programs
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ PACKAGES = ("flows", "tasks", "deployments", "infra")
 LONGEST = 250
 # Longer than that, with the reason.
 LONGER = {
-    "tasks/platforms/postgresql.py": "one module for one service: address, sessions, programs",
+    "tasks/platforms/postgresql.py": "one class for one service: its address and its sessions",
 }
 VAGUE = re.compile(r"(utils?|helpers?|common|misc)(_.*)?|.*_(utils?|helpers?|common|misc)")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

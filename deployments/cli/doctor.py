@@ -23,7 +23,7 @@ from tasks.guardrails import approvers
 from tasks.guardrails.errors import RemediationError
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.settings import settings
-from tasks.platforms.postgresql import find_programs
+from tasks.platforms.postgresql_programs import find_programs
 
 Word = Literal["fine", "missing", "fails", "warning"]
 _STYLES = {"fine": "green", "missing": "bold red", "fails": "bold red", "warning": "yellow"}

@@ -13,7 +13,7 @@ from deployments.services.process import PlatformService
 from infra.sandbox.database_server import DatabaseServer
 from infra.sandbox.settings import HOST
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.platforms.postgresql import find_programs
+from tasks.platforms.postgresql_programs import find_programs
 
 USER = DATABASE = "prefect"
 # What is lost in a power cut is a fraction of a second of what the UI shows: the record that

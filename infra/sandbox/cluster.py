@@ -10,7 +10,7 @@ from infra.sandbox.database_server import DatabaseServer
 from infra.sandbox.processes import Service
 from infra.sandbox.roles import extend, prepare
 from infra.sandbox.settings import SandboxSettings
-from tasks.platforms.postgresql import find_programs
+from tasks.platforms.postgresql_programs import find_programs
 
 CONFIGURATION = """
 max_connections = 100

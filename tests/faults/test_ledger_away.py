@@ -20,7 +20,7 @@ from tasks.guardrails.case import Case
 from tasks.guardrails.holders import holders
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.verify import verify
-from tasks.platforms.postgresql import find_programs
+from tasks.platforms.postgresql_programs import find_programs
 from tests import toy
 from tests.faults import in_child
 from tests.faults.sampling import ALL, sample

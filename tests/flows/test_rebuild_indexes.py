@@ -160,7 +160,8 @@ def test_a_collation_that_has_changed_is_told(runs: Runs, sandbox: Sandbox) -> N
             "SELECT quote_ident(collname), oid::int FROM pg_collation WHERE collversion IS NOT NULL"
             " AND collencoding IN (-1, pg_char_to_encoding('UTF8')) AND collprovider = 'i' LIMIT 1"
         ).fetchone()
-        assert row, "this server knows no collation of ICU"
+        if row is None:
+            pytest.skip("this server was built without ICU: none of its collations has a version")
         session.execute(f"CREATE TABLE words (word text COLLATE {row[0]} UNIQUE)".encode())
         session.execute("UPDATE pg_collation SET collversion = '1.0' WHERE oid = %s", (row[1],))
     case, state = rebuild(runs, sandbox)

@@ -14,7 +14,7 @@ from tasks.database.backup.manifest import read_manifest
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Plan, Risk, Standing, Verdict
 from tasks.guardrails.remediation import planning_for
-from tasks.platforms.postgresql import major_version
+from tasks.platforms.postgresql_programs import major_version
 from tests.postgres_fixtures import (
     ID,
     WORK,

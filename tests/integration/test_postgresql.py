@@ -8,7 +8,9 @@ import pytest
 
 from tasks.guardrails.errors import LeaseLost, PreconditionFailed, RemediationError, Transient
 from tasks.guardrails.systems import pin
-from tasks.platforms.postgresql import CLIENT_PROGRAMS, PostgreSQL, find_programs, sqlstate
+from tasks.platforms.postgresql import PostgreSQL
+from tasks.platforms.postgresql_errors import sqlstate
+from tasks.platforms.postgresql_programs import CLIENT_PROGRAMS, find_programs
 from tests.fences import Held
 from tests.postgres_fixtures import Cluster, PlannerSystem
 

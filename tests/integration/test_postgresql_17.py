@@ -29,7 +29,7 @@ from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Stage, Verdict
 from tasks.guardrails.remediation import planning_for
 from tasks.platforms import targets
-from tasks.platforms.postgresql import NEEDED_PROGRAMS
+from tasks.platforms.postgresql_programs import NEEDED_PROGRAMS
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import Approvers
 from tests.postgres_fixtures import (

@@ -8,7 +8,7 @@ import pytest
 
 from infra.testbed.postgresql.packages import Package, insist_on_digest, provide
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.platforms.postgresql import find_programs, major_version
+from tasks.platforms.postgresql_programs import find_programs, major_version
 
 
 def test_what_is_installed_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

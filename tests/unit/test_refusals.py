@@ -5,7 +5,7 @@ import pytest
 
 from tasks.database.carry.refusals import without_values
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
-from tasks.platforms.postgresql import told
+from tasks.platforms.postgresql_errors import told
 
 
 def fails(error: psycopg.Error) -> RemediationError:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from infra.sandbox.service_user import insist_on_passage
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.platforms.postgresql import find_programs, major_version
+from tasks.platforms.postgresql_programs import find_programs, major_version
 
 OLDEST, NEWEST = 13, 18
 # What packages of servers leave out. pg_controldata reads the control file of 13 to 17 alike.

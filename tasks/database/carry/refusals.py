@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 
 # Class of what rows are refused for: values, constraints, checks of views, triggers' own errors.
 _REFUSALS = ("22", "23", "44", "P0")

@@ -13,7 +13,7 @@ from tasks.database.carry.sides import Sessions
 from tasks.database.carry.statements import numbers_in_order, take_former, write_rows
 from tasks.database.carry.table_shapes import Shape
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 
 # Users wait that long for rows that are to be changed, at most.
 _LONGEST_SECONDS = 20.0

@@ -12,7 +12,7 @@ from psycopg import sql
 from tasks.database.catalogue import elsewhere, find_database
 from tasks.database.copies.ownership import give_all_to
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 from tasks.platforms.protocols import Connection, Database
 from tasks.platforms.scram import scram_verifier
 

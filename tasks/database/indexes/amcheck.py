@@ -19,7 +19,7 @@ from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transi
 from tasks.guardrails.plan import Answer, Check, Verdict, Work
 from tasks.guardrails.words import counted
 from tasks.platforms import targets
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 from tasks.platforms.protocols import Connection, Database
 
 _CORRUPTED_INDEX, _CORRUPTED_DATA = "XX002", "XX001"

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import sql
 
 from tasks.guardrails.errors import PreconditionFailed
-from tasks.platforms.postgresql import NOT_PERMITTED, sqlstate
+from tasks.platforms.postgresql_errors import NOT_PERMITTED, sqlstate
 from tasks.platforms.protocols import Connection
 
 _HEAPS_SINCE = 140000

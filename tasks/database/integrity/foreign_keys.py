@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.database.giving_way import long_look
 from tasks.database.indexes.catalogue import use_no_index
 from tasks.guardrails.errors import RemediationError, Transient
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 from tasks.platforms.protocols import Connection, Database
 
 # Pages in a batch, 256 MB: no snapshot is kept for long. Older servers read all for each batch.

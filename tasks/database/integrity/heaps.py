@@ -11,7 +11,7 @@ from tasks.database.catalogue import find_tables
 from tasks.database.giving_way import Watcher, long_look
 from tasks.database.indexes.amcheck_extension import HEAP_CHECK, have_amcheck
 from tasks.guardrails.errors import PreconditionFailed, RemediationError, Transient
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 from tasks.platforms.protocols import Connection, Database
 
 _FEW = 5

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.guardrails.words import counted
-from tasks.platforms.postgresql import NOT_PERMITTED, sqlstate
+from tasks.platforms.postgresql_errors import NOT_PERMITTED, sqlstate
 from tasks.platforms.protocols import Connection
 
 _AGAIN_SECONDS = 1.0

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from tasks.database.giving_way import Watcher, long_look
 from tasks.guardrails.errors import RemediationError, Transient
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 from tasks.platforms.protocols import Connection, Database
 
 # A sequence belongs to a column (serial, identity), or is in its default only.

@@ -11,7 +11,7 @@ from tasks.database.marks import Mark, mark_text, read_mark
 from tasks.guardrails.errors import UndoFailed
 from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.platforms import targets
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 from tasks.platforms.protocols import Connection
 
 _DEPENDED_UPON = "2BP01"

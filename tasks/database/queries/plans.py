@@ -15,7 +15,7 @@ from tasks.database.queries.plan_errors import say_without_values
 from tasks.database.queries.plan_nodes import PlanNode, TableSize
 from tasks.database.queries.plan_problems import find_problems
 from tasks.guardrails.errors import BadInput, RemediationError
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 from tasks.platforms.protocols import Connection
 
 # An outage of ours is worse than no plan: planning is short, and waits for nobody.

@@ -53,7 +53,8 @@ def swap(
             failure = error.found
             if _is_swapped(database, leaving, coming, before):
                 return time.monotonic() - began  # the answer to the COMMIT was lost, not the swap
-        time.sleep(_BETWEEN_TRIES * (1 + attempt / 4) * random.uniform(0.5, 1.5))  # noqa: S311
+        pause = _BETWEEN_TRIES * (1 + attempt / 4)
+        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
     raise PreconditionFailed(
         expected=f"all sessions to leave the database within {_TRIES} attempts.",
         found=failure,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.database.vacuum.rewritable import find_holders
 from tasks.guardrails.errors import Transient
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 from tasks.platforms.protocols import Connection, Database
 
 SCHEMA, TRIGGER = "repack", "repack_trigger"

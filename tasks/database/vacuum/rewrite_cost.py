@@ -8,7 +8,7 @@ from psycopg import sql
 
 from tasks.database.vacuum.rewritable import Rewritable
 from tasks.guardrails.errors import RemediationError, Transient
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 from tasks.platforms.protocols import Database
 
 # A server with a slow disk; measured on two cores: 1,021 MB with 138 indexes in 5 s.

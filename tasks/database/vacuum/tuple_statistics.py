@@ -9,7 +9,7 @@ from tasks.database.catalogue import NO_TIMEOUTS, connect_with
 from tasks.database.giving_way import Watcher
 from tasks.database.vacuum.rewritable import Rewritable
 from tasks.guardrails.errors import RemediationError, Transient
-from tasks.platforms.postgresql import sqlstate
+from tasks.platforms.postgresql_errors import sqlstate
 from tasks.platforms.protocols import Connection, Database
 
 _FUNCTION = "pgstattuple_approx"

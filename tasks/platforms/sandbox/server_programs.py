@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.data_folder import complaint, misfit, read_control
-from tasks.platforms.postgresql import find_programs
+from tasks.platforms.postgresql_programs import find_programs
 from tasks.platforms.servers import Control
 
 _LONGEST_SECONDS = 30.0
