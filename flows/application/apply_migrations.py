@@ -28,9 +28,11 @@ def apply_migrations(target: TargetName) -> Plan:
     Then each is applied by itself; where it does not get a lock within 0.3 s it gives way, and is
     tried again for 5 minutes; where users wait for it longer than expected it is ended and rolled
     back, and tried three times at most. What commits on its way, or cannot be written as SQL, gets
-    one attempt, and has to be what it was when it was rehearsed: its file is compared. Where users
-    wait longer, as rehearsed, than the target allows (`migrations.longest_stall_seconds`), an
-    approval of its own is asked, for that revision and those behind it.
+    one attempt. Right before each attempt it is compared with what was rehearsed and approved:
+    its SQL, or the revision's own file where that cannot be written or makes other values each
+    time. Where users wait longer, as rehearsed, than the target allows
+    (`migrations.longest_stall_seconds`), an approval of its own is asked, for that revision and
+    those behind it.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.

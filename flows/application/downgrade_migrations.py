@@ -24,7 +24,8 @@ def downgrade_migrations(target: TargetName, revision: str) -> Plan:
     the newest backup: what is gone afterwards, how long it takes and what it locks, and whether
     an upgrade leads back. Approvers then see how many rows and values live has in what goes.
     Each revision is taken back by itself, newest first, in one transaction; where it does not
-    get a lock within 0.3 s it gives way, and is tried again.
+    get a lock within 0.3 s it gives way, and is tried again. Right before, its SQL is compared with
+    what was rehearsed and approved; so is the upgrade before an undo.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.

@@ -15,6 +15,7 @@ from flows.performance.scale_application import scale_application
 from infra.testbed.compose.project import FILES, OF_PROJECT, OF_SERVICE
 from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails.errors import PreconditionFailed
+from tasks.platforms.compose.inside import said_inside
 from tests.bench.comparing import HEADING, Measured, figure, measured_under_load
 from tests.bench.compose import project_up, remediation
 from tests.bench.section import new_home, write
@@ -128,9 +129,8 @@ def _count(system: ComposeSystem) -> tuple[int, int]:
 
 
 def _is_asked(container: Container, nginx: str) -> bool:
-    _, said = container.exec_run(["cat", "/proc/net/tcp"])
-    rows = said.decode().splitlines()[1:] if isinstance(said, bytes) else []
-    return any(row.split()[2].startswith(nginx) for row in rows)
+    _, said = said_inside(container, ["cat", "/proc/net/tcp"])
+    return any(row.split()[2].startswith(nginx) for row in said.splitlines()[1:])
 
 
 def table(found: list[Way], rows: int) -> list[str]:

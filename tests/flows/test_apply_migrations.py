@@ -29,7 +29,7 @@ from tasks.guardrails.plan import Risk, Standing, Verdict, Work
 from tasks.platforms import targets
 from tasks.platforms.applications import Completed
 from tasks.platforms.sandbox.application import LocalApplication
-from tests.approving import carry_out
+from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
 from tests.shipped import (
     ADDS_COLUMN,
@@ -78,6 +78,10 @@ op.execute("{ONLY_IN_LIVE.format(does="PERFORM pg_sleep(25) WHERE nextval('attem
 READS = """op.execute("CREATE TABLE seen AS SELECT id FROM users LIMIT 0")
 for row in op.get_bind().execute(sa.text("SELECT id FROM users")).all():
     op.get_bind().execute(sa.text("INSERT INTO seen VALUES (:id)"), {"id": row.id})"""
+# Another value each time it is written as SQL.
+MAKES_UUID = """import uuid
+op.execute("CREATE TABLE made (id uuid, note text)")
+op.execute(f"INSERT INTO made VALUES ('{uuid.uuid4()}', 'as planned')")"""
 FAILS_IN_LIVE = f"""op.add_column("projects", sa.Column("half", sa.Text()))
 op.execute("{ONLY_IN_LIVE.format(does="RAISE 'only here'")}")"""
 FAILS = """op.add_column("projects", sa.Column("half", sa.Text()))
@@ -89,13 +93,14 @@ def apply(runs: Runs, sandbox: Planner) -> tuple[Case, State[Any]]:
     return carry_out(runs, sandbox, apply_migrations)
 
 
-def torn_change() -> ApplyRevision:
+def torn_change(script: str = "") -> ApplyRevision:
     """Give the change that applies a revision that is no single transaction."""
     return ApplyRevision(
         live="planner",
         before=HEAD,
         after="aa01",
         in_transaction=False,
+        script=script,
         cut_after=30.0,
         statement_seconds=60.0,
     )
@@ -473,6 +478,66 @@ def test_what_cannot_be_read_as_sql_is_applied_as_it_was_rehearsed(
         assert session.execute("SELECT count(*) > 0 FROM seen").fetchone() == (True,)
 
 
+def test_what_is_deployed_anew_while_an_approval_waits_is_not_applied(
+    runs: Runs, shipped: Shipped
+) -> None:
+    """Another content under the name that was approved: nobody rehearsed that."""
+    sandbox = shipped.sandbox
+    back_up(runs, sandbox)
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
+    run, state = runs.start(apply_migrations, target=sandbox.settings.name)
+    assert state is None, state
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="another"))
+    state = Approvers(Ledger()).approve_until_it_ends(runs, run)
+    assert state.is_failed()
+    assert "another version of it is deployed now" in str(state.message)
+    assert shipped.at() == (HEAD,)
+    assert not {"colour", "another"} & shipped.columns("projects")
+    assert left_over(sandbox) == []
+
+
+@pytest.mark.parametrize("does", [READS, MAKES_UUID])
+def test_what_has_no_lasting_sql_is_compared_by_its_file_before_it_runs(
+    shipped: Shipped, does: str
+) -> None:
+    """Edited since, it is not run; as it was planned it is."""
+    shipped.ship("aa01", HEAD, does)
+    target = shipped.sandbox.settings.name
+    planned = find_scripts(target, find_pending(target))["aa01"]
+    file = shipped.versions / "aa01.py"
+    text = file.read_text()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert planned.digest == digest
+    assert digest in planned.shown[-1]
+    work = Work(target=target, remediation="aaaabbbb22")
+    file.write_text(text.replace("as planned", "another").replace("seen", "another"))
+    with pytest.raises(WorldMoved, match="another version of it is deployed now"):
+        torn_change(planned.digest).apply(work)
+    assert shipped.at() == (HEAD,)
+    file.write_text(text)
+    torn_change(planned.digest).apply(work)
+    assert shipped.at() == ("aa01",)
+
+
+def test_what_is_deployed_anew_is_not_rehearsed(shipped: Shipped) -> None:
+    """What runs on the copy is what will be asked about."""
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="colour"))
+    system = targets.load(shipped.sandbox.settings.name)
+    scripts = find_scripts(system.name, find_pending(system.name))
+    rehearsal = RehearseRevision(
+        side="side",
+        live="planner",
+        owner="o",
+        before=HEAD,
+        after="aa01",
+        script=scripts["aa01"].digest,
+    )
+    rehearsal.insist_on_scripts(system, settings_of(system))
+    shipped.ship("aa01", HEAD, ADDS_COLUMN.format(column="another"))
+    with pytest.raises(WorldMoved, match="another version of it is deployed now"):
+        rehearsal.insist_on_scripts(system, settings_of(system))
+
+
 def test_a_role_that_the_copy_names_goes_with_it(runs: Runs, shipped: Shipped) -> None:
     """A default privilege of it keeps it from being dropped before the copy is."""
     sandbox = shipped.sandbox
@@ -516,7 +581,7 @@ def test_who_waits_too_long_outside_of_a_transaction_is_ended(shipped: Shipped) 
     with pytest.MonkeyPatch.context() as patch, sandbox.connect() as session:
         session.execute("BEGIN")
         session.execute("LOCK TABLE workers IN ROW EXCLUSIVE MODE")
-        patch.setattr("tasks.database.migrations.moving._PATIENCE_SECONDS", 2.0)
+        patch.setattr("tasks.database.migrations.moving.PATIENCE_SECONDS", 2.0)
         with pytest.raises(PreconditionFailed) as raised:
             torn_change().apply(Work(target=sandbox.settings.name, remediation="aaaabbbb22"))
         session.rollback()

@@ -14,8 +14,10 @@ from infra.sandbox.planner import Planner
 from tasks.application.answers import ApplicationAnswers
 from tasks.database.backup.manifest import SUFFIX, Manifest, read_manifest
 from tasks.database.migrations.downgrading import DowngradeRevision
+from tasks.database.migrations.pending import find_pending
+from tasks.database.migrations.way_back import find_steps, find_way
 from tasks.guardrails.case import Case
-from tasks.guardrails.errors import UndoFailed
+from tasks.guardrails.errors import UndoFailed, WorldMoved
 from tasks.guardrails.holders import holders
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Standing, Verdict, Work
@@ -222,6 +224,45 @@ def test_what_cannot_be_taken_back_is_said(runs: Runs, shipped: Shipped) -> None
     shipped.ship("cc03", "aa01", TABLE, DROPS_TABLE)
     refused(HEAD, "Advised", "alembic merge bb02 cc03")
     assert (snapshot(sandbox), databases(sandbox)) == (before, names)
+
+
+def test_what_is_deployed_anew_is_run_neither_way(runs: Runs, shipped: Shipped) -> None:
+    """Another downgrade while the approval waits, another upgrade before the undo."""
+    sandbox, target = shipped.sandbox, shipped.sandbox.settings.name
+    shipped.ship("aa01", HEAD, COLOUR, DROPS_COLOUR)
+    assert sandbox_alembic(shipped, "upgrade", "aa01").status == 0
+    back_up(runs, sandbox)
+    before = snapshot(sandbox)
+    run, state = runs.start(downgrade_migrations, target=target, revision=HEAD)
+    assert state is None, state
+    other = 'op.drop_column("projects", "description")'
+    shipped.ship("aa01", HEAD, COLOUR, f"{DROPS_COLOUR}\n{other}")
+    state = Approvers(Ledger()).approve_until_it_ends(runs, run)
+    assert state.name == "Undone", state.message
+    assert "another version of it is deployed now" in str(state.message)
+    assert (snapshot(sandbox), shipped.at()) == (before, ("aa01",))
+    assert left_over(sandbox) == []
+
+    shipped.ship("aa01", HEAD, COLOUR, DROPS_COLOUR)
+    (step,) = find_steps(target, find_way(find_pending(target), HEAD))
+    change = DowngradeRevision(
+        live="planner",
+        before="aa01",
+        after=HEAD,
+        script=step.down.digest,
+        back_script=step.up.digest,
+        cut_after=2.0,
+        statement_seconds=60.0,
+    )
+    work = Work(target=target, remediation="aaaabbbb22")
+    change.apply(work)
+    shipped.ship("aa01", HEAD, f"{COLOUR}\n{other}", DROPS_COLOUR)
+    with pytest.raises(WorldMoved, match="another version of it is deployed now"):
+        change.revert(work)
+    assert shipped.at() == (HEAD,)
+    shipped.ship("aa01", HEAD, COLOUR, DROPS_COLOUR)
+    change.revert(work)
+    assert shipped.at() == ("aa01",)
 
 
 def test_a_lock_in_the_way_is_waited_for_and_the_undo_can_be_repeated(shipped: Shipped) -> None:

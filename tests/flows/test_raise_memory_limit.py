@@ -23,6 +23,7 @@ from tasks.guardrails import faults
 from tasks.guardrails.errors import Transient
 from tasks.guardrails.plan import Work
 from tasks.platforms import targets
+from tasks.platforms.compose.inside import said_inside
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
@@ -70,8 +71,9 @@ class Project:
     def memory(self, service: str) -> int:
         """Give what the kernel enforces, by the container's own files."""
         for name in ("memory.max", "memory/memory.limit_in_bytes"):
-            status, said = self.container(service).exec_run(["cat", f"/sys/fs/cgroup/{name}"])
-            if status == 0 and isinstance(said, bytes):
+            command = ["cat", f"/sys/fs/cgroup/{name}"]
+            status, said = said_inside(self.container(service), command)
+            if status == 0:
                 return int(said)
         raise AssertionError(service)
 
@@ -153,8 +155,8 @@ def holds_what_it_wants(project: Project) -> bool:
     for name in ("memory.current", "memory/memory.usage_in_bytes"):
         container = project.container("hungry")
         with suppress(APIError):  # it does not run, or not any more
-            status, said = container.exec_run(["cat", f"/sys/fs/cgroup/{name}"])
-            if status == 0 and isinstance(said, bytes):
+            status, said = said_inside(container, ["cat", f"/sys/fs/cgroup/{name}"])
+            if status == 0:
                 return int(said) > 95 * MIB
     return False
 

@@ -16,6 +16,7 @@ from infra.testbed.compose.system import ComposeSystem
 from tasks.guardrails import faults
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms import targets
+from tasks.platforms.compose.inside import said_inside
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import carry_out
 from tests.prefect_fixtures import Runs
@@ -52,10 +53,9 @@ class Project:
         end = "".join(f"{int(part):02X}" for part in reversed(nginx.split(".")))
         found = {}
         for one in self.containers():
-            _, said = one.exec_run(["cat", "/proc/net/tcp"])
-            assert isinstance(said, bytes)
+            _, said = said_inside(one, ["cat", "/proc/net/tcp"])
             found[str(one.name)] = sum(
-                row.split()[2].startswith(end) for row in said.decode().splitlines()[1:]
+                row.split()[2].startswith(end) for row in said.splitlines()[1:]
             )
         return found
 

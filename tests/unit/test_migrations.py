@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from tasks.database.migrations.lint import find_linter, lint
 from tasks.database.migrations.losses import find_dropped
 from tasks.database.migrations.measured import Measured, as_text, from_text
-from tasks.database.migrations.pending import Pending, Script
+from tasks.database.migrations.pending import Pending
 from tasks.database.migrations.plan import bounds, insist_on
 from tasks.database.migrations.rehearsal import describe_problem
 from tasks.database.migrations.rehearsing import RehearseRevision
+from tasks.database.migrations.scripts import Script
 from tasks.database.migrations.way_back import Step, find_way, insist_on_downgrades
 from tasks.database.schema.history import parse_history
 from tasks.database.schema.objects import describe_changes

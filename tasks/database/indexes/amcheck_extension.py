@@ -39,13 +39,12 @@ def have_amcheck(session: Connection, function: str = _INDEX_CHECK) -> str:
             elif sqlstate(error) in _NOT_THERE:
                 error.todo = "Install PostgreSQL's contrib package on the server: amcheck is in it."
             raise
-        row = _find(session, function)
-    if row is None or not row["ours"]:
-        schema = row or {"schema": "pg_catalog", "quoted": "pg_catalog"}
+        return have_amcheck(session, function)
+    if not row["ours"]:
         raise PreconditionFailed(
             expected="amcheck's functions to be the maintenance user's to use.",
-            found=f"it may not execute {function.partition('(')[0]} of schema {schema['schema']}.",
-            todo=_how_to_allow(session, schema["quoted"], create=False),
+            found=f"it may not execute {function.partition('(')[0]} of schema {row['schema']}.",
+            todo=_how_to_allow(session, row["quoted"], create=False),
         )
     return str(row["schema"])
 

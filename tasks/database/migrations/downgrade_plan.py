@@ -46,6 +46,7 @@ def rehearse_on_copy(remediation: str, steps: tuple[Step, ...], found: Found) ->
             before=step.name,
             after=step.older,
             script=step.down.digest,
+            back_script=step.up.digest,
         )
         for step in steps
     )
@@ -70,8 +71,8 @@ def read_rehearsal(rehearsed: Stage, pending: Pending, steps: tuple[Step, ...]) 
     """
     seen = {one.revision: one for t in seen_so_far(RehearseDowngrade.kind) for one in from_text(t)}
     every = [one for one in rehearsed.changes if isinstance(one, RehearseDowngrade)]
-    was = [(one.before, one.after, one.script) for one in every]
-    now = [(step.name, step.older, step.down.digest) for step in steps]
+    was = [(one.before, one.after, one.script, one.back_script) for one in every]
+    now = [(step.name, step.older, step.down.digest, step.up.digest) for step in steps]
     if was != now:
         raise WorldMoved(
             expected=f"to take back {', '.join(one.before for one in every)}, as rehearsed.",
@@ -130,6 +131,7 @@ def plan_downgrade(
                 cut_after=max(cut for cut, _ in both),
                 statement_seconds=max(seconds for _, seconds in both),
                 back_in_transaction=step.up.in_transaction,
+                back_script=one.back_script,
                 back_drops=back.dropped,
             )
         )

@@ -50,10 +50,11 @@ class DowngradeRevision(MovesSchema):
         before: The revision that is taken back.
         after: The revision before it.
         in_transaction: Always: a downgrade of another sort is never planned.
-        script: The sha256 of the statements of its downgrade as rehearsed, '' where unknown.
+        script: The digest of its downgrade as rehearsed, '' where unknown.
         cut_after: Seconds that others may wait for it at a stretch; then it is ended.
         statement_seconds: How long one of its statements may take.
         back_in_transaction: Whether its upgrade is one transaction.
+        back_script: The digest of its upgrade as rehearsed, '' where unknown.
         back_drops: What its upgrade drops, as rehearsed: schema, table and column.
     """
 
@@ -64,12 +65,18 @@ class DowngradeRevision(MovesSchema):
     or_else: ClassVar[str] = ""
 
     back_in_transaction: bool = True
+    back_script: str = ""
     back_drops: tuple[Dropped, ...] = ()
 
     @property
     def title(self) -> str:
         """What the change does."""
         return f"downgrade {self.live} from revision {self.before} to {self.after}"
+
+    @property
+    def revision(self) -> str:
+        """The revision that runs."""
+        return self.before
 
     @property
     def subject(self) -> str:
@@ -97,6 +104,7 @@ class DowngradeRevision(MovesSchema):
             before=self.after,
             after=self.before,
             in_transaction=self.back_in_transaction,
+            script=self.back_script,
             cut_after=self.cut_after,
             statement_seconds=self.statement_seconds,
         )

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.database.migrations.pending import Script
+from tasks.database.migrations.scripts import Script
 
 _PROGRAM = "squawk"
 _SECONDS = 30.0

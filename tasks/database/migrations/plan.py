@@ -7,8 +7,9 @@ from typing import ClassVar
 from tasks.database.migrations.applying import ApplyRevision
 from tasks.database.migrations.locks import LOCK_TIMEOUT
 from tasks.database.migrations.measured import Measured, from_text
-from tasks.database.migrations.pending import Pending, Script
+from tasks.database.migrations.pending import Pending
 from tasks.database.migrations.rehearsing import RehearseRevision
+from tasks.database.migrations.scripts import Script
 from tasks.database.schema.revision import read_revisions
 from tasks.database.schema.settings import settings_of
 from tasks.guardrails.errors import WorldMoved

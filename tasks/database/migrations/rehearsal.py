@@ -7,8 +7,9 @@ from tasks.database.backup.choosing import NEWEST
 from tasks.database.marks import name_beside
 from tasks.database.migrations.lint import Warned, find_linter, lint
 from tasks.database.migrations.locks import server_version
-from tasks.database.migrations.pending import Pending, Script
+from tasks.database.migrations.pending import Pending
 from tasks.database.migrations.rehearsing import DropRehearsal, RehearseRevision
+from tasks.database.migrations.scripts import Script
 from tasks.database.restore.inspection import Found, Request, find_sound_backup, weigh
 from tasks.database.restore.live import Live, inspect_live
 from tasks.database.restore.plan import plan_loading

@@ -15,6 +15,7 @@ from tasks.database.marks import Mark, read_mark, write_mark
 from tasks.database.migrations.locks import options, prove_lock_timeout, server_version
 from tasks.database.migrations.measured import Measured, as_text, from_text
 from tasks.database.migrations.run_on_copy import RunOnCopy
+from tasks.database.migrations.scripts import insist_on_script
 from tasks.database.schema.objects import describe_changes, read_objects
 from tasks.database.schema.revision import find_version_table, read_revision
 from tasks.database.schema.settings import environment_of, filled, insist_on, settings_of
@@ -134,12 +135,18 @@ class RehearseRevision(_OnCopy):
                 table = find_version_table(beside, settings.version_table)
             command = self.command(settings, self.before)
             prove_lock_timeout(system, command, self.side, table, environment)
+            self.insist_on_scripts(system, settings)
             measured = self.measure(RunOnCopy(system, self.side, role, password, environment))
         return measured.model_copy(update={"differs": differs})
 
     def command(self, settings: MigrationSettings, revision: str) -> list[str]:
         """Give the command that leads to a revision in this direction."""
         return filled(settings.upgrade, revision)
+
+    def insist_on_scripts(self, system: System, settings: MigrationSettings) -> None:
+        """Make sure that what runs here is what was planned."""
+        command = self.command(settings, f"{self.before}:{self.after}")
+        insist_on_script(system, command, self.after, self.script)
 
     def measure(self, copy: RunOnCopy) -> Measured:
         """Go to the revision."""

@@ -8,10 +8,12 @@ from tasks.database.migrations.losses import Held, find_dropped, read_held
 from tasks.database.migrations.measured import Measured
 from tasks.database.migrations.rehearsing import RehearseRevision
 from tasks.database.migrations.run_on_copy import RunOnCopy
+from tasks.database.migrations.scripts import insist_on_script
 from tasks.database.schema.objects import describe_changes, read_objects
 from tasks.database.schema.settings import filled
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.platforms.migration_settings import MigrationSettings
+from tasks.platforms.protocols import System
 
 
 class RehearseDowngrade(RehearseRevision):
@@ -26,10 +28,13 @@ class RehearseDowngrade(RehearseRevision):
         before: The revision that is taken back.
         after: The revision before it.
         in_transaction: Always: a downgrade of another sort is never planned.
-        script: The sha256 of the statements of its downgrade as planned, '' where unknown.
+        script: The digest of its downgrade as planned, '' where unknown.
+        back_script: The digest of its upgrade as planned, '' where unknown.
     """
 
     kind: ClassVar[str] = "database.rehearse_downgrade"
+
+    back_script: str = ""
 
     @property
     def title(self) -> str:
@@ -39,6 +44,13 @@ class RehearseDowngrade(RehearseRevision):
     def command(self, settings: MigrationSettings, revision: str) -> list[str]:
         """Give the command that leads to an older revision."""
         return filled(settings.downgrade, revision)
+
+    def insist_on_scripts(self, system: System, settings: MigrationSettings) -> None:
+        """Make sure that both ways are what was planned."""
+        back = self.command(settings, f"{self.before}:{self.after}")
+        forth = filled(settings.upgrade, f"{self.after}:{self.before}")
+        insist_on_script(system, back, self.before, self.script)
+        insist_on_script(system, forth, self.before, self.back_script)
 
     def measure(self, copy: RunOnCopy) -> Measured:
         """Go to the older revision, back, and there again."""

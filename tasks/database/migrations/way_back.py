@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from tasks.database.migrations.pending import Pending, Script, write_script
+from tasks.database.migrations.pending import Pending
+from tasks.database.migrations.scripts import Script, write_script
 from tasks.database.schema.history import Revision
-from tasks.database.schema.settings import settings_of
+from tasks.database.schema.settings import filled, settings_of
 from tasks.guardrails.errors import BadInput, PreconditionFailed
 from tasks.guardrails.probe import probe
 from tasks.platforms import targets
@@ -111,8 +112,10 @@ def find_steps(target: str, way: tuple[Revision, ...]) -> tuple[Step, ...]:
     settings, steps = settings_of(system), []
     for one in way:
         (older,) = one.parents
-        down = write_script(system, settings.downgrade, one.name, older)
-        steps.append(Step(one, down, write_script(system, settings.upgrade, older, one.name)))
+        back = filled(settings.downgrade, f"{one.name}:{older}")
+        forth = filled(settings.upgrade, f"{older}:{one.name}")
+        down, up = (write_script(system, command, one.name) for command in (back, forth))
+        steps.append(Step(one, down, up))
     return tuple(steps)
 
 

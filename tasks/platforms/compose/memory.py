@@ -13,6 +13,7 @@ from docker.errors import APIError
 
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.compose.engine import OF_PROJECT, OF_SERVICE, Found
+from tasks.platforms.compose.inside import said_inside
 from tasks.platforms.compose.project import Project
 from tasks.platforms.memory import HostMemory, MemoryUse
 
@@ -95,11 +96,11 @@ class ComposeMemory:
             container = client.containers.get(found.id)
             for name in _FILES[what]:
                 try:
-                    status, said = container.exec_run(["cat", f"/sys/fs/cgroup/{name}"])
+                    status, said = said_inside(container, ["cat", f"/sys/fs/cgroup/{name}"])
                 except APIError:  # it ended meanwhile
                     return ""
-                if status == 0 and isinstance(said, bytes):
-                    return said.decode(errors="replace")
+                if status == 0:
+                    return said
         return ""
 
     def events(self, service: str) -> int:

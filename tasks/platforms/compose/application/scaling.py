@@ -16,6 +16,7 @@ from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.application.used import count_workers, used_processors
 from tasks.platforms.compose.engine import Found
+from tasks.platforms.compose.inside import said_inside
 from tasks.platforms.compose.project import Project
 from tasks.platforms.scaling import Busy, Processors, Serving
 
@@ -215,10 +216,10 @@ class ComposeScaling:
         command = ["cat", "/proc/net/tcp", "/proc/net/tcp6"]
         with self._engine.client() as client:
             try:
-                _, said = client.containers.get(container.id).exec_run(command)
+                _, said = said_inside(client.containers.get(container.id), command)
             except APIError:  # it ended meanwhile
                 return ""
-        return said.decode(errors="replace") if isinstance(said, bytes) else ""
+        return said
 
 
 def _from(table: str, addresses: set[str], port: int) -> set[str]:

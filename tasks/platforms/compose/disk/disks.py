@@ -9,6 +9,7 @@ from docker.errors import NotFound
 from tasks.guardrails.errors import RemediationError
 from tasks.platforms.compose.database import DATA
 from tasks.platforms.compose.engine import Engine, Found
+from tasks.platforms.compose.inside import said_inside
 from tasks.platforms.compose.project import Project
 from tasks.platforms.disks import DeletedFiles, Place
 from tasks.platforms.local_disks import find_deleted_files, measure_place
@@ -104,8 +105,8 @@ def _df(engine: Engine, container: Found, unit: str, path: str) -> tuple[int, in
     """Give the whole and what is free of it, as `df` counts them."""
     with engine.client() as client, suppress(NotFound, ValueError, IndexError):
         found = client.containers.get(container.id)
-        status, said = found.exec_run(["df", "-P", unit, path])
-        if status == 0 and isinstance(said, bytes):
-            columns = said.decode().splitlines()[-1].split()[-_COLUMNS:]
+        status, said = said_inside(found, ["df", "-P", unit, path])
+        if status == 0:
+            columns = said.splitlines()[-1].split()[-_COLUMNS:]
             return int(columns[1]), int(columns[3])
     return None

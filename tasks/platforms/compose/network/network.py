@@ -16,6 +16,7 @@ from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.systems import insist_on_fence
 from tasks.platforms.compose.application.proxy import ComposeProxy
 from tasks.platforms.compose.engine import Found
+from tasks.platforms.compose.inside import said_inside
 from tasks.platforms.compose.network.listeners import listeners_in
 from tasks.platforms.compose.network.rules import rules_of
 from tasks.platforms.compose.port_holders import who_has
@@ -115,11 +116,10 @@ class ComposeNetwork:
             for name in ("tcp", "tcp6"):
                 try:
                     command = ["cat", f"/proc/net/{name}"]
-                    status, said = client.containers.get(found.id).exec_run(command)
+                    status, said = said_inside(client.containers.get(found.id), command)
                 except APIError:  # it has none, or ended meanwhile
                     return None
-                if status == 0 and isinstance(said, bytes):
-                    text += said.decode(errors="replace")
+                text += said if status == 0 else ""
         return listeners_in(text) if text else None
 
     def taken_by(self, service: str, binding: Binding) -> str:

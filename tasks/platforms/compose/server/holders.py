@@ -7,14 +7,18 @@ from docker import DockerClient
 from docker.errors import APIError, NotFound
 
 from tasks.platforms.compose.engine import OF_TARGET, OF_TOKEN, Engine, Mount
+from tasks.platforms.compose.inside import said_inside
 from tasks.platforms.compose.port_holders import who_has
 from tasks.platforms.compose.server.place import Place
 from tasks.platforms.servers import Holder
 
 _ENDED = {404, 409}  # it has just ended, or is paused
 _SELF, _STOPPED, _ZOMBIE = "self", "T", "Z"
+_WHOLE = "whole"
 # Its own number first; then each process as proc(5) has it: number (name) state parent ...
-_PROCESSES = "echo self $$; for one in /proc/[0-9]*/stat; do cat $one; done 2>/dev/null"
+_PROCESSES = f"""echo {_SELF} $$
+for one in /proc/[0-9]*/stat; do cat $one; done 2>/dev/null
+echo {_WHOLE}"""
 
 
 def find_port_holder(engine: Engine, place: Place) -> str:
@@ -97,9 +101,8 @@ def _writes_to(seen: dict[str, Any], mount: Mount) -> bool:
 
 def _processes(client: DockerClient, number: str, name: str, where: str) -> list[Holder]:
     try:
-        status, said = client.containers.get(number).exec_run(
-            ["sh", "-c", _PROCESSES], user="0:0", environment={"LC_ALL": "C"}
-        )
+        container = client.containers.get(number)
+        status, said = said_inside(container, ["sh", "-c", _PROCESSES], user="0:0")
     except APIError as error:
         if error.status_code not in _ENDED:
             raise
@@ -108,10 +111,11 @@ def _processes(client: DockerClient, number: str, name: str, where: str) -> list
             return []
         go_on = f"docker unpause {name}" if state["Paused"] else ""
         return [Holder(1, f"all of {name}", bool(state["Paused"]), where, go_on)]
-    if status or not isinstance(said, bytes):  # it has no shell, or has just ended
+    *lines, last = said.splitlines() or [""]
+    if status or last != _WHOLE:  # it has no shell, or has just ended
         return [Holder(1, f"of {name}", stopped=False, where=where)]
     own, found = "", []
-    for line in said.decode(errors="replace").splitlines():
+    for line in lines:
         if line.startswith(_SELF):
             own = line.split()[1]
             continue

@@ -9,6 +9,7 @@ from docker.errors import APIError
 
 from tasks.guardrails.errors import PreconditionFailed, RemediationError
 from tasks.platforms.compose.engine import Engine, Found
+from tasks.platforms.compose.inside import said_inside
 from tasks.platforms.compose.server.server_log import ContainerLog
 
 # A time goes to the engine as a float, which does not tell less apart.
@@ -100,7 +101,7 @@ def free_inside(engine: Engine, container: Found, folder: str) -> int | None:
     """
     with suppress(RemediationError, ValueError, IndexError), engine.client() as client:
         found = client.containers.get(container.id)
-        status, said = found.exec_run(["df", "-P", "-k", folder])
-        if status == 0 and isinstance(said, bytes):
-            return int(said.decode().splitlines()[-1].split()[3]) * 1024
+        status, said = said_inside(found, ["df", "-P", "-k", folder])
+        if status == 0:
+            return int(said.splitlines()[-1].split()[3]) * 1024
     return None
