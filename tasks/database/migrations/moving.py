@@ -38,7 +38,7 @@ _MOST_CUTS = 3  # one can be for a moment in which the machine was busy
 
 
 class MovesSchema(SchemaMove):
-    """A change that brings live from one revision to another, by the application's Alembic."""
+    """A move, and how it is made: attempt by attempt, each compared, watched and looked after."""
 
     def apply(self, work: Work) -> str:
         """Try until it gets its locks, or once outside of one transaction; look what is left."""

@@ -40,10 +40,11 @@ class Script:
 
     @property
     def digest(self) -> str:
-        """What changes when it does: the sha256 of its statements, or of its file; '' for none."""
+        """What changes when it does: the sha256 of its SQL, or of its file; '' for none."""
         if self.problem or self.varies:
             return self.source
-        return hashlib.sha256("\0".join(self.statements).encode()).hexdigest()
+        whole = (str(self.in_transaction), *self.statements)
+        return hashlib.sha256("\0".join(whole).encode()).hexdigest()
 
     @property
     def has_rows(self) -> bool:
