@@ -153,6 +153,7 @@ def _on_role(found: LoginFaults, keep: str, secret: str) -> tuple[Change, ...]:
         variables=found.variables,
         secret=secret,
         keep=keep,
+        before=found.verifier,
     )
     made = GeneratePassword(name=secret, purpose=f"a password for role {role}") if secret else None
     return (made, repair) if made else (repair,)

@@ -20,6 +20,7 @@ from tasks.database.restore.cutover_plan import (
     look_at_copy,
     plan_swap,
 )
+from tasks.database.restore.live_unchanged import LiveUnchanged
 from tasks.database.restore.plan import (
     describe,
     forecast_copy,
@@ -160,6 +161,13 @@ def cut_over(
                 # What the approver sees may grow by as much again until it is carried out.
                 at_most=max_rows_lost + (lost if lost > max_rows_lost else 0),
                 unit="rows",
+                guards=SwapDatabases.kind,
+            ),
+            LiveUnchanged(
+                live=ready.live.name,
+                planned=ready.besides,
+                at_most=0,
+                unit="sorts",
                 guards=SwapDatabases.kind,
             ),
         ),

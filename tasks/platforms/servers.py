@@ -98,6 +98,11 @@ class Control:
     state: str
     changed: str
 
+    @property
+    def in_order(self) -> bool:
+        """Whether the server was shut down in order."""
+        return self.state in {"shut down", "shut down in recovery"}
+
 
 @dataclass(frozen=True)
 class Look:

@@ -4,6 +4,8 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,11 @@ from infra.sandbox.planner import Planner
 from infra.sandbox.service_user import hand_over
 from infra.sandbox.services import Sandbox
 from infra.testbed.compose.system import ComposeSystem
+from tasks.database.server.first_database import MigrateFirstTime
 from tasks.guardrails.case import Case
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.ledger import Ledger
-from tasks.guardrails.plan import Risk
+from tasks.guardrails.plan import Risk, Standing, Work
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
@@ -176,6 +179,19 @@ def test_rows_that_came_since_the_plan_stop_it(runs: Runs, sandbox: Sandbox) -> 
     assert "restored" in str(state.message)
     assert snapshot(sandbox) == before
     assert revision(sandbox) == BEFORE_HEAD
+
+
+def test_a_database_that_somebody_else_migrates_is_left_alone(sandbox: Sandbox) -> None:
+    """At a third revision it is another's, and may have rows; cut off on our way it is ours."""
+    empty(sandbox)
+    migrate(sandbox, BEFORE_HEAD)
+    change = MigrateFirstTime(database="planner", before="", after=HEAD)
+    work = Work(target=sandbox.settings.name, remediation="aaaabbbb22")
+    assert change.observe(work).standing is Standing.OTHER
+    begun = replace(work, begun_at=datetime.now(UTC))
+    assert change.observe(begun).standing is Standing.BEFORE
+    planned = change.model_copy(update={"before": BEFORE_HEAD})
+    assert planned.observe(work).standing is Standing.BEFORE
 
 
 def test_a_half_migrated_empty_database_is_brought_to_the_end(runs: Runs, sandbox: Sandbox) -> None:

@@ -12,7 +12,8 @@ from flows.help.undo_remediation import undo_remediation
 from infra.sandbox.planner import Planner
 from infra.sandbox.services import Sandbox
 from tasks.guardrails.case import Case
-from tests.approving import carry_out
+from tasks.guardrails.ledger import Ledger
+from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
 from tests.users import log_in
 
@@ -124,6 +125,20 @@ def test_the_role_is_made_to_fit_the_settings(runs: Runs, planner: Planner, wron
     assert ended.name == "Remediated", ended.message
     assert states(planner) == broken
     assert list(planner.secrets.iterdir()) == []
+
+
+def test_a_password_that_somebody_sets_meanwhile_stays(runs: Runs, sandbox: Sandbox) -> None:
+    """While the approval waits another one mends it: theirs is not overwritten."""
+    PASSWORD(sandbox)
+    target = sandbox.settings.name
+    run, state = runs.start(repair_database_credentials, target=target, side="database")
+    assert state is None, state
+    on_server("ALTER ROLE planner PASSWORD 'set-meanwhile'")(sandbox)
+    before = states(sandbox)
+    state = Approvers(Ledger()).approve_until_it_ends(runs, run)
+    assert state.name == "Refused", state.message
+    assert "has got another password since" in str(state.message)
+    assert states(sandbox) == before
 
 
 @on_platforms(APPLICATION_SIDE)

@@ -188,6 +188,24 @@ def test_with_somebody_else_on_the_old_login_it_is_undone(runs: Runs, sandbox: S
     assert list(sandbox.secrets.iterdir()) == []
 
 
+def test_rights_that_somebody_takes_meanwhile_are_not_given_on(
+    runs: Runs, sandbox: Sandbox
+) -> None:
+    """The second role would get what the first one had when the rotation was planned."""
+    with sandbox.connect("postgres") as session:
+        session.execute("ALTER ROLE planner CREATEDB")
+    run, state = runs.start(rotate_database_password, target=sandbox.settings.name)
+    assert state is None
+    with sandbox.connect("postgres") as session:
+        session.execute("ALTER ROLE planner NOCREATEDB")
+    before, file = roles(sandbox), sandbox.dotenv.read_bytes()
+    state = Approvers(Ledger()).approve_until_it_ends(runs, run)
+    assert state.name == "Undone", state.message
+    assert "planner has other attributes" in str(state.message)
+    assert (roles(sandbox), sandbox.dotenv.read_bytes()) == (before, file)
+    assert list(sandbox.secrets.iterdir()) == []
+
+
 def test_one_that_was_planned_before_another_was_done_touches_nothing(
     runs: Runs, sandbox: Sandbox
 ) -> None:

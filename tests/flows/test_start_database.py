@@ -23,9 +23,11 @@ from infra.sandbox.service_user import hand_over, service_user
 from infra.sandbox.services import Sandbox
 from infra.sandbox.settings import HOST
 from infra.testbed.compose.system import ComposeSystem
+from tasks.database.server.faults import find_server_faults
 from tasks.database.server.start import SetFolderAccess
 from tasks.guardrails.case import Case
 from tasks.guardrails.ledger import Ledger
+from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.sandbox.target import SandboxTarget
 from tests.approving import carry_out
@@ -113,6 +115,29 @@ def test_a_killed_server_is_started_and_loses_nothing(runs: Runs, planner: Plann
         assert "exit status 137" in str(found.rows)
     (done,) = case.of_kind("done")
     assert "redo done" in done.facts["note"]
+
+
+def test_one_that_changed_while_an_approval_waits_is_not_started(sandbox: Sandbox) -> None:
+    """It has run since and was shut down on purpose, or is a standby now: nobody approved that."""
+    target, data = sandbox.settings.name, sandbox.cluster.data
+    work = Work(target=target, remediation="aaaabbbb22")
+    sandbox.cluster.kill()
+    change = find_server_faults(target).changes[-1]
+    assert change.observe(work).standing is Standing.BEFORE
+    standby = data / "standby.signal"
+    standby.touch()
+    seen = change.observe(work)
+    standby.unlink()
+    assert (seen.standing, seen.detail) == (Standing.OTHER, "it is a standby now")
+    sandbox.cluster.start()
+    sandbox.cluster.stop()
+    seen = change.observe(work)
+    assert seen.standing is Standing.OTHER
+    assert "it has run since: its control file says 'shut down' now" in seen.detail
+    again = find_server_faults(target).changes[-1]
+    assert again.observe(work).standing is Standing.BEFORE
+    with socket.create_server((HOST, sandbox.settings.ports["postgresql"])):
+        assert again.observe(work).standing is Standing.OTHER
 
 
 @pytest.mark.parametrize("planner", ["sandbox"], indirect=True)

@@ -14,9 +14,11 @@ from tasks.database.catalogue import elsewhere
 from tasks.database.logins.roles import (
     Role,
     connect_for_roles,
+    find_own_settings,
     find_role,
     find_settings,
     may_log_in,
+    owns_something,
 )
 from tasks.database.logins.verifiers import read_verifier
 from tasks.guardrails.errors import PreconditionFailed
@@ -86,9 +88,11 @@ class CreateAlternateLogin(Change):
         system = targets.load(work.target)
         with system.database.connect(elsewhere(system.database)) as session:
             role = find_role(session, self.role)
+            if work.begun_at is None and not self._is_like_owner(session):
+                return Observed(Standing.OTHER, f"{self.owner} has other attributes or settings now")
         if role is None:
-            standing = Standing.OTHER if self.existed else Standing.BEFORE
-            return Observed(standing, f"there is no role {self.role}")
+            gone = Standing.OTHER if self.existed else Standing.BEFORE
+            return Observed(gone, f"there is no role {self.role}")
         kept = system.secrets.read(self._kept) is not None
         if not self._is_ours(role, work.remediation):
             return Observed(Standing.OTHER, f"role {self.role} is none of this remediation's")
@@ -103,6 +107,14 @@ class CreateAlternateLogin(Change):
             standing = Standing.OTHER if theirs else Standing.HALF
             return Observed(standing, f"{self.role} may log in, with another password: {why}")
         return Observed(Standing.AFTER, f"{self.role} logs in")
+
+    def _is_like_owner(self, session: Connection) -> bool:
+        """Say whether what it is given is what the first one has now."""
+        owner = find_role(session, self.owner)
+        if owner is None or self.connection_limit != owner.connection_limit:
+            return False
+        same = self.role == self.owner or self.attributes == owner.attributes
+        return same and self.settings == find_own_settings(session, self.owner)
 
     def _is_ours(self, role: Role, remediation: str) -> bool:
         """Say whether a role of the name is the one that this change makes, or opens."""
@@ -149,7 +161,7 @@ class CreateAlternateLogin(Change):
     def _drop(self, database: Database, session: Connection) -> None:
         role, owner = sql.Identifier(self.role), sql.Identifier(self.owner)
         with database.connect() as within:
-            if _owns(within, self.role):  # it may have made something as itself
+            if owns_something(within, self.role):  # it may have made something as itself
                 within.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(role, owner))
         session.execute(sql.SQL("DROP ROLE {}").format(role))
 
@@ -218,17 +230,6 @@ class CreateAlternateLogin(Change):
                 state="The application logs in as before.",
                 todo=f"Look for a `role` set for {self.role} in {database.name} (\\drds).",
             )
-
-
-def _owns(session: Connection, role: str) -> bool:
-    """Say whether a role owns anything in the session's database."""
-    row = session.execute(
-        """SELECT count(*) AS n FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
-           WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o' AND r.rolname = %s
-             AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())""",
-        (role,),
-    ).fetchone()
-    return bool(row and row["n"])
 
 
 def _within(database: str) -> sql.Composable:

@@ -15,7 +15,7 @@ from tasks.database.logins.tries import (
     same_host,
     works,
 )
-from tasks.database.logins.verifiers import fits, read_verifier
+from tasks.database.logins.verifiers import digest, fits, read_verifier
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Finding
 from tasks.guardrails.probe import probe
@@ -49,6 +49,7 @@ class LoginFaults(BaseModel):
         password_fits: Whether the password in the settings is that of the role in `right`, and
             one that the application can use.
         keeps_verifiers: Whether the maintenance user may see what is kept of passwords.
+        verifier: The sha256 of what is kept for the role in `right`, '' where that is not seen.
         findings: What was tried and found, for the plan.
     """
 
@@ -64,6 +65,7 @@ class LoginFaults(BaseModel):
     misfit: str
     password_fits: bool
     keeps_verifiers: bool
+    verifier: str
     findings: tuple[Finding, ...]
 
     @property
@@ -111,6 +113,7 @@ def find_login_faults(target: str) -> LoginFaults:
         wrong = of_url(target, password)
     wrong |= of_replicas(system, variables, now)
     right = _right(system.database, variables, shown, owner, missing=Wrong.MISSING in wrong)
+    kept = read_verifier(system.database, right[variables.user])
     return LoginFaults(
         variables=variables,
         settings=shown,
@@ -123,6 +126,7 @@ def find_login_faults(target: str) -> LoginFaults:
         password_fits=Wrong.UNFIT not in wrong
         and _fits(system.database, right[variables.user], password),
         keeps_verifiers=verifier is not None,
+        verifier="" if kept is None else digest(kept),
         findings=(_describe(shown, wrong),),
     )
 

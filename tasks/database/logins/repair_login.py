@@ -7,7 +7,7 @@ from psycopg import sql
 from tasks.application.login import LoginVariables
 from tasks.database.logins.roles import connect_for_roles, find_role, may_log_in
 from tasks.database.logins.tries import Wrong
-from tasks.database.logins.verifiers import read_verifier
+from tasks.database.logins.verifiers import digest, read_verifier
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.plan import Change, Observed, Standing, Work
 from tasks.platforms import targets
@@ -26,6 +26,7 @@ class RepairLogin(Change):
         variables: Names of the application's settings, where its password is.
         secret: Name of the secret with the password that it gets; '' for the application's.
         keep: Under this name, with `-verifier` behind it, the old verifier is kept as a secret.
+        before: The sha256 of the verifier that it had, '' where unknown.
     """
 
     kind: ClassVar[str] = "database.repair_login"
@@ -38,6 +39,7 @@ class RepairLogin(Change):
     variables: LoginVariables
     secret: str = ""
     keep: str
+    before: str = ""
 
     @property
     def title(self) -> str:
@@ -85,6 +87,8 @@ class RepairLogin(Change):
         }
         if Wrong.PASSWORD in self.wrong and kept and verifier not in kept.values():
             return Observed(Standing.OTHER, f"{self.role} has got another password since")
+        if Wrong.PASSWORD in self.wrong and not kept and self._has_another(work, verifier):
+            return Observed(Standing.OTHER, f"{self.role} has got another password since")
         left = [one for one in self.wrong if not mended[one]]
         if not left:
             return Observed(Standing.AFTER, f"{self.role} has it")
@@ -92,6 +96,9 @@ class RepairLogin(Change):
         begins = len(left) == len(self.wrong) and not (work.begun_at and kept)
         standing = Standing.BEFORE if begins else Standing.HALF
         return Observed(standing, f"{self.role}: {', '.join(left)}")
+
+    def _has_another(self, work: Work, verifier: str) -> bool:
+        return bool(self.before) and work.begun_at is None and digest(verifier) != self.before
 
     def apply(self, work: Work) -> None:
         """Mend it in one transaction, then log in."""

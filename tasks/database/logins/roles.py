@@ -139,6 +139,12 @@ def find_settings(session: Connection, role: str) -> list[tuple[str, str]]:
     return [(row["database"], row["setting"]) for row in rows]
 
 
+def find_own_settings(session: Connection, role: str) -> tuple[tuple[str, str], ...]:
+    """List what is set for a role, but for whom it becomes; see `find_settings`."""
+    found = find_settings(session, role)
+    return tuple(one for one in found if not one[1].startswith("role="))
+
+
 def insist_on_power(session: Connection, role: Role) -> None:
     """Make sure that the maintenance user may alter a role and grant membership in it.
 
@@ -186,3 +192,14 @@ def may_log_in(database: Database, user: str, password: str) -> str:
     except PreconditionFailed as error:
         return error.found
     return ""
+
+
+def owns_something(session: Connection, role: str) -> bool:
+    """Say whether a role owns anything in the session's database."""
+    row = session.execute(
+        """SELECT count(*) AS n FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
+           WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o' AND r.rolname = %s
+             AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())""",
+        (role,),
+    ).fetchone()
+    return bool(row and row["n"])

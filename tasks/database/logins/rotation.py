@@ -9,9 +9,9 @@ from tasks.database.logins.alternate_login import owner_of
 from tasks.database.logins.roles import (
     Role,
     Sessions,
+    find_own_settings,
     find_role,
     find_sessions,
-    find_settings,
     insist_on_power,
     may_log_in,
 )
@@ -89,11 +89,7 @@ def find_alternate(target: str, user: str, alternate: str) -> Alternate:
             existed=other is not None,
             attributes=owner.attributes if name != owner.name else (),
             connection_limit=owner.connection_limit,
-            settings=tuple(
-                (where, what)
-                for where, what in find_settings(session, owner.name)
-                if not what.startswith("role=")
-            ),
+            settings=find_own_settings(session, owner.name),
             findings=(_describe(now, owner), _list(user, find_sessions(session, user))),
         )
 

@@ -36,6 +36,11 @@ def read_verifier(database: Database, role: str) -> str | None:
     return str(row["verifier"]) if row else ""
 
 
+def digest(verifier: str) -> str:
+    """Give what stands for a verifier where everybody may read it: it is salted, so is this."""
+    return hashlib.sha256(verifier.encode()).hexdigest()
+
+
 def fits(verifier: str, role: str, password: str) -> bool:
     """Say whether a password is the one that a verifier was made of.
 

@@ -8,6 +8,7 @@ from tasks.database.copies.baseline import Baseline, compare_databases
 from tasks.database.copies.differences import TableDifference
 from tasks.database.copies.privileges import find_privilege_differences
 from tasks.database.copies.proof import count_rows
+from tasks.database.copies.settings import CopyDatabaseSettings, inspect_settings
 from tasks.database.copies.side_database import CreateSideDatabase
 from tasks.database.marks import name_beside
 from tasks.database.restore.blockers import (
@@ -16,6 +17,11 @@ from tasks.database.restore.blockers import (
     require_nothing_attached,
 )
 from tasks.database.restore.cutover import SwapDatabases
+from tasks.database.restore.live_unchanged import (
+    find_schema_differences,
+    read_besides_rows,
+    settings_differ,
+)
 from tasks.database.rights import inspect_rights, require_rights
 from tasks.guardrails.errors import WorldMoved
 from tasks.guardrails.plan import Finding, Stage
@@ -34,6 +40,7 @@ class Ready:
         rows: Rows of the copy by 'schema.table'.
         differences: Tables that differ between both.
         baseline: What they are counted from again right before the swap.
+        besides: What live has besides its rows.
         kept_until: Until when the old database will be kept.
         findings: What else the approver sees.
         notes: What stays unproved or behind.
@@ -44,6 +51,7 @@ class Ready:
     rows: dict[str, int]
     differences: tuple[TableDifference, ...]
     baseline: Baseline
+    besides: dict[str, str]
     kept_until: datetime
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -87,6 +95,16 @@ def look_at_copy(target: str, prepared: Stage, *, keep_days: int, leave_attached
             )
         require_rights(inspect_rights(session, live))
         require_no_blockers(session, live)
+        for copied in (one for one in prepared.changes if isinstance(one, CopyDatabaseSettings)):
+            if settings_differ(copied.wanted, inspect_settings(session, live.name)):
+                raise WorldMoved(
+                    expected=f"{made.live} to have the rights and settings that its copy got.",
+                    found="they were changed since (ALTER DATABASE, ALTER ROLE IN DATABASE, "
+                    "GRANT or REVOKE ON DATABASE).",
+                    state=f"{made.live} was not swapped.",
+                    todo="Run the remediation again: a new copy gets them as they are now.",
+                )
+    besides = read_besides_rows(database, live.name)
     attached = find_attached(database, live)
     if not leave_attached:
         require_nothing_attached(attached)
@@ -100,8 +118,12 @@ def look_at_copy(target: str, prepared: Stage, *, keep_days: int, leave_attached
         rows=rows,
         differences=differences,
         baseline=baseline,
+        besides=besides,
         kept_until=(datetime.now(UTC) + timedelta(days=keep_days)).replace(microsecond=0),
-        findings=(find_privilege_differences(database, live.name, side.name),),
+        findings=(
+            find_schema_differences(database, live.name, side.name),
+            find_privilege_differences(database, live.name, side.name),
+        ),
         notes=tuple(notes),
     )
 

@@ -114,8 +114,13 @@ def _plan(look: Look, judged: Judgement) -> tuple[Change, ...]:
                 text=look.pid_file.text,
             )
         )
-    identifier = look.control.system_identifier if look.control else ""
+    control = look.control
     changes.append(
-        StartServer(data=look.data, system_identifier=identifier, is_standby=look.is_standby)
+        StartServer(
+            data=look.data,
+            system_identifier=control.system_identifier if control else "",
+            is_standby=look.is_standby,
+            in_order=control.in_order if control else None,
+        )
     )
     return tuple(changes)

@@ -189,8 +189,11 @@ class MigrateFirstTime(Change):
         system = targets.load(work.target)
         with system.database.connect() as session:
             now = read_revision(session, settings_of(system).version_table)
-        standing = Standing.AFTER if now == self.after else Standing.BEFORE
-        return Observed(standing, f"schema revision {now or 'none'}")
+        seen = f"schema revision {now or 'none'}"
+        if now == self.after:
+            return Observed(Standing.AFTER, seen)
+        ours = now == self.before or work.begun_at is not None  # cut off on its way
+        return Observed(Standing.BEFORE if ours else Standing.OTHER, seen)
 
     def apply(self, work: Work) -> str:
         """Migrate, if still no user's row is in it.

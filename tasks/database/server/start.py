@@ -10,7 +10,7 @@ from tasks.database.server.state import Recovery, find_recovery, find_refusal
 from tasks.guardrails.plan import Change, Observed, Reverts, Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.protocols import Database
-from tasks.platforms.servers import Access
+from tasks.platforms.servers import Access, Look
 
 _LOOK_SECONDS = 0.25
 
@@ -134,6 +134,7 @@ class StartServer(Change):
         data: Its data folder.
         system_identifier: Who it is, by its control file.
         is_standby: Whether it is configured as a standby: it stays in recovery.
+        in_order: Whether it was shut down in order; None where its control file does not say.
     """
 
     kind: ClassVar[str] = "database.start_server"
@@ -143,6 +144,7 @@ class StartServer(Change):
     data: str
     system_identifier: str
     is_standby: bool = False
+    in_order: bool | None = None
 
     @property
     def title(self) -> str:
@@ -169,10 +171,22 @@ class StartServer(Change):
         if control and control.system_identifier != self.system_identifier:
             return Observed(Standing.OTHER, f"{self.data} is of {control.system_identifier}")
         if not look.holders:
+            if work.begun_at is None and (why := self._why_not(look)):
+                return Observed(Standing.OTHER, why)
             return Observed(Standing.BEFORE, "no process works in its data folder")
         if obstacles := judge(look).obstacles:
             return Observed(Standing.OTHER, obstacles[0].what)
         return Observed(Standing.UNDERWAY, f"{look.holders[0]} is coming up")
+
+    def _why_not(self, look: Look) -> str:
+        """Say what has come since it was planned, '' for nothing."""
+        if obstacles := judge(look).obstacles:
+            return obstacles[0].what
+        if look.is_standby != self.is_standby:
+            return "it is a standby now" if look.is_standby else "it is no standby any more"
+        if look.control and self.in_order not in {None, look.control.in_order}:
+            return f"it has run since: its control file says {look.control.state!r} now"
+        return ""
 
     def _seen(self, database: Database) -> Observed:
         """Connect; where that fails it is coming up, as far as is seen from here."""
