@@ -140,6 +140,7 @@ def _sound(
         how=f"it ran for {ran:.0f} s, {one.health or 'without a health check'}",
         by=remediation,
         previous=known.get("by", ""),
+        container=one.id,
     )
     return CrashLoop(record.title, (seen,), (record,), sound=True)
 

@@ -157,8 +157,10 @@ def _image_back(
             keep=f"compose-{remediation}",
             service=service,
             served=False,
+            words=system.definition.read().fingerprints.get(service, ""),
             before=before,
             after=name,
+            image=image.id if image.names else "",
         )
     )
     note = "the image that does not work stays; build a sound one, and say its name in the file"

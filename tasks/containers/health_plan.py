@@ -77,6 +77,7 @@ def rewritten(
         keep=f"compose-{remediation}",
         service=service,
         served=True,
+        words=before.fingerprints.get(service, ""),
         wording=wording,
         was=was,
     )

@@ -75,12 +75,15 @@ class PinImage(EditAndMakeAnew):
     Args:
         before: Name of the image, as the file says it; '' where it says none.
         after: Name of the other one.
+        image: Id of the image that this name is to mean; '' where it is not known, or given the
+            name by a change before this one.
     """
 
     kind: ClassVar[str] = "containers.pin_image"
 
     before: str
     after: str
+    image: str = ""
 
     @property
     def title(self) -> str:
@@ -91,6 +94,17 @@ class PinImage(EditAndMakeAnew):
     def before_and_after(self) -> tuple[str, str]:
         """Both states in words."""
         return f"made from {self.before or 'what is built'}", f"made from {self.after}"
+
+    def observe(self, work: Work) -> Observed:
+        """Compare files and containers, and before the beginning which image the name means."""
+        seen = super().observe(work)
+        if seen.standing is not Standing.BEFORE or not (work.is_to_begin and self.image):
+            return seen
+        found = targets.load(work.target).containers.image(self.after)
+        if found and found.id == self.image:
+            return seen
+        now = f"image {found.id[:19]} by now" if found else "no image any more"
+        return Observed(Standing.OTHER, f"{self.after} is {now}, not {self.image[:19]}")
 
     def written(self, definition: Definition) -> Mapping[str, str]:
         """Make the new texts from the present ones, by name."""

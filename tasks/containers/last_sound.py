@@ -112,6 +112,7 @@ class RecordSound(Change):
         how: Why it is called sound.
         by: The remediation that records it.
         previous: The remediation whose record this one takes the place of, '' for none.
+        container: Id of the container that is sound; '' where that is not known.
     """
 
     kind: ClassVar[str] = "containers.record_sound"
@@ -122,6 +123,7 @@ class RecordSound(Change):
     how: str
     by: str
     previous: str
+    container: str = ""
 
     @property
     def title(self) -> str:
@@ -144,24 +146,44 @@ class RecordSound(Change):
         return f"{record_name(self.service)}-before-{self.by}"
 
     def observe(self, work: Work) -> Observed:
-        """Compare whose record there is."""
-        record = targets.load(work.target).secrets.read(record_name(self.service)) or {}
+        """Compare whose record there is, and before the beginning whether it is sound still."""
+        system = targets.load(work.target)
+        record = system.secrets.read(record_name(self.service)) or {}
         by = record.get("by", "")
         if by == self.by:
             return Observed(Standing.AFTER, "the record is ours")
         if by == self.previous:
+            if work.is_to_begin and (unsound := self._unsound(system)):
+                return Observed(Standing.OTHER, unsound)
             return Observed(Standing.BEFORE, f"the record is that of {by or 'nobody'}")
         halfway = not by and work.begun_at is not None
         return Observed(Standing.HALF if halfway else Standing.OTHER, f"the record is of {by}")
 
+    def _unsound(self, system: System) -> str:
+        """Say how the container is not sound any more; '' where it is."""
+        if not self.container:
+            return ""
+        there = system.containers.of(self.service)
+        found = next((one for one in there if one.id == self.container), None)
+        if found is None:
+            return f"the container of {self.service} that was sound is gone"
+        if found.runs and found.health in {"", "healthy"}:
+            return ""
+        stands = ", ".join(filter(None, (found.status, found.health)))
+        return f"container {found.name} was sound, and is {stands} by now"
+
     def apply(self, work: Work) -> str:
         """Keep the old record aside, then put the new one in its place."""
         system = targets.load(work.target)
-        found = [one for one in system.containers.of(self.service) if one.image == self.image]
+        found = [
+            one
+            for one in system.containers.of(self.service)
+            if one.image == self.image and self.container in {"", one.id}
+        ]
         if not found:
             raise WorldMoved(
                 expected=f"a container of {self.service} with image {self.image[:19]}.",
-                found="none: it was made anew from another one.",
+                found="none that this was planned from: it was made anew.",
                 todo="Run the remediation again.",
             )
         name, environment = record_name(self.service), found[0].environment

@@ -21,12 +21,15 @@ class EditAndMakeAnew(EditFiles):
         service: The application's service.
         served: Whether it served its users before: another one serves meanwhile then, and each
             that is made anew has to prove itself, in an undo too.
+        words: The fingerprint of the service as it was planned, '' where unknown: its containers
+            are made from all that the files say of it, not from the edit alone.
     """
 
     permissions: ClassVar[tuple[str, ...]] = (*EditFiles.permissions, "application:restart")
 
     service: str
     served: bool
+    words: str = ""
 
     @property
     def objects(self) -> tuple[str, ...]:
@@ -39,7 +42,12 @@ class EditAndMakeAnew(EditFiles):
         if files.standing not in (Standing.AFTER, Standing.BEFORE):
             return files
         system = targets.load(work.target)
-        late = self._late(system)
+        words = system.definition.read().fingerprints.get(self.service, "")
+        begins = files.standing is Standing.BEFORE and work.is_to_begin
+        if begins and self.words not in {"", words}:
+            seen = f"what the compose files say of {self.service} has changed since the plan"
+            return Observed(Standing.OTHER, seen)
+        late = self._late(system, words)
         if files.standing is Standing.AFTER:
             late |= {one.name for one in system.application.replicas() if not one.serves}
         elif self.served and work.begun_at:
@@ -49,8 +57,7 @@ class EditAndMakeAnew(EditFiles):
         seen = f"{files.detail}; not made anew from that, or not serving: {', '.join(sorted(late))}"
         return Observed(Standing.HALF if work.begun_at else files.standing, seen)
 
-    def _late(self, system: System) -> set[str]:
-        words = system.definition.read().fingerprints.get(self.service, "")
+    def _late(self, system: System, words: str) -> set[str]:
         found = system.containers.of(self.service)
         return {one.name for one in found if one.made_from != words}
 
@@ -67,7 +74,7 @@ class EditAndMakeAnew(EditFiles):
 
     def _roll(self, work: Work, *, prove: bool) -> str:
         system = targets.load(work.target)
-        late = self._late(system)
+        late = self._late(system, system.definition.read().fingerprints.get(self.service, ""))
 
         def is_current(replica: Replica) -> bool:
             return replica.name not in late

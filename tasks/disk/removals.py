@@ -84,6 +84,11 @@ class RemoveContainer(Removal):
     reverts: ClassVar[Reverts] = "impossible"
     asked_each_time: ClassVar[bool] = True
 
+    def _other(self, found: Kept) -> str:
+        if self.since is None or found.since is None or found.since == self.since:
+            return ""
+        return f"ran again meanwhile, and ended at {found.since:%Y-%m-%d %H:%M:%S} UTC"
+
 
 class RemoveVolume(Removal):
     """Remove a volume without a name and without anything in it.

@@ -70,6 +70,7 @@ def find_rotation(target: str, max_size: str, max_files: int, keep: str) -> Rota
         files=edited_files(texts, new),
         keep=keep,
         service=service,
+        words=reading.fingerprints.get(service, ""),
         served=all(one.replaceable for one in system.application.replicas()),
         max_size=max_size,
         max_files=max_files,

@@ -66,6 +66,7 @@ class Work:
         token: Fencing token of the lease; 0 for a look without one.
         begun_at: When this change was begun (UTC), None before that: by it a change that
             leaves nothing else to see recognises that it was done.
+        undoes: Whether a later remediation looks at the change, to take it back.
         measured: What the stage's limits measured last, by their titles.
         progress: Called with a fraction from 0 to 1 and a sentence while something long runs.
     """
@@ -74,8 +75,14 @@ class Work:
     remediation: str
     token: int = 0
     begun_at: datetime | None = None
+    undoes: bool = False
     measured: Mapping[str, float] = field(default_factory=dict)
     progress: Callable[[float, str], None] = field(default=_no_progress, repr=False)
+
+    @property
+    def is_to_begin(self) -> bool:
+        """Whether the change is still to be begun: only where all is as it was when planned."""
+        return self.begun_at is None and not self.undoes
 
 
 # Users go on while an approver thinks: a loss may grow by as much again, or by so many.

@@ -50,7 +50,7 @@ class UndoChange(Change):
         return after, before
 
     def _as_then(self, work: Work) -> Work:
-        return replace(work, remediation=self.original_remediation)
+        return replace(work, remediation=self.original_remediation, undoes=True)
 
     def observe(self, work: Work) -> Observed:
         """Look with the change's own eyes; its `after` is our `before`."""

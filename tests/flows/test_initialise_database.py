@@ -24,6 +24,7 @@ from tasks.guardrails.case import Case
 from tasks.guardrails.errors import PreconditionFailed
 from tasks.guardrails.ledger import Ledger
 from tasks.guardrails.plan import Risk, Standing, Work
+from tasks.guardrails.undo_change import UndoChange
 from tasks.platforms.compose.target import ComposeTarget
 from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
@@ -190,6 +191,8 @@ def test_a_database_that_somebody_else_migrates_is_left_alone(sandbox: Sandbox) 
     assert change.observe(work).standing is Standing.OTHER
     begun = replace(work, begun_at=datetime.now(UTC))
     assert change.observe(begun).standing is Standing.BEFORE
+    undo = UndoChange(original=change, original_remediation="aaaabbbb22")
+    assert undo.observe(work).standing is Standing.AFTER  # nothing of ours stands any more
     planned = change.model_copy(update={"before": BEFORE_HEAD})
     assert planned.observe(work).standing is Standing.BEFORE
 

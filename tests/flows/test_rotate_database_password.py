@@ -201,7 +201,7 @@ def test_rights_that_somebody_takes_meanwhile_are_not_given_on(
     before, file = roles(sandbox), sandbox.dotenv.read_bytes()
     state = Approvers(Ledger()).approve_until_it_ends(runs, run)
     assert state.name == "Undone", state.message
-    assert "planner has other attributes" in str(state.message)
+    assert "what planner has was changed since" in str(state.message)
     assert (roles(sandbox), sandbox.dotenv.read_bytes()) == (before, file)
     assert list(sandbox.secrets.iterdir()) == []
 

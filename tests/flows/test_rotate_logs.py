@@ -11,9 +11,10 @@ from flows.database.rotate_logs import rotate_logs
 from flows.help.undo_remediation import undo_remediation
 from infra.testbed.compose.project import FILES
 from infra.testbed.compose.system import ComposeSystem
+from tasks.guardrails.ledger import Ledger
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
-from tests.approving import carry_out
+from tests.approving import Approvers, carry_out
 from tests.prefect_fixtures import Runs
 from tests.users import log_in, under_load
 from tests.waiting import until
@@ -82,6 +83,25 @@ def test_a_log_that_grew_for_ever_is_rotated(runs: Runs, planner: ComposeSystem)
     write_log(planner)
     write_log(planner)
     assert kept(planner) > 40_000
+
+
+def test_what_others_edit_meanwhile_does_not_come_into_force(
+    runs: Runs, planner: ComposeSystem
+) -> None:
+    """A container is made anew from all that the files say: nobody approved the rest."""
+    run, state = runs.start(rotate_logs, target=planner.settings.name)
+    assert state is None
+    before, container = texts(planner), planner.project.container("app").id
+    settings = planner.dotenv.read_bytes()
+    try:
+        planner.dotenv.write_bytes(settings + b"\nENVIRONMENT=meanwhile\n")
+        state = Approvers(Ledger()).approve_until_it_ends(runs, run)
+        assert state.name == "Refused", state.message
+        assert "what the compose files say of app has changed" in str(state.message)
+        assert texts(planner) == before
+        assert planner.project.container("app").id == container
+    finally:
+        planner.dotenv.write_bytes(settings)
 
 
 def test_what_several_services_share_is_not_edited(runs: Runs, planner: ComposeSystem) -> None:

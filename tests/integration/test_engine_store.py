@@ -10,10 +10,11 @@ import pytest
 
 from infra.testbed.compose.system import ComposeSystem
 from tasks.disk.images import RemoveSavedImage
-from tasks.disk.removals import ClearBuildCache
+from tasks.disk.removals import ClearBuildCache, RemoveContainer
 from tasks.guardrails.plan import Standing, Work
 from tasks.platforms import targets
 from tasks.platforms.compose.target import ComposeTarget
+from tests.crashing import PRODUCTION
 from tests.leftovers import Leftovers
 
 SIZE = 7_123_456  # of nobody else's build
@@ -69,6 +70,29 @@ def test_an_image_that_is_half_removed_is_known_as_such(left: Leftovers, tmp_pat
     assert left.there() == set()
     file.rename(tmp_path / "elsewhere")
     assert change.observe(begun).standing is Standing.OTHER
+
+
+def test_a_container_that_ran_again_is_not_what_was_planned(left: Leftovers) -> None:
+    """What it wrote since its plan was made nobody has approved to be lost."""
+    container = left.container(left.client.images.get(PRODUCTION), command=["true"])
+    container.start()
+    container.wait()
+    known = str(container.id)
+    ended = targets.load("compose").engine_store.find("container", known)
+    assert ended is not None
+    planned = RemoveContainer(
+        known=known, name=ended.name, size=0, since=ended.since, why="nobody uses it"
+    )
+    change = RemoveContainer.from_json(planned.to_json())
+    work = Work(target="compose", remediation="k3f9q2zzzz")
+    assert change.observe(work).standing is Standing.BEFORE
+    container.start()
+    container.wait()
+    seen = change.observe(work)
+    assert seen.standing is Standing.OTHER
+    assert f"container {ended.name} ran again meanwhile, and ended at 20" in seen.detail
+    unknown = change.model_copy(update={"since": None})
+    assert unknown.observe(work).standing is Standing.BEFORE
 
 
 def test_records_of_the_build_cache_go_and_no_others(left: Leftovers) -> None:

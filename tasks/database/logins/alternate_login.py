@@ -88,8 +88,8 @@ class CreateAlternateLogin(Change):
         system = targets.load(work.target)
         with system.database.connect(elsewhere(system.database)) as session:
             role = find_role(session, self.role)
-            if work.begun_at is None and not self._is_like_owner(session):
-                return Observed(Standing.OTHER, f"{self.owner} has other attributes or settings now")
+            if work.is_to_begin and not self._is_like_owner(session):
+                return Observed(Standing.OTHER, f"what {self.owner} has was changed since the plan")
         if role is None:
             gone = Standing.OTHER if self.existed else Standing.BEFORE
             return Observed(gone, f"there is no role {self.role}")

@@ -98,7 +98,7 @@ class RepairLogin(Change):
         return Observed(standing, f"{self.role}: {', '.join(left)}")
 
     def _has_another(self, work: Work, verifier: str) -> bool:
-        return bool(self.before) and work.begun_at is None and digest(verifier) != self.before
+        return bool(self.before) and work.is_to_begin and digest(verifier) != self.before
 
     def apply(self, work: Work) -> None:
         """Mend it in one transaction, then log in."""

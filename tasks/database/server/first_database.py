@@ -192,7 +192,7 @@ class MigrateFirstTime(Change):
         seen = f"schema revision {now or 'none'}"
         if now == self.after:
             return Observed(Standing.AFTER, seen)
-        ours = now == self.before or work.begun_at is not None  # cut off on its way
+        ours = now == self.before or not work.is_to_begin  # cut off on its way
         return Observed(Standing.BEFORE if ours else Standing.OTHER, seen)
 
     def apply(self, work: Work) -> str:

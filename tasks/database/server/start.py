@@ -171,7 +171,7 @@ class StartServer(Change):
         if control and control.system_identifier != self.system_identifier:
             return Observed(Standing.OTHER, f"{self.data} is of {control.system_identifier}")
         if not look.holders:
-            if work.begun_at is None and (why := self._why_not(look)):
+            if work.is_to_begin and (why := self._why_not(look)):
                 return Observed(Standing.OTHER, why)
             return Observed(Standing.BEFORE, "no process works in its data folder")
         if obstacles := judge(look).obstacles:
