@@ -30,9 +30,8 @@ def apply_migrations(target: TargetName) -> Plan:
     back, and tried three times at most. What commits on its way, or cannot be written as SQL, gets
     one attempt. Right before each attempt it is compared with what was rehearsed and approved:
     its SQL, or the revision's own file where that cannot be written or makes other values each
-    time. Where users wait longer, as rehearsed, than the target allows
-    (`migrations.longest_stall_seconds`), an approval of its own is asked, for that revision and
-    those behind it.
+    time. Where users wait longer, as rehearsed, than the target's `longest_stall_seconds` allows,
+    an approval of its own is asked, for that revision and those behind it.
 
     Args:
         target: Name of the target, as `remedy target list` shows it.
